@@ -1,0 +1,55 @@
+"""The interface of a knob: one change that may make a training faster.
+
+A knob is one class in one file. Its docstring carries the published headings (`## What it changes`,
+`## Why it can help`, `## When it cannot`, `## Source`). The parent asks `choices` and `environment`; `install` runs in the user's process and
+is the only place where a knob may import torch.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from enum import Enum
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from hotlap.inside.host import Host
+    from hotlap.records import Contract, Facts, Skip, Value
+
+
+class When(str, Enum):
+    """When a knob takes hold, in the order in which knobs are installed."""
+
+    PROCESS = "process start"  # by its environment alone
+    IMPORT = "torch import"
+    BUILD = "model build"
+    FIRST_STEP = "first step"
+    ANY = "any time"
+
+
+class Knob(ABC):
+    """One change, tried by `hotlap tune` and applied by `hotlap run`."""
+
+    id: ClassVar[str]
+    area: ClassVar[str]
+    """data, model, optimizer or hardware: the folder it lives in."""
+    contract: ClassVar[Contract]
+    when: ClassVar[When]
+    conflicts: ClassVar[tuple[str, ...]] = ()
+    """Ids of knobs that cannot be on together with it."""
+    suggested_only: ClassVar[bool] = False
+    """Its price is measured, but it enters a plan only by `--set`."""
+
+    @abstractmethod
+    def choices(self, facts: Facts) -> tuple[Value, ...] | Skip:
+        """Values worth trying for this script on this machine, likeliest first, or why none is."""
+
+    def environment(self, value: Value, facts: Facts) -> dict[str, str]:
+        """Variables for the user's process; for knobs that take hold at its start."""
+        return {}
+
+    def install(self, value: Value, host: Host) -> None:
+        """Turn the knob in the user's process, right after torch was imported, through the host only.
+
+        Raises:
+            Exception: Any; the trial then counts as failed and `hotlap run` goes on without the knob, loudly.
+        """
