@@ -422,3 +422,78 @@ class Kept:
     contract: Contract
     share: Estimate | None
     """Its own share of the speed-up; None when that was not measured."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Baseline and candidate of one block, as they ran back to back."""
+
+    block: int
+    seed: int
+    setup: Setup
+    reference: str
+    """Trial id of the baseline."""
+    candidate: str
+    """Trial id of the candidate."""
+    reference_s: float
+    """Mean time per step, with the epoch's start spread over its steps."""
+    candidate_s: float
+    stage: str
+    """noise, screen, combine, confirm or leave-one-out."""
+
+
+@dataclass(frozen=True)
+class Phases:
+    """Mean time of each phase in a steady step [s]; they sum to the step."""
+
+    total_s: float
+    phases_s: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """The losses of one confirmation pair, step by step from the first."""
+
+    seed: int
+    reference: tuple[float | None, ...]
+    candidate: tuple[float | None, ...]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one tune answered; everything in it can be recomputed from the logbook."""
+
+    target: str
+    """The command line as the user typed it."""
+    facts: Facts
+    speedup: Estimate | None
+    """Per training step; None when nothing is proven."""
+    speedup_run: Estimate | None
+    """The whole run with start-up, compilation and evaluation; None when the length is not known."""
+    verdict: Verdict | None
+    """None when nothing was there to judge."""
+    kept: tuple[Kept, ...]
+    rejected: tuple[Rejected, ...]
+    skipped: dict[str, str]
+    """Knob id to the reason why it was not tried."""
+    levels: dict[str, Estimate | None]
+    """Speed-up when only settings up to this contract are kept; None when that was not measured."""
+    baseline: Phases
+    tuned: Phases | None
+    pairs: tuple[Pair, ...]
+    curves: tuple[Curve, ...]
+    findings: tuple[Finding, ...]
+    noise: float
+    """Standard deviation of a pair's log ratio, pooled over all blocks."""
+    smallest_gain: float
+    """The smallest gain that this tune could have proven, as a share."""
+    tuning_s: float
+    payback_steps: int | None
+    """Training steps after which the plan has repaid its start-up cost; None when it costs none or never pays."""
+    evaluation_share: float
+    """Share of the observed time that the script spent in evaluation."""
+    peak_bytes: tuple[int, int]
+    """Peak memory of the training process: as written, tuned."""
+    ceiling: dict[str, float]
+    """Measured ceilings of the machine: "matmul_flops", "copy_bytes_s"; empty when not measured."""
+    notes: tuple[str, ...]

@@ -1,0 +1,1 @@
+"""What runs in the user's own process. Standard library and torch only; Python 3.10 syntax."""

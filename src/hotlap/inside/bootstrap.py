@@ -1,0 +1,76 @@
+"""From the start of the user's process to the moment torch has been imported."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import Any
+
+_OLDEST_TORCH = (2, 11)
+
+
+def enter() -> None:
+    """Arrange for hotlap to install itself once torch is there. Called by the start-up folder."""
+    if _is_compile_worker():
+        return
+    with open(os.environ["HOTLAP_TASK"], encoding="utf-8") as file:
+        task = json.load(file)
+    if os.environ.get("HOTLAP_WRITE_GUARD"):
+        from hotlap.inside import write_guard
+
+        write_guard.install()
+    if "torch" in sys.modules:  # a .pth file imported it before us
+        _installed(task)
+    else:
+        sys.meta_path.insert(0, _TorchWaiter(task))  # type: ignore[arg-type]
+
+
+def _is_compile_worker() -> bool:
+    """Inductor's compile workers inherit the environment, and are nothing of the training's."""
+    return any("compile_worker" in argument for argument in sys.orig_argv)
+
+
+def _installed(task: dict[str, Any]) -> None:
+    """Install hotlap into the process, now that torch is complete."""
+    import torch
+
+    version = tuple(int(part) for part in torch.__version__.split("+")[0].split(".")[:2])
+    if version < _OLDEST_TORCH:
+        print(f"hotlap: torch {torch.__version__} is too old; it needs 2.11 or newer", file=sys.stderr)
+        return
+    try:
+        from hotlap.inside import session
+
+        session.start(task)
+    except Exception as error:  # the user's run comes first; the parent sees that nothing reported in
+        print(f"hotlap: could not install itself: {error!r}", file=sys.stderr)
+
+
+class _TorchWaiter:
+    """A finder that lets torch be found as always, and acts after its module has run."""
+
+    def __init__(self, task: dict[str, Any]) -> None:
+        self._task = task
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
+        """The spec of torch with a loader that tells us when it is done; nothing for any other module."""
+        if name != "torch":
+            return None
+        sys.meta_path.remove(self)  # type: ignore[arg-type]
+        import importlib.util
+
+        spec = importlib.util.find_spec(name)
+        if spec is None or spec.loader is None:
+            return spec
+        loader = spec.loader
+        execute = loader.exec_module
+
+        def execute_then_install(module: Any) -> None:
+            del loader.exec_module  # the loader is the user's again
+            execute(module)
+            _installed(self._task)
+
+        # On the instance, so that torch.__loader__ keeps its type.
+        loader.exec_module = execute_then_install  # type: ignore[method-assign]
+        return spec

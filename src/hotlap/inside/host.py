@@ -1,0 +1,120 @@
+"""The only place that changes other people's modules, classes and objects, and that can undo every change.
+
+Knobs, probes and the recorder ask the host; what they may ask for is what this class offers.
+"""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.optim.optimizer import register_optimizer_step_pre_hook
+
+from hotlap.inside.loaders import Loaders
+from hotlap.inside.roots import Roots
+
+if TYPE_CHECKING:
+    from hotlap.inside.journal import Journal
+
+_ABSENT = object()
+
+
+class Host:
+    """Every patch in one process.
+
+    Args:
+        journal: Where failures and remarks go.
+        task: What this process is to do, see `hotlap.trials.task`.
+    """
+
+    def __init__(self, journal: Journal, task: dict[str, Any]) -> None:
+        self.journal = journal
+        self.task = task
+        self.roots = Roots(self)
+        self.loaders = Loaders(self)
+        self._undo: list[Callable[[], Any]] = []
+        self._first_step: list[Callable[[torch.optim.Optimizer], None]] = []
+        self._stepped: set[int] = set()
+
+    # -- the primitive: set, and remember how to take it back
+
+    def set(self, owner: Any, name: str, value: Any) -> None:
+        """Assign an attribute of a module, class or object, past any `__setattr__` of its own."""
+        old = vars(owner).get(name, _ABSENT)
+        assign = type.__setattr__ if isinstance(owner, type) else object.__setattr__
+        assign(owner, name, value)
+
+        def restore() -> None:
+            if old is _ABSENT:
+                (type.__delattr__ if isinstance(owner, type) else object.__delattr__)(owner, name)
+            else:
+                assign(owner, name, old)
+
+        self._undo.append(restore)
+
+    def wrap(self, owner: Any, name: str, make: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
+        """Replace a function by `make(function)`, under the same name and signature."""
+        original = getattr(owner, name)
+        self.set(owner, name, functools.wraps(original)(make(original)))
+
+    def call(self, change: Callable[[], Any], take_back: Callable[[], Any]) -> None:
+        """Make a change that is a call (a flag of a library, a hook), with the call that takes it back."""
+        change()
+        self._undo.append(take_back)
+
+    def undo(self) -> None:
+        """Take back every change, last first."""
+        while self._undo:
+            self._undo.pop()()
+
+    # -- what knobs ask for
+
+    def before_first_step(self, act: Callable[[torch.optim.Optimizer], None]) -> None:
+        """Call `act` with each optimizer right before its first step."""
+        if not self._first_step:
+            handle = register_optimizer_step_pre_hook(self._before_step)
+            self._undo.append(handle.remove)
+        self._first_step.append(act)
+
+    def _before_step(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
+        if id(optimizer) in self._stepped:
+            return
+        self._stepped.add(id(optimizer))
+        for act in self._first_step:
+            self.guarded("first step", lambda act=act: act(optimizer))
+
+    def rewrite_roots(self, layer: Callable[[torch.nn.Module, Callable[..., Any]], Callable[..., Any]], order: int) -> None:
+        """Put a layer around every root's call, for training with gradients only.
+
+        Args:
+            layer: From the root and the call below to the call that takes its place; asked at the first such call.
+            order: The lower, the closer to the module (compile 0, autocast 10, layout 20).
+        """
+        self.roots.rewrite(layer, order)
+
+    def override_loaders(self, **attributes: Any) -> None:
+        """Let every DataLoader iterate as if it had these attributes; its own stay the user's."""
+        self.loaders.override(attributes)
+
+    # -- failures
+
+    def guarded(self, what: str, act: Callable[[], Any]) -> None:
+        """Act; a failure costs the knob or probe, never the user's run."""
+        try:
+            act()
+        except Exception as error:
+            self.journal.write("failed", what=what, reason=f"{type(error).__name__}: {error}")
+            print(f"hotlap: {what} failed and is left out: {error!r}", file=sys.stderr)
+
+    def failed(self, knob: str, reason: str) -> None:
+        """A knob found out later that it could not take hold."""
+        self.journal.write("knob-failed", knob=knob, reason=reason)
+        print(f"hotlap: {knob} could not be applied, so the script runs without it: {reason}", file=sys.stderr)
+
+    def remark(self, text: str) -> None:
+        """Something the user should know, once."""
+        self.journal.write("remark", text=text)
+        print(f"hotlap: {text}", file=sys.stderr)

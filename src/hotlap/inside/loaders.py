@@ -1,0 +1,121 @@
+"""DataLoaders as the script built them, and what their iterators serve.
+
+Constructor arguments are never rewritten: frameworks read them back. An override reaches a shallow copy of the loader
+that only the iterator sees, so order and generators are as stock has them.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary, WeakValueDictionary
+
+from torch.utils.data import DataLoader, dataloader
+
+if TYPE_CHECKING:
+    from hotlap.inside.clock import Clock
+    from hotlap.inside.host import Host
+
+
+class Loaders:
+    """Every DataLoader of this process, and every batch it hands over."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._attributes: dict[str, Any] = {}
+        self._choose: list[Callable[[Any], dict[str, Any]]] = []
+        self.built: WeakValueDictionary[int, Any] = WeakValueDictionary()
+        self._built = 0
+        self._loader_of: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
+
+    def override(self, attributes: dict[str, Any]) -> None:
+        """See `Host.override_loaders`."""
+        if not self._attributes and not self._choose:
+            self._host.wrap(DataLoader, "_get_iterator", self._overridden)
+        self._attributes.update(attributes)
+
+    def override_each(self, choose: Callable[[Any], dict[str, Any]]) -> None:
+        """Let `choose(loader)` name the attributes to override for the loader at hand."""
+        if not self._attributes and not self._choose:
+            self._host.wrap(DataLoader, "_get_iterator", self._overridden)
+        self._choose.append(choose)
+
+    def _overridden(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        def _get_iterator(loader: Any) -> Any:
+            attributes = dict(self._attributes)
+            for choose in self._choose:
+                attributes.update(choose(loader))
+            if not attributes:
+                return original(loader)
+            twin = copy.copy(loader)
+            for name, value in attributes.items():
+                object.__setattr__(twin, name, value)
+            return original(twin)
+
+        return _get_iterator
+
+    # -- for the recorder and the gates
+
+    def watch(self) -> None:
+        """Number the loaders in the order of their construction, and their iterators with them."""
+
+        def __init__(original: Callable[..., Any]) -> Callable[..., Any]:  # noqa: N807
+            def init(loader: Any, *args: Any, **kwargs: Any) -> None:
+                original(loader, *args, **kwargs)
+                self.built[self._built] = loader
+                self._built += 1
+
+            return init
+
+        self._host.wrap(DataLoader, "__init__", __init__)
+
+    def index_of(self, loader: Any) -> int:
+        """Order of construction; -1 for a loader that was not built by its constructor."""
+        return next((index for index, built in self.built.items() if built is loader), -1)
+
+    def loader_of(self, iterator: Any) -> int:
+        """Index of the loader that an iterator came from; -1 when it is not known."""
+        return self._loader_of.get(iterator, -1)
+
+    def time(self, clock: Clock, epoch_started: Callable[[float], None] | None = None) -> None:
+        """Charge iterators to the clock: their construction and first batch to "epoch start", the rest to "data"."""
+        fresh: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
+
+        def iterate(original: Callable[..., Any]) -> Callable[..., Any]:
+            def __iter__(loader: Any) -> Any:  # noqa: N807
+                clock.enter_data("epoch start", 0)
+                try:
+                    iterator = original(loader)
+                finally:
+                    clock.leave("epoch start")
+                fresh[iterator] = True
+                self._loader_of[iterator] = self.index_of(loader)
+                return iterator
+
+            return __iter__
+
+        def fetch(original: Callable[..., Any]) -> Callable[..., Any]:
+            def __next__(iterator: Any) -> Any:  # noqa: N807
+                phase = "epoch start" if fresh.pop(iterator, False) else "data"
+                clock.enter_data(phase, id(iterator))
+                try:
+                    return original(iterator)
+                finally:
+                    clock.leave(phase)
+
+            return __next__
+
+        self._host.wrap(DataLoader, "__iter__", iterate)
+        self._host.wrap(dataloader._BaseDataLoaderIter, "__next__", fetch)
+
+    def serve(self, change: Callable[[Any, Any], Any]) -> None:
+        """Hand over `change(iterator, batch)` in place of each batch."""
+
+        def fetch(original: Callable[..., Any]) -> Callable[..., Any]:
+            def __next__(iterator: Any) -> Any:  # noqa: N807
+                return change(iterator, original(iterator))
+
+            return __next__
+
+        self._host.wrap(dataloader._BaseDataLoaderIter, "__next__", fetch)

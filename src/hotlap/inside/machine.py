@@ -1,0 +1,68 @@
+"""What the training process sees of the machine: affinity, quota, CPU features, libc, compiler."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import shutil
+
+from hotlap.records import Machine
+
+_FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "bf16", "sve", "asimd")
+
+
+def machine() -> Machine:
+    """The machine as this process may use it. Linux; elsewhere the fields that cannot be known say so."""
+    affinity = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
+    cpu, flags = _cpu()
+    return Machine(
+        cpu=cpu,
+        cores=len({_core_of(core) for core in affinity}),
+        threads=len(affinity),
+        quota=_quota(),
+        memory_bytes=_memory_bytes(),
+        flags=tuple(flag for flag in _FLAGS if flag in flags),
+        libc=" ".join(platform.libc_ver()).strip() or "musl",
+        preload=os.environ.get("LD_PRELOAD", ""),
+        compiler=shutil.which(os.environ.get("CXX", "g++")) or shutil.which("clang++") or "",
+    )
+
+
+def _read(path: str) -> str:
+    with contextlib.suppress(OSError), open(path, encoding="utf-8", errors="replace") as file:
+        return file.read().strip()
+    return ""
+
+
+def _cpu() -> tuple[str, set[str]]:
+    name, flags = platform.processor() or platform.machine(), set[str]()
+    for line in _read("/proc/cpuinfo").splitlines():
+        key, _, value = line.partition(":")
+        if key.strip() == "model name":
+            name = value.strip()
+        elif key.strip() in ("flags", "Features"):
+            flags = set(value.split())
+            break
+    return name, flags
+
+
+def _core_of(thread: int) -> str:
+    """Threads of one physical core share this list of siblings."""
+    return _read(f"/sys/devices/system/cpu/cpu{thread}/topology/thread_siblings_list") or str(thread)
+
+
+def _quota() -> float | None:
+    """Cores that the control group allows, in either version of the interface."""
+    group = _read("/sys/fs/cgroup/cpu.max").split()
+    if len(group) == 2 and group[0] != "max":
+        return int(group[0]) / int(group[1])
+    quota, period = _read("/sys/fs/cgroup/cpu/cpu.cfs_quota_us"), _read("/sys/fs/cgroup/cpu/cpu.cfs_period_us")
+    return int(quota) / int(period) if quota and period and int(quota) > 0 else None
+
+
+def _memory_bytes() -> int:
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (ValueError, OSError):
+        return 0

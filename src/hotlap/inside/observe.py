@@ -1,0 +1,182 @@
+"""The observed run: what the script is made of, written down as facts.
+
+Global hooks find the roots here and only here; they step aside while Dynamo traces, so that a script that compiles
+keeps its graphs. Trials carry none of them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections import Counter
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from hotlap.inside.roots import class_name, signature
+from hotlap.loader.inspect import LoaderWatch
+from hotlap.records import Optimizer, Precision, Root, Signature
+
+if TYPE_CHECKING:
+    from hotlap.inside.host import Host
+    from hotlap.inside.steps import Recorder
+
+
+class Observer:
+    """Gathers facts while the recorder divides the run into steps."""
+
+    def __init__(self, host: Host, recorder: Recorder) -> None:
+        self.host = host
+        self.recorder = recorder
+        self.loaders = LoaderWatch(host)
+        self._depth = 0
+        self._roots: dict[int, nn.Module] = {}
+        self._signatures: dict[int, dict[Signature, int]] = {}
+        self._autocast = False
+        self._stochastic = False
+        self._sparse: set[int] = set()
+        self._batches_served = 0
+
+    def install(self) -> None:
+        """Hook every module call, the random layers and the loaders."""
+        hooks = nn.modules.module
+        before = hooks.register_module_forward_pre_hook(self._before)
+        with_kwargs = hooks.register_module_forward_hook(self._after, always_call=True)
+        self.host.call(lambda: None, before.remove)
+        self.host.call(lambda: None, with_kwargs.remove)
+        for name in ("dropout", "scaled_dot_product_attention"):
+            self.host.wrap(nn.functional, name, self._random_layer)
+        self.loaders.install()
+        self.recorder.on_end.append(self._after_step)
+        self.recorder.on_close.append(self._write)
+
+    # -- roots
+
+    def _before(self, module: nn.Module, args: Any) -> None:
+        if torch.compiler.is_compiling():
+            return
+        self._depth += 1
+        if self._depth == 1 and _learns(module):
+            self._note_call(module, args)
+            self.recorder.enter_root(module, args, {})
+
+    def _after(self, module: nn.Module, args: Any, out: Any) -> None:
+        if torch.compiler.is_compiling():
+            return
+        self._depth -= 1
+        if self._depth == 0 and _learns(module):
+            self.recorder.leave_root(module)
+
+    def _note_call(self, module: nn.Module, args: Any) -> None:
+        grad = torch.is_grad_enabled()
+        self._roots.setdefault(id(module), module)
+        shapes, dtypes = signature(args, {})
+        seen = self._signatures.setdefault(id(module), {})
+        seen.setdefault(Signature(shapes, dtypes, module.training, grad), self.recorder.index)
+        if grad:
+            self.loaders.fed_training()
+            self._autocast |= torch.is_autocast_enabled(next((t.device.type for t in args if hasattr(t, "device")), "cpu"))
+
+    def _random_layer(self, original: Any) -> Any:
+        def random_layer(*args: Any, **kwargs: Any) -> Any:
+            if not torch.compiler.is_compiling():
+                rate = kwargs.get("p", kwargs.get("dropout_p", 0.0))
+                if original.__name__ == "dropout":
+                    rate = args[1] if len(args) > 1 else kwargs.get("p", 0.5)
+                    if not (args[2] if len(args) > 2 else kwargs.get("training", True)):
+                        rate = 0.0
+                self._stochastic |= rate > 0
+            return original(*args, **kwargs)
+
+        return random_layer
+
+    # -- the end
+
+    def _after_step(self, index: int) -> None:
+        if index == 1:
+            for optimizer in self.recorder.stepped:
+                parameters = [p for group in optimizer.param_groups for p in group["params"]]
+                if any(p.grad is not None and p.grad.is_sparse for p in parameters):
+                    self._sparse.add(id(optimizer))
+        epoch = self.epoch_steps()
+        # A few steps into the second epoch: the last, smaller batch and the evaluation have been seen by then.
+        if epoch is not None and index > max(epoch + 2, 20):
+            self.recorder.end("budget reached")
+
+    def epoch_steps(self) -> int | None:
+        """Training steps in an epoch, by the loader that feeds the training."""
+        return self.loaders.epoch_steps(self.recorder.index)
+
+    def _write(self) -> None:
+        from hotlap.inside.machine import machine
+
+        trained = [module for module in self._roots.values() if any(s.grad for s in self._signatures[id(module)])]
+        device = next((p.device for module in trained for p in module.parameters()), torch.device("cpu"))
+        self.host.journal.write(
+            "facts",
+            python=sys.executable,
+            torch=torch.__version__,
+            device=torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+            world_size=_world_size(),
+            machine=asdict(machine()),
+            precision=asdict(self._precision()),
+            roots=[asdict(self._root(module)) for module in trained],
+            loaders=[asdict(loader) for loader in self.loaders.facts()],
+            optimizers=[asdict(self._optimizer(o)) for o in self.recorder.stepped],
+            epoch_steps=self.epoch_steps(),
+            threads=torch.get_num_threads(),
+            stochastic=self._stochastic or any(isinstance(m, nn.RNNBase) and m.dropout for r in trained for m in r.modules()),
+            manual_update=not self.recorder.stepped,
+        )
+
+    def _root(self, module: nn.Module) -> Root:
+        key = self.host.roots.keys.get(module)
+        parameters = list(module.parameters())
+        return Root(
+            name=class_name(module),
+            index=key[1] if key else -1,
+            parameters=sum(p.numel() for p in parameters),
+            parameter_shapes=tuple(tuple(p.shape) for p in parameters),
+            dtypes=tuple(sorted({str(p.dtype)[6:] for p in parameters})),
+            modules=dict(Counter(type(m).__name__ for m in module.modules())),
+            signatures=tuple(self._signatures[id(module)]),
+            compiled=type(module).__name__ == "OptimizedModule" or id(module) in self.host.roots.user_compiled,
+            reachable=key is not None,
+        )
+
+    def _optimizer(self, optimizer: Any) -> Optimizer:
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        return Optimizer(
+            name=class_name(optimizer),
+            parameters=sum(p.numel() for p in parameters),
+            floating=all(p.is_floating_point() for p in parameters),
+            sparse=id(optimizer) in self._sparse,
+            devices=tuple(sorted({str(p.device) for p in parameters})),
+            fused=any(group.get("fused") for group in optimizer.param_groups),
+            foreach=any(group.get("foreach") for group in optimizer.param_groups),
+            main=optimizer is self.recorder.main,
+        )
+
+    def _precision(self) -> Precision:
+        return Precision(
+            matmul=torch.get_float32_matmul_precision(),
+            autocast=self._autocast,
+            grad_scaler=False,
+            cudnn_benchmark=torch.backends.cudnn.benchmark,
+            cudnn_deterministic=torch.backends.cudnn.deterministic,
+            deterministic_algorithms=torch.are_deterministic_algorithms_enabled(),
+        )
+
+
+def _learns(module: nn.Module) -> bool:
+    """A loss without parameters is no root: its time is the loss's."""
+    return next(module.parameters(), None) is not None
+
+
+def _world_size() -> int:
+    with contextlib.suppress(Exception):
+        if torch.distributed.is_initialized():
+            return torch.distributed.get_world_size()
+    return 1

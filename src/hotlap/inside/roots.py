@@ -1,0 +1,141 @@
+"""Roots: the modules that the script itself calls, and what their calls go through.
+
+A root is found by class and order of construction, so no global hook is needed once it is known. Its call is replaced
+through `_compiled_call_impl`, which lies outside any graph and is dropped on pickling and deep copies; assigning
+`Module.compile()` instead would be a silent no-op for `nn.Sequential`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import nn
+
+if TYPE_CHECKING:
+    from hotlap.inside.host import Host
+
+Call = Callable[..., Any]
+Layer = Callable[[nn.Module, Call], Call]
+Key = tuple[str, int]
+
+
+def class_name(thing: object) -> str:
+    """Qualified class name, `module:Class`."""
+    return f"{type(thing).__module__}:{type(thing).__qualname__}"
+
+
+def tensors_in(value: Any) -> list[torch.Tensor]:
+    """Every tensor in a nest of lists, tuples and dicts, in order."""
+    if isinstance(value, torch.Tensor):
+        return [value]
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, (list, tuple)):
+        return [tensor for item in value for tensor in tensors_in(item)]
+    return []
+
+
+def signature(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[tuple[int, ...], ...], tuple[str, ...]]:
+    """Shapes and dtypes of the tensors in a call."""
+    tensors = tensors_in(args) + tensors_in(kwargs) if kwargs else tensors_in(args)
+    return tuple(tuple(t.shape) for t in tensors), tuple(str(t.dtype)[6:] for t in tensors)
+
+
+class Roots:
+    """Finds the wanted roots as they are built and routes their calls."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._counts: Counter[str] = Counter()
+        self._wanted: dict[Key, frozenset[Any] | None] = {}
+        self._rewrites: list[tuple[int, Layer]] = []
+        self._observers: list[Layer] = []
+        self._cores: dict[int, list[Call]] = {}
+        self.keys: WeakKeyDictionary[nn.Module, Key] = WeakKeyDictionary()
+        self.user_compiled: set[int] = set()
+        self.attached: list[nn.Module] = []
+
+    def install(self, wanted: dict[Key, frozenset[Any] | None]) -> None:
+        """Watch constructions.
+
+        Args:
+            wanted: Class name and index of each root, with the call signatures that may be served by rewritten calls;
+                None for all.
+        """
+        self._wanted = wanted
+        self._host.wrap(nn.Module, "__init__", self._construct)
+        self._host.wrap(nn.Module, "compile", self._compile)
+
+    def rewrite(self, layer: Layer, order: int) -> None:
+        """See `Host.rewrite_roots`."""
+        self._rewrites.append((order, layer))
+        self._rewrites.sort(key=lambda item: item[0])
+
+    def observe(self, layer: Layer) -> None:
+        """Put a layer around every call of a root, training or not, outside all rewritten ones."""
+        self._observers.append(layer)
+
+    def _construct(self, original: Call) -> Call:
+        def __init__(module: nn.Module, *args: Any, **kwargs: Any) -> None:  # noqa: N807
+            original(module, *args, **kwargs)
+            name = class_name(module)
+            key = (name, self._counts[name])
+            self._counts[name] += 1
+            self.keys[module] = key
+            if key in self._wanted:
+                self._attach(module, self._wanted[key])
+
+        return __init__
+
+    def _compile(self, original: Call) -> Call:
+        def compile(module: nn.Module, *args: Any, **kwargs: Any) -> None:
+            attached = vars(module).get("_compiled_call_impl") if id(module) in self._cores else None
+            original(module, *args, **kwargs)
+            self.user_compiled.add(id(module))
+            if attached is not None:  # ours stays outside, the user's compiled call takes the core's place
+                self._cores[id(module)][0] = module._compiled_call_impl
+                self._host.set(module, "_compiled_call_impl", attached)
+
+        return compile
+
+    def _attach(self, module: nn.Module, served: frozenset[Any] | None) -> None:
+        # torch.compile must see a plain function: Dynamo exempts Module._call_impl itself.
+        def core(*args: Any, **kwargs: Any) -> Any:
+            return module._call_impl(*args, **kwargs)
+
+        cores = self._cores[id(module)] = [core]
+        rewritten: list[Call] = []
+
+        def route(*args: Any, **kwargs: Any) -> Any:
+            if self._rewrites and module.training and torch.is_grad_enabled():
+                if served is not None and signature(args, kwargs) not in served:
+                    return self._as_written(module, cores[0], args, kwargs)
+                if not rewritten:
+                    rewritten.append(self._build(module, cores[0]))
+                return rewritten[0](*args, **kwargs)
+            return cores[0](*args, **kwargs)
+
+        call: Call = route
+        for layer in self._observers:
+            call = layer(module, call)
+        self._host.set(module, "_compiled_call_impl", call)
+        self.attached.append(module)
+
+    def _build(self, module: nn.Module, call: Call) -> Call:
+        for _, layer in self._rewrites:
+            call = layer(module, call)
+        return call
+
+    def _as_written(self, module: nn.Module, core: Call, args: Any, kwargs: Any) -> Any:
+        """A call of a shape that was not verified runs as the script wrote it; this is said once."""
+        if not getattr(self, "_said", False):
+            self._said = True
+            self._host.remark(
+                f"{class_name(module)} was called with {signature(args, kwargs)[0]}, which tuning did not verify: "
+                "such calls run as written"
+            )
+        return core(*args, **kwargs)

@@ -1,0 +1,48 @@
+"""One process under hotlap: reads the task and installs what it names.
+
+A task is `{"purpose", "settings": [[knob, value], ...], "roots": [...], "seed", "steps", "limit_s", "options": {...}}`;
+the purpose is observe, time, reference, noise or candidate for trials, and run for the real training under a plan.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+from hotlap.inside.host import Host
+from hotlap.inside.journal import Journal
+from hotlap.knobs import knob_by_id
+
+
+def start(task: dict[str, Any]) -> Host:
+    """Install everything that the task asks for. Called once per process, right after torch was imported."""
+    host = Host(Journal(os.environ.get("HOTLAP_JOURNAL")), task)
+    host.journal.write("hello", pid=os.getpid(), argv=sys.argv, rank=os.environ.get("RANK", "0"))
+    if task["purpose"] != "run":
+        from hotlap.inside import seeds, trial
+
+        seeds.install(host, task["seed"])
+        trial.install(host)
+    for knob_id, value in task["settings"]:
+        _turn(host, knob_id, value)
+    host.roots.install({(root["name"], root["index"]): _served(root) for root in task["roots"]})
+    return host
+
+
+def _turn(host: Host, knob_id: str, value: Any) -> None:
+    try:
+        knob_by_id(knob_id).install(value, host)
+    except Exception as error:
+        host.failed(knob_id, f"{type(error).__name__}: {error}")
+    else:
+        host.journal.write("installed", knob=knob_id)
+
+
+def _served(root: dict[str, Any]) -> frozenset[Any] | None:
+    """The call signatures that rewritten calls may serve; None for all."""
+    if root.get("served") is None:
+        return None
+    return frozenset(
+        (tuple(tuple(shape) for shape in shapes), tuple(dtypes)) for shapes, dtypes in root["served"]
+    )

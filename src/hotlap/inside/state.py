@@ -1,0 +1,120 @@
+"""Everything that learns, by name: weights, buffers and optimizer state, to save, to load and to compare."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+if TYPE_CHECKING:
+    from hotlap.inside.host import Host
+    from hotlap.inside.steps import Recorder
+
+Tensors = dict[str, torch.Tensor]
+
+
+class LearningState:
+    """Names are equal in all arms of a script: the number of the root and the name below it."""
+
+    def __init__(self, host: Host, recorder: Recorder) -> None:
+        self._host = host
+        self._recorder = recorder
+
+    def parameters(self) -> Tensors:
+        """Trainable parameters of the roots and of the optimizers."""
+        found: Tensors = {}
+        known: set[int] = set()
+        for number, root in enumerate(self._host.roots.attached):
+            for name, parameter in root.named_parameters():
+                if parameter.requires_grad and id(parameter) not in known:
+                    known.add(id(parameter))
+                    found[f"{number}.{name}" if number else name] = parameter
+        for number, optimizer in enumerate(self._recorder.optimizers):
+            for index, parameter in enumerate(_owned(optimizer)):
+                if id(parameter) not in known and isinstance(parameter, torch.Tensor):
+                    known.add(id(parameter))
+                    found[f"optimizer {number} parameter {index}"] = parameter
+        return found
+
+    def buffers(self) -> Tensors:
+        """Buffers of the roots."""
+        return {
+            f"buffer {number}.{name}": buffer
+            for number, root in enumerate(self._host.roots.attached)
+            for name, buffer in root.named_buffers()
+        }
+
+    def optimizer_state(self) -> Tensors:
+        """Tensors that the optimizers keep for each parameter."""
+        names = {id(parameter): name for name, parameter in self.parameters().items()}
+        return {
+            f"{key} of {names.get(id(parameter), 'a parameter')} in optimizer {number}": value
+            for number, optimizer in enumerate(self._recorder.optimizers)
+            for parameter, state in optimizer.state.items()
+            for key, value in (state.items() if isinstance(state, dict) else ())
+            if isinstance(value, torch.Tensor)
+        }
+
+    def all(self) -> Tensors:
+        """Parameters, buffers and optimizer state."""
+        return {**self.parameters(), **self.buffers(), **self.optimizer_state()}
+
+    def snapshot(self) -> Tensors:
+        """A copy of all of it, on the CPU."""
+        return {name: tensor.detach().cpu().clone() for name, tensor in self.all().items()}
+
+    def gradients(self) -> Tensors:
+        """A dense copy of every gradient that there is, on the CPU."""
+        return {
+            name: (parameter.grad.to_dense() if parameter.grad.is_sparse else parameter.grad).detach().cpu().clone()
+            for name, parameter in self.parameters().items()
+            if parameter.grad is not None
+        }
+
+    def load(self, saved: Tensors) -> list[str]:
+        """Copy a snapshot in; the names that have no counterpart of the same shape are returned."""
+        mine = self.all()
+        missing = [name for name in saved if name not in mine or mine[name].shape != saved[name].shape]
+        with torch.no_grad():
+            for name, tensor in mine.items():
+                if name in saved and tensor.shape == saved[name].shape:
+                    tensor.copy_(saved[name])
+        return missing + [name for name in mine if name not in saved]
+
+    def load_gradients(self, saved: Tensors) -> None:
+        """Put these gradients in the place of one's own."""
+        with torch.no_grad():
+            for name, parameter in self.parameters().items():
+                if name in saved and parameter.grad is not None and not parameter.grad.is_sparse:
+                    parameter.grad.copy_(saved[name])
+
+
+def _owned(optimizer: torch.optim.Optimizer) -> list[Any]:
+    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
+
+
+def compared(reference: Tensors, got: Tensors, base: Tensors | None = None) -> list[list[Any]]:
+    """Per name: norm in the reference, norm here, norm of the difference, bits equal, norm of the base.
+
+    Args:
+        reference: What the untouched script has.
+        got: The same here.
+        base: What both started from; then changes since are compared instead of values.
+    """
+    rows: list[list[Any]] = []
+    for name in reference:
+        if name not in got or got[name].shape != reference[name].shape:
+            rows.append([name, _norm(reference[name]), None, None, False, 0.0])
+            continue
+        equal = torch.equal(reference[name], got[name])
+        ours, theirs = got[name].double(), reference[name].double()
+        start = base[name].double() if base is not None and name in base and base[name].shape == ours.shape else None
+        if start is not None:
+            ours, theirs = ours - start, theirs - start
+        weight = _norm(start) if start is not None else 0.0
+        rows.append([name, _norm(theirs), _norm(ours), _norm(ours - theirs), equal, weight])
+    return rows + [[name, None, _norm(got[name]), None, False, 0.0] for name in got if name not in reference]
+
+
+def _norm(tensor: torch.Tensor) -> float:
+    return float(torch.linalg.vector_norm(tensor.double()))

@@ -1,0 +1,26 @@
+"""What a trial installs besides the knobs, by its purpose."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hotlap.inside.steps import Recorder
+
+if TYPE_CHECKING:
+    from hotlap.inside.host import Host
+
+
+def install(host: Host) -> None:
+    """Put the recorder in, and what the purpose of the trial adds to it."""
+    recorder = Recorder(host)
+    purpose = host.task["purpose"]
+    host.loaders.watch()
+    if purpose == "observe":
+        from hotlap.inside.observe import Observer
+
+        Observer(host, recorder).install()
+    elif purpose in ("reference", "noise", "candidate"):
+        from hotlap.inside.gates import install_gates
+
+        install_gates(host, recorder)
+    recorder.install()

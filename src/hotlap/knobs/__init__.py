@@ -1,0 +1,39 @@
+"""Every knob, one file each, in the four folders; a new one is one line here."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from hotlap.knobs.knob import Knob
+
+KNOBS = {
+    "whole-batch-fetch": "data.whole_batch_fetch:WholeBatchFetch",
+    "loader-workers": "data.loader_workers:LoaderWorkers",
+    "pinned-memory": "data.pinned_memory:PinnedMemory",
+    "channels-last": "model.channels_last:ChannelsLast",
+    "compile": "model.compile:Compile",
+    "autocast-bf16": "model.autocast_bf16:AutocastBf16",
+    "fused-update": "optimizer.fused_update:FusedUpdate",
+    "malloc-thresholds": "hardware.malloc_thresholds:MallocThresholds",
+    "threads": "hardware.threads:Threads",
+    "matmul-precision": "hardware.matmul_precision:MatmulPrecision",
+    "cudnn-benchmark": "hardware.cudnn_benchmark:CudnnBenchmark",
+    "cudnn-deterministic": "hardware.cudnn_deterministic:CudnnDeterministic",
+}
+
+
+def knob_by_id(knob_id: str) -> Knob:
+    """The knob of that id.
+
+    Raises:
+        KeyError: No knob has it.
+    """
+    module, name = KNOBS[knob_id].split(":")
+    return getattr(import_module(f"hotlap.knobs.{module}"), name)()
+
+
+def all_knobs() -> list[Knob]:
+    """Every knob, in the order of the list."""
+    return [knob_by_id(knob_id) for knob_id in KNOBS]

@@ -1,0 +1,1 @@
+"""Knobs of this area, one file each."""

@@ -1,0 +1,75 @@
+"""Mixed precision with bfloat16."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from hotlap.knobs.knob import Knob, When
+from hotlap.records import Contract, Facts, Skip, Value
+
+if TYPE_CHECKING:
+    from hotlap.inside.host import Host
+
+
+class AutocastBf16(Knob):
+    """Run the model's forward under autocast to bfloat16.
+
+    ## What it changes
+    Matrix products and convolutions of the training forward, and so of its backward, run in bfloat16; weights, loss
+    and update stay float32; the model's outputs are handed over in float32. Evaluation runs as written.
+    ## Why it can help
+    Half the memory traffic, and the hardware's matrix units.
+    ## When it cannot
+    A processor without bfloat16 arithmetic, models whose time is not in matrix products, weights that are not float32.
+    ## Source
+    torch.amp documentation; Accelerate runs the forward the same way and casts its outputs to float32.
+    """
+
+    id: ClassVar[str] = "autocast-bf16"
+    area: ClassVar[str] = "model"
+    contract: ClassVar[Contract] = Contract.REDUCED
+    when: ClassVar[When] = When.FIRST_STEP
+
+    def choices(self, facts: Facts) -> tuple[Value, ...] | Skip:
+        """On for float32 models where the hardware multiplies bfloat16."""
+        if not facts.roots:
+            return Skip("the script calls no module that could be found again")
+        if facts.precision.autocast:
+            return Skip("the script already runs under autocast")
+        if not any("float32" in root.dtypes for root in facts.roots):
+            return Skip("no model has float32 weights")
+        if not facts.is_cuda and not {"avx512_bf16", "amx_bf16", "bf16"} & set(facts.machine.flags):
+            return Skip("this processor has no bfloat16 arithmetic")
+        return (True,)
+
+    def install(self, value: Value, host: Host) -> None:
+        """Put the autocast around every root's training forward."""
+        host.rewrite_roots(_autocast, order=10)
+
+
+def _autocast(root: Any, call: Callable[..., Any]) -> Callable[..., Any]:
+    import torch
+
+    device = next((p.device.type for p in root.parameters()), "cpu")
+
+    def autocasted(*args: Any, **kwargs: Any) -> Any:
+        with torch.autocast(device, dtype=torch.bfloat16):
+            out = call(*args, **kwargs)
+        return _widened(out, torch.bfloat16, torch.float32)
+
+    return autocasted
+
+
+def _widened(value: Any, narrow: Any, wide: Any) -> Any:
+    """The same nest with narrow tensors made wide; other objects are passed on as they are."""
+    if hasattr(value, "dtype"):
+        return value.to(wide) if value.dtype == narrow else value
+    if type(value) in (list, tuple):
+        return type(value)(_widened(item, narrow, wide) for item in value)
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return type(value)(*(_widened(item, narrow, wide) for item in value))
+    if isinstance(value, dict):
+        for key in value:  # in place: model outputs of libraries are dict subclasses
+            value[key] = _widened(value[key], narrow, wide)
+    return value

@@ -1,0 +1,53 @@
+"""The logbook: everything that happened in order, one JSON line each, fsynced; the one input of every report."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from hotlap.errors import HotlapError
+from hotlap.records import SCHEMA
+
+
+class Logbook:
+    """Append-only. A torn last line, from a crash in the middle of a write, is legal and ignored."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def append(self, kind: str, **fields: Any) -> None:
+        """Write one event and make it durable."""
+        line = msgspec.json.encode({"kind": kind, **fields}) + b"\n"
+        with self.path.open("ab") as file:
+            file.write(line)
+            file.flush()
+            os.fsync(file.fileno())
+
+    def start(self, target: str, seed: int, version: str) -> None:
+        """Begin a new book; the previous one is kept beside it."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        if self.path.exists():
+            os.replace(self.path, self.path.with_suffix(".previous.jsonl"))
+        self.append("start", schema=SCHEMA, target=target, seed=seed, version=version)
+
+    def events(self) -> list[dict[str, Any]]:
+        """All events, oldest first.
+
+        Raises:
+            HotlapError: There is no logbook, or a newer hotlap wrote it.
+        """
+        if not self.path.exists():
+            raise HotlapError("no-logbook", f"There is no logbook in {self.path.parent}.", fix="run `hotlap tune` first")
+        events: list[dict[str, Any]] = []
+        for line in self.path.read_bytes().splitlines():
+            try:
+                events.append(json.loads(line))
+            except json.JSONDecodeError:
+                break
+        if events and events[0].get("schema", 0) > SCHEMA:
+            raise HotlapError("logbook-too-new", f"{self.path} was written by a newer hotlap.", fix="upgrade hotlap")
+        return events

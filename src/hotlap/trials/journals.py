@@ -1,0 +1,125 @@
+"""From the journals that a trial's processes wrote to a recording."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from hotlap.records import PHASES, Facts, Outcome, Recording, Steps, Trial
+
+_LEAST_WARMUP = 10
+_EVALUATION_IS_PART = 0.5  # "evaluation" in more than this share of the steps is part of the step (a target network)
+
+
+def lines_by_process(folder: Path) -> list[list[dict[str, Any]]]:
+    """The lines of each journal, oldest process first; a torn last line is legal."""
+    journals: list[list[dict[str, Any]]] = []
+    for path in sorted(folder.glob("journal-*.jsonl"), key=lambda p: p.stat().st_mtime):
+        lines: list[dict[str, Any]] = []
+        for line in path.read_text("utf-8", "replace").splitlines():
+            try:
+                lines.append(json.loads(line))
+            except json.JSONDecodeError:
+                break
+        journals.append(lines)
+    return journals
+
+
+def of_kind(lines: list[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
+    """The lines of that kind, in order."""
+    return [line for line in lines if line["kind"] == kind]
+
+
+def training_process(journals: list[list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """The journal of rank 0's training process; [] when no process stepped."""
+    trained = [lines for lines in journals if of_kind(lines, "first-step")]
+    if not trained:
+        return []
+    first_rank = [lines for lines in trained if of_kind(lines, "hello")[0].get("rank", "0") == "0"]
+    return max(first_rank or trained, key=lambda lines: sum(len(line["rows"]) for line in of_kind(lines, "steps")))
+
+
+def steps_of(lines: list[dict[str, Any]]) -> tuple[Steps, list[float], float]:
+    """Columns of the steps, the epoch starts [s], and the time in evaluation [s]."""
+    restarts = [index for index, line in enumerate(lines) if line["kind"] == "restart"]
+    lines = lines[restarts[-1] :] if restarts else lines
+    rows = [row for line in of_kind(lines, "steps") for row in line["rows"]]
+    losses = [value for line in of_kind(lines, "losses") for value in line["values"]]
+    losses += [None] * (len(rows) - len(losses))
+    in_step = sum(row[3] > 0 for row in rows) > _EVALUATION_IS_PART * len(rows)
+    phases: dict[str, list[float]] = {phase: [] for phase in PHASES}
+    for spent, _, _, evaluation, _, _ in rows:
+        for phase in PHASES:
+            phases[phase].append(spent.get(phase, 0.0))
+        if in_step:
+            phases["forward"][-1] += evaluation
+    steps = Steps(
+        total_s=tuple(map(sum, zip(*phases.values(), strict=True))),
+        phases_s={phase: tuple(values) for phase, values in phases.items()},
+        samples=tuple(row[1] for row in rows),
+        losses=tuple(losses[: len(rows)]),
+        faults=tuple(row[2] for row in rows),
+        compiles=tuple(row[5] for row in rows),
+    )
+    starts = [row[4] for row in rows if row[4] > 0]
+    return steps, starts, 0.0 if in_step else sum(row[3] for row in rows)
+
+
+def warmup_of(steps: Steps) -> int:
+    """Steps to discard: at least ten, and all up to the last one that compiled a graph."""
+    last = max((i for i in range(1, len(steps.compiles)) if steps.compiles[i] > steps.compiles[i - 1]), default=0)
+    return max(_LEAST_WARMUP, last + 1)
+
+
+def recording(trial: Trial, folder: Path, outcome: Outcome, reason: str, exit_code: int | None, wall_s: float) -> Recording:
+    """Everything that the processes of a trial wrote, as one record."""
+    journals = lines_by_process(folder)
+    lines = training_process(journals)
+    steps, starts, evaluation_s = steps_of(lines)
+    closing = (of_kind(lines, "closing") or [{}])[-1]
+    first = of_kind(lines, "first-step")
+    every = [line for journal in journals for line in journal]
+    return Recording(
+        trial=trial,
+        outcome=outcome,
+        reason=reason,
+        exit_code=exit_code,
+        wall_s=wall_s,
+        startup_s=first[0]["at_s"] if first else None,
+        steps=steps,
+        epoch_start_s=sum(starts) / len(starts) if starts else 0.0,
+        evaluation_s=evaluation_s,
+        evaluations=closing.get("evaluations", 0),
+        warmup_steps=warmup_of(steps),
+        device_busy_s=None,
+        peak_bytes=closing.get("peak_bytes", 0),
+        cuda_peak_bytes=closing.get("cuda_peak_bytes"),
+        processes=sum(bool(of_kind(journal, "first-step")) for journal in journals),
+        facts=None,
+        failed_probes={line["what"]: line["reason"] for line in of_kind(every, "failed")},
+        failed_knobs={line["knob"]: line["reason"] for line in of_kind(lines or every, "knob-failed")},
+        installed_knobs=tuple(line["knob"] for line in of_kind(lines, "installed")),
+        notes=tuple(dict.fromkeys(line["text"] for line in of_kind(every, "remark"))),
+        log=str(folder.name) + "/output.log",
+    )
+
+
+def facts(folder: Path, script: str, sha256: str, argv: tuple[str, ...], steps: Steps, warmup: int) -> Facts | None:
+    """The facts that an observed run wrote, with what the parent knows; None when it wrote none."""
+    written = of_kind(training_process(lines_by_process(folder)), "facts")
+    if not written:
+        return None
+    fields = {key: value for key, value in written[-1].items() if key != "kind"}
+    faults = steps.faults[warmup:] or steps.faults
+    fields |= {"script": script, "script_sha256": sha256, "argv": argv}
+    fields["faults_per_step"] = sum(faults) / len(faults) if faults else 0.0
+    return msgspec.convert(fields, Facts)
+
+
+def with_facts(record: Recording, found: Facts | None) -> Recording:
+    """The recording together with the facts of its run."""
+    return replace(record, facts=found)

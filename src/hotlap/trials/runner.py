@@ -1,0 +1,149 @@
+"""Runs trials, each as a fresh process tree in a sandbox, and reads back what they recorded."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from hotlap.errors import HotlapError
+from hotlap.knobs import knob_by_id
+from hotlap.records import Facts, Outcome, Recording, Trial, Value
+from hotlap.target import Target
+from hotlap.trials import environment, journals
+from hotlap.trials.launch import Launch, launch
+from hotlap.trials.sandbox import Tier
+
+_MOST_SHIELDS = 5
+
+
+class Runner(Protocol):
+    """Something that turns a trial into a recording: a process here, a task on a cluster, or a replay."""
+
+    def run(self, trial: Trial, facts: Facts | None = None) -> Recording:
+        """Run one trial to its end; a failed trial is a recording too."""
+        ...
+
+
+@dataclass
+class ProcessRunner:
+    """Trials as processes on this machine, one at a time.
+
+    Args:
+        target: The training.
+        out: hotlap's folder for this script.
+        tier: How its files are protected.
+        startup_s: How long a trial may take to its first step.
+    """
+
+    target: Target
+    out: Path
+    tier: Tier
+    startup_s: float = 600.0
+    shields: list[Path] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Shield what a training usually writes to."""
+        script = [self.target.script.parent] if self.target.script else []
+        for folder in (self.target.cwd, *script, Path.home(), Path("/tmp"), Path("/var/tmp")):
+            if folder.is_dir() and folder != Path("/") and folder.resolve() not in self.shields:
+                self.shields.append(folder.resolve())
+
+    @property
+    def scratch(self) -> Path:
+        """What trials share and may write through to: compile caches and the gates' reference."""
+        folder = (self.out / "scratch").resolve()
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def folder(self, trial: Trial) -> Path:
+        """Where a trial's journals and output are."""
+        return (self.out / "trials" / trial.id).resolve()
+
+    def run(self, trial: Trial, facts: Facts | None = None) -> Recording:
+        """Run one trial; a folder that it was refused to write to is shielded as well, and it starts again."""
+        for _ in range(_MOST_SHIELDS):
+            record, denied = self._once(trial, facts)
+            grown = self._shield(denied)
+            if not grown:
+                break
+        if record.outcome is Outcome.NOT_REACHED:
+            raise HotlapError(
+                "not-reached",
+                f"{' '.join(self.target.arguments)} ran to its end and hotlap never got inside: no process of it imported "
+                "torch, or Python was started with -I, -E or -S.",
+                fix="start the training itself, with an interpreter that reads PYTHONPATH",
+            )
+        return record
+
+    def _shield(self, denied: str) -> bool:
+        """Give the folder of a refused write a scratch layer; False when that cannot help."""
+        if not denied or self.tier is not Tier.OVERLAY:
+            return False
+        folder = Path(denied)
+        while not folder.is_dir():
+            folder = folder.parent
+        if folder == Path("/") or folder in self.shields:
+            return False
+        self.shields.append(folder)
+        return True
+
+    def _once(self, trial: Trial, facts: Facts | None) -> tuple[Recording, str]:
+        folder = self.folder(trial)
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        task = folder / "task.json"
+        task.write_text(json.dumps(task_of(trial, facts, self.scratch)))
+        knobs: dict[str, str] = {}
+        for setting in trial.setup.settings:
+            if facts is not None:
+                knobs |= knob_by_id(setting.knob).environment(setting.value, facts)
+        ending = launch(
+            Launch(
+                command=self.target.command,
+                cwd=self.target.cwd,
+                environment=environment.for_trial(task, folder, trial.seed, self.scratch, knobs),
+                folder=folder,
+                shielded=tuple(self.shields),
+                writable=(self.scratch,),
+                startup_s=self.startup_s,
+                total_s=max(3600.0, 20 * trial.limit_s),
+                tier=self.tier,
+            )
+        )
+        record = journals.recording(trial, folder, ending.outcome, ending.reason, ending.exit_code, ending.wall_s)
+        if trial.purpose == "observe":
+            script = str(self.target.script or self.target.name)
+            found = journals.facts(
+                folder, script, self.target.sha256, self.target.arguments, record.steps, record.warmup_steps
+            )
+            record = journals.with_facts(record, found)
+        return record, ending.denied
+
+
+def task_of(trial: Trial, facts: Facts | None, scratch: Path) -> dict[str, object]:
+    """What the inside needs to know of a trial; see `hotlap.inside.session`."""
+    options: dict[str, Value] = dict(trial.options)
+    if "reference" in options:
+        options["reference"] = str(scratch / str(options["reference"]))
+        Path(str(options["reference"])).mkdir(parents=True, exist_ok=True)
+    return {
+        "purpose": trial.purpose,
+        "settings": ordered(trial.setup.values),
+        "roots": [{"name": r.name, "index": r.index} for r in facts.roots if r.reachable] if facts else [],
+        "seed": trial.seed,
+        "steps": trial.steps,
+        "limit_s": trial.limit_s,
+        "options": options,
+    }
+
+
+def ordered(values: Mapping[str, Value]) -> list[tuple[str, Value]]:
+    """Settings in the order in which they are installed: by when they take hold, then by name."""
+    from hotlap.knobs.knob import When
+
+    order = list(When)
+    return sorted(values.items(), key=lambda item: (order.index(knob_by_id(item[0]).when), item[0]))

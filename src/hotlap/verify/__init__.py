@@ -1,0 +1,1 @@
+"""Does it learn the same? The gates and the verdict."""
