@@ -184,7 +184,13 @@ def check(plan: Plan, today: Facts | Header) -> list[Mismatch]:
     then = plan.header
     here, there = (f"{side.machine.cpu} ({side.machine.cores} cores)" for side in (today, then))
     rows = [
-        ("script_sha256", Severity.WARN, then.script_sha256, today.script_sha256, "the script was edited since"),
+        (
+            "script_sha256",
+            Severity.WARN,
+            then.script_sha256[:16],
+            today.script_sha256[:16],
+            "the script was edited since",
+        ),
         ("argv", Severity.NOTE, shlex.join(then.argv), shlex.join(today.argv), "other arguments"),
         ("torch", Severity.REFUSE, then.torch, today.torch, "another version of torch"),
         ("device", Severity.REFUSE, then.device, today.device, "another device"),

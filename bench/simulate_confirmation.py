@@ -1,0 +1,133 @@
+"""What the sequential confirmation can promise: simulated acceptance, effort and coverage of the reported interval.
+
+Run: python bench/simulate_confirmation.py [--runs 4000] [--seed 0]
+Each run is one candidate with a planted gain, confirmed by the looks of hotlap.stats under normal noise.
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import stdtrit
+
+from hotlap.stats import DELTA, LOOKS, Look, confirmed_speedup, look, look_tail
+
+NOISES = (0.02, 0.03, 0.04, 0.05)
+GAINS = (0.0, 0.01, 0.03, 0.05, 0.10)
+Floats = NDArray[np.float64]
+Booleans = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One noise and one true gain."""
+
+    noise: float
+    gain: float
+    accepted: float
+    pairs: float
+    plain: float
+    """Share of all runs whose plain 95 % interval holds the true gain."""
+    reported: float
+    """The same for the interval of confirmed_speedup."""
+    plain_accepted: float
+    reported_accepted: float
+    gain_accepted: float
+    """Mean gain reported by the accepted runs."""
+
+
+def bounds(ratios: Floats, lower_tail: float, upper_tail: float) -> tuple[Floats, Floats]:
+    """Lower and upper bound of the mean of each row; shape (runs, pairs) to (runs,)."""
+    n = ratios.shape[1]
+    centre, error = ratios.mean(axis=1), ratios.std(axis=1, ddof=1) / np.sqrt(n)
+    return centre - stdtrit(n - 1, 1 - lower_tail) * error, centre + stdtrit(n - 1, 1 - upper_tail) * error
+
+
+def confirm(ratios: Floats) -> tuple[Booleans, NDArray[np.int64]]:
+    """Which runs are accepted, and after how many pairs each one stopped."""
+    bar = np.log1p(DELTA)
+    live = np.ones(len(ratios), dtype=bool)
+    accepted = np.zeros(len(ratios), dtype=bool)
+    stopped = np.full(len(ratios), LOOKS[-1])
+    for n in LOOKS:
+        low, high = bounds(ratios[:, :n], look_tail(), look_tail())
+        accepted |= live & (low > bar)
+        ends = live & ((low > bar) | (high < bar))
+        stopped[ends] = n
+        live &= ~ends
+    return accepted, stopped
+
+
+def covered(ratios: Floats, stopped: NDArray[np.int64], truth: float, tails: tuple[float, float]) -> Booleans:
+    """Whether the interval taken when each run stopped holds the truth."""
+    held = np.zeros(len(ratios), dtype=bool)
+    for n in LOOKS:
+        rows = stopped == n
+        low, high = bounds(ratios[rows, :n], *tails)
+        held[rows] = (low <= truth) & (truth <= high)
+    return held
+
+
+def simulate(noise: float, gain: float, runs: int, rng: np.random.Generator) -> Cell:
+    """Confirm one candidate `runs` times."""
+    truth = float(np.log1p(gain))
+    ratios = rng.normal(truth, noise, (runs, LOOKS[-1]))
+    accepted, stopped = confirm(ratios)
+    plain = covered(ratios, stopped, truth, (0.025, 0.025))
+    reported = covered(ratios, stopped, truth, (look_tail(), look_tail() / 2))
+    means = np.array([row[:n].mean() for row, n in zip(ratios, stopped, strict=True)])
+
+    def among_accepted(values: Floats | Booleans) -> float:
+        return float(values[accepted].mean()) if accepted.any() else float("nan")
+
+    return Cell(
+        noise=noise,
+        gain=gain,
+        accepted=float(accepted.mean()),
+        pairs=float(stopped.mean()),
+        plain=float(plain.mean()),
+        reported=float(reported.mean()),
+        plain_accepted=among_accepted(plain),
+        reported_accepted=among_accepted(reported),
+        gain_accepted=float(np.expm1(among_accepted(means))),
+    )
+
+
+def agrees(ratios: Floats) -> bool:
+    """Whether the vectorised rules above are those of hotlap.stats, row by row."""
+    accepted, stopped = confirm(ratios)
+    for row, accept, n in zip(ratios, accepted, stopped, strict=True):
+        words = {k: look(row[:k].tolist()) for k in LOOKS if k <= n}
+        early = all(word is Look.CONTINUE for k, word in words.items() if k < n)
+        low, high = bounds(row[None, :n], look_tail(), look_tail() / 2)
+        estimate = confirmed_speedup(row[:n].tolist())
+        same = np.allclose([estimate.low, estimate.high], [np.exp(low[0]), np.exp(high[0])])
+        if not early or (words[int(n)] is Look.ACCEPT) != accept or not same:
+            return False
+    return True
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, default=4000)
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    rng = np.random.default_rng(arguments.seed)
+    if not agrees(rng.normal(0.03, 0.04, (200, LOOKS[-1]))):
+        raise SystemExit("the simulation and hotlap.stats decide differently")
+    print(f"{arguments.runs} runs a cell; coverage of the plain 95 % interval -> of the reported one")
+    print("noise  gain  accepted  pairs   all runs         accepted only    mean gain of the accepted")
+    for noise in NOISES:
+        for gain in GAINS:
+            cell = simulate(noise, gain, arguments.runs, rng)
+            every = f"{cell.plain:.3f} -> {cell.reported:.3f}"
+            kept = f"{cell.plain_accepted:.3f} -> {cell.reported_accepted:.3f}"
+            effort = f"{cell.accepted:9.3f} {cell.pairs:6.1f}"
+            print(f"{noise:5.0%} {gain:5.0%} {effort}   {every}   {kept}   {cell.gain_accepted:6.1%}")
+
+
+if __name__ == "__main__":
+    main()
