@@ -125,10 +125,29 @@ class _Guard:
 
     def _create(self, path: str) -> None:
         """Something new at a real path; allowed in the temporary folder too."""
+        if self._inside(path, self._allowed):
+            return
         if self._inside(path, self._temporary):
-            self._made.add(path)
-        elif not self._inside(path, self._allowed) and os.access(os.path.dirname(path), os.W_OK):
+            self._note(path)
+        elif os.access(os.path.dirname(path), os.W_OK):
             self._deny(path)
+
+    def _note(self, path: str) -> None:
+        """Keep in mind what the trial made in the temporary folder, so that the next one does not find it."""
+        if path in self._made:
+            return
+        self._made.add(path)
+        self._busy = True
+        try:
+            self._append("made", path)
+        finally:
+            self._busy = False
+
+    def _append(self, name: str, entry: Any) -> None:
+        path = os.path.join(self._journal, f"{name}-{os.getpid()}.jsonl")
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        os.write(descriptor, json.dumps(entry).encode() + b"\n")
+        os.close(descriptor)
 
     def _change(self, path: str) -> None:
         """Something that exists at a real path; the trial's own temporary files are its own."""
@@ -174,11 +193,8 @@ class _Guard:
     def _deny(self, path: str) -> None:
         """Report, and be gone before the write."""
         self._busy = True
-        line = json.dumps({"kind": "denied-write", "path": path}).encode() + b"\n"
         try:
-            name = os.path.join(self._journal, f"denied-{os.getpid()}.jsonl")
-            descriptor = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-            os.write(descriptor, line)
+            self._append("denied", {"kind": "denied-write", "path": path})
             os.write(2, b"hotlap: stopped before a write to " + os.fsencode(path) + b"\n")
         finally:
             os._exit(_DENIED)

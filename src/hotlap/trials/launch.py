@@ -91,7 +91,7 @@ def launch(launch: Launch) -> Ending:
         supervisor.wait()
         if supervisor.returncode:  # it did not end in order, so its promises do not hold
             tree.sweep(trial_id)
-            scratch.remove(str(launch.folder / "scratch"))
+            scratch.clear(str(launch.folder))
     ending = _ending(launch, answer)
     _write(launch.folder / "ending.json", ending)
     return ending

@@ -5,7 +5,7 @@ write elsewhere fails instead of reaching the user's files. Standard library onl
 """
 
 # Plain system calls here: file names of any bytes, and a start in milliseconds.
-# ruff: noqa: PTH101, PTH110, PTH112, PTH116, PTH123
+# ruff: noqa: PTH101, PTH110, PTH112, PTH116, PTH120, PTH123
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ _OPTIONS = {
     "nodiratime": 2048,
     "relatime": 1 << 21,
 }
+_NOBODY = 65534  # whoever the namespace does not know looks like this one
 _SET_ATTRIBUTES = 442  # mount_setattr(2), the same number on every architecture
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -107,10 +108,10 @@ def enter(
     if _libc.unshare(_NEWNS):  # the supervisor keeps the real view
         raise _refused("mount namespace")
     _mount("none", "/", "", _REC | _PRIVATE)
-    tops = outermost([*shielded, *_SCRATCH, environment.get("TMPDIR", "")])
+    tops = layered([*shielded, *_SCRATCH, environment.get("TMPDIR", "")], os.geteuid() if in_user_namespace else None)
     below = sorted({m.path for m in _mounts() if any(is_below(m.path, top) for top in tops)} - set(tops))
     # Held open before anything is covered, so that each names the real folder ever after.
-    layers = [(path, os.open(path, os.O_PATH)) for path in [*tops, *below] if os.path.exists(path)]
+    layers = [(path, os.open(path, os.O_PATH)) for path in sorted([*tops, *below]) if os.path.exists(path)]
     through = [(path, os.open(path, os.O_PATH)) for path in sorted({os.path.realpath(p) for p in writable})]
     room = os.statvfs(_SHM)
     _set_read_only("/", True)
@@ -137,11 +138,31 @@ def is_below(path: str, folder: str) -> bool:
     return path == folder or path.startswith(folder.rstrip("/") + "/")
 
 
-def outermost(folders: Iterable[str]) -> list[str]:
-    """The real folders among these that lie in no other; the root and special ones cannot be covered."""
+def layered(folders: Iterable[str], user: int | None) -> list[str]:
+    """The real folders that get a layer: those that lie in no other. The root and special ones cannot be covered.
+
+    Args:
+        folders: What is asked for; what is not there is left out.
+        user: The one that an ordinary user's namespace knows, None without one. Such a layer cannot take in a folder
+            of somebody else's, so that one below gets a layer of its own.
+    """
     real = sorted({os.path.realpath(folder) for folder in folders if folder and os.path.isdir(folder)})
     real = [path for path in real if path != "/" and not any(is_below(path, special) for special in _SPECIAL)]
-    return [path for path in real if not any(is_below(path, other) for other in real if other != path)]
+    kept: list[str] = []
+    for path in real:  # a folder comes before those below it
+        above = max((other for other in kept if is_below(path, other)), key=len, default="")
+        if not above or (user is not None and _passes_strangers(path, above, user)):
+            kept.append(path)
+    return kept
+
+
+def _passes_strangers(path: str, above: str, user: int) -> bool:
+    between = os.path.dirname(path)
+    while between != above:
+        if os.stat(between).st_uid != user or user == _NOBODY:
+            return True
+        between = os.path.dirname(between)
+    return False
 
 
 def _cover(path: str, real: int, upper: int, number: int, option: str) -> bool:

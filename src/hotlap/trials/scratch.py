@@ -1,10 +1,11 @@
 """The scratch copy of a project, for machines that offer no namespaces."""
 
 # Plain system calls here: file names of any bytes, and a start in milliseconds.
-# ruff: noqa: PTH101, PTH102, PTH110, PTH114, PTH115, PTH117, PTH118, PTH120, PTH123, PTH211
+# ruff: noqa: PTH101, PTH102, PTH107, PTH110, PTH112, PTH114, PTH115, PTH117, PTH118, PTH120, PTH123, PTH208, PTH211
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import stat
@@ -13,6 +14,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import NamedTuple
 
+NAME = "scratch"
+"""Of the copy, in the trial's folder."""
 LINK_BYTES = 64 << 20
 """Files above this are linked, not copied; the guard inside copies one up when it is written to."""
 TOTAL_BYTES = 2 << 30
@@ -75,12 +78,30 @@ def copy(project: str, target: str, leave_out: Sequence[str]) -> Scratch:
     return scratch
 
 
-def remove(target: str) -> None:
-    """Take a scratch copy away, folders without write permission included."""
-    for folder, _, _ in os.walk(target):
+def clear(folder: str) -> None:
+    """Take away what a trial with this folder made: its copy, and its files in the temporary folder."""
+    _remove(os.path.join(folder, NAME))
+    for name in os.listdir(folder):
+        if name.startswith("made-"):
+            for path in _lines(os.path.join(folder, name)):
+                _remove(path)
+
+
+def _lines(path: str) -> list[str]:
+    """A torn last line is none."""
+    with open(path, encoding="ascii") as file:
+        return [json.loads(line) for line in file if line.endswith("\n")]
+
+
+def _remove(path: str) -> None:
+    if os.path.isdir(path) and not os.path.islink(path):
+        for folder, _, _ in os.walk(path):
+            with suppress(OSError):
+                os.chmod(folder, 0o700)
+        shutil.rmtree(path, ignore_errors=True)
+    else:
         with suppress(OSError):
-            os.chmod(folder, 0o700)
-    shutil.rmtree(target, ignore_errors=True)
+            os.remove(path)
 
 
 def _walk(folder: str, leave_out: set[str], relative: str = "") -> Iterator[_Entry]:

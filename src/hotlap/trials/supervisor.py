@@ -25,7 +25,7 @@ from hotlap.trials.progress import Progress
 TICK_S = 0.1
 TERM_S = 5.0
 """Between asking a hung script to end and killing it."""
-LEFTOVER_S = 1.0
+LEFTOVER_S = 0.5
 """The same for what a script leaves behind that ended by itself, and when nobody waits for the answer."""
 END_GRACE_S = 0.15
 """After the first end line, for other ranks to write theirs."""
@@ -70,9 +70,8 @@ class _Supervisor:
 
     def serve(self) -> dict[str, Any]:
         """Run the trial in its sandbox, and say what was seen."""
-        copied = os.path.join(self._folder, "scratch")
         try:
-            order = self._order(copied)
+            order = self._order(os.path.join(self._folder, scratch.NAME))
             kills = cgroups.oom_kills()
             self._start(order)
             self._watch()
@@ -81,7 +80,7 @@ class _Supervisor:
             self._answer["failed"] = str(error)
         finally:
             if self._tier is sandbox.Tier.COPY:
-                scratch.remove(copied)
+                scratch.clear(self._folder)
         return self._answer
 
     def _interrupt(self, number: int, frame: object) -> None:
