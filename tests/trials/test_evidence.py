@@ -11,6 +11,7 @@ ANSWER = {
     "status": 256,
     "unstartable": "",
     "denied": "",
+    "confined": False,
     "end": None,
     "interrupted": False,
     "timer": "",
@@ -37,6 +38,17 @@ ANSWER = {
 def test_the_refused_path_is_found(text: str, path: str):
     """In whatever way a program says it."""
     assert evidence.refused_path(text, "/work") == path
+
+
+def test_a_denied_write_is_told_from_a_read_that_was_not_permitted():
+    """What Python opens is seen by the guard first, so its PermissionError is about reading."""
+    copied, read = (
+        "cp: cannot create regular file '/opt/x': Permission denied",
+        "PermissionError: Permission denied: '/x'",
+    )
+
+    assert evidence.refused_path(copied, "/", confined=True) == "/opt/x"
+    assert evidence.refused_path(read, "/", confined=True) == ""
 
 
 def test_behind_an_agent_the_whole_output_tells():

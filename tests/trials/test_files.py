@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import pytest
 from hotlap.records import Outcome
 from hotlap.trials.launch import Tier
 
-from .conftest import Nobody, Place, snapshot
+from .conftest import SOURCE, Nobody, Place, snapshot
 
 # Everything that a training script does to files, in its working folder, its own folder and the home folder.
 HAVOC = """
@@ -188,6 +189,33 @@ subprocess.run(["rm", file.name], check=True)
     assert place.run(script, tier=Tier.COPY).outcome is Outcome.ENDED
 
 
+@pytest.mark.parametrize("program", ["cp train.py {home}/copy", "echo x > {home}/notes.txt", "rm -f {home}/notes.txt"])
+def test_other_programs_cannot_write_outside_the_copy(far: Place, program: str):
+    """They raise no audit event; the kernel refuses them, where it can."""
+    if not _landlock():
+        pytest.skip("this kernel has no Landlock that lets files move between folders")
+    before = snapshot(far.home)
+    script = f"say('hello'); subprocess.run({program.format(home=far.home)!r}, shell=True, check=True)"
+    ending = far.run(script, tier=Tier.COPY)
+
+    assert ending.outcome is Outcome.BLOCKED_WRITE, ending
+    assert Path(ending.denied).parent == far.home
+    assert snapshot(far.home) == before
+
+
+def test_other_programs_may_write_in_the_copy(far: Place):
+    """And in the temporary folder, and move files between folders."""
+    programs = "cp train.py /tmp/hotlap-t && mv /tmp/hotlap-t data/ && cp -r data x"
+    script = f"say('hello'); subprocess.run({programs!r}, shell=True, check=True)"
+
+    assert far.run(script, tier=Tier.COPY).outcome is Outcome.ENDED
+
+
+def _landlock() -> bool:
+    code = "from hotlap.trials.landlock import confine; import sys; sys.exit(not confine(['/tmp']))"
+    return not subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": str(SOURCE)}, check=False).returncode
+
+
 def test_a_large_file_is_linked_and_copied_up(place: Place):
     """A checkpoint of the user's that the script overwrites is overwritten in the copy only."""
     for name in ("big.bin", "kept.bin"):
@@ -214,12 +242,13 @@ def test_the_copy_maps_arguments_and_links(place: Place):
     """Absolute paths of the project point into the copy; a link that leaves it still leaves it."""
     (place.project / "out").symlink_to("../home")
     (place.project / "inner").symlink_to(place.project / "data")
+    (place.root / "link").symlink_to(place.project)
     (place.project / "env").mkdir()
     (place.project / "env" / "pyvenv.cfg").write_text("")
     script = """
 say("hello")
 here = os.getcwd()
-assert sys.argv[1:] == [here + "/data", "--out=" + here + "/x", os.environ["HOME"], "--lr=0.1"], sys.argv
+assert sys.argv[1:] == [here + "/data", "--out=" + here + "/x", os.environ["HOME"], "--lr=0.1", here + "/data"], sys.argv
 assert os.path.realpath("inner") == here + "/data"
 assert os.path.realpath("out") == os.environ["HOME"]
 assert os.path.islink("env") and os.environ["PWD"] == here
@@ -227,7 +256,7 @@ assert not os.path.exists(".hotlap")
 """
     (place.project / ".hotlap").mkdir()
     folder = place.project / ".hotlap" / "trial"
-    arguments = (f"{place.project}/data", f"--out={place.project}/x", "../home", "--lr=0.1")
+    arguments = (f"{place.project}/data", f"--out={place.project}/x", "../home", "--lr=0.1", f"{place.root}/link/data")
     ending = place.run(script, arguments, tier=Tier.COPY, folder=folder)
 
     assert ending.outcome is Outcome.ENDED, ending.output_tail

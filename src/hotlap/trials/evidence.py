@@ -28,11 +28,11 @@ _PATTERNS = (
     (Outcome.DISK_FULL, re.compile(r"No space left on device|\[Errno 28\]|Disk quota exceeded|\[Errno 122\]")),
     (Outcome.PORT_IN_USE, re.compile(r"[Aa]ddress already in use|EADDRINUSE")),
 )
-_READ_ONLY = (
-    re.compile(r"Read-only file system: (?P<repr>b?'(?:[^'\\]|\\.)*'|b?\"(?:[^\"\\]|\\.)*\")"),
-    re.compile(r"Read-only file system,? (?:file )?path: (?P<path>\S.*)"),
-    re.compile(r"['‘](?P<path>[^'’]+)['’]: Read-only file system"),
-    re.compile(r"(?:^|[\s:])(?P<path>/[^:\n]+): Read-only file system", re.MULTILINE),
+_REPR = re.compile(r"Read-only file system: (?P<repr>b?'(?:[^'\\]|\\.)*'|b?\"(?:[^\"\\]|\\.)*\")")
+_OTHERS = (  # how C++ and other programs say it
+    r"{words},? (?:file )?path: (?P<path>\S.*)",
+    r"['‘](?P<path>[^'’]+)['’]: {words}",
+    r"(?:^|[\s:])(?P<path>/[^:\n]+): {words}",
 )
 _KILLED_RANK = re.compile(r"exitcode\s*: -9|Signal 9|SIGKILL|killed by signal: Killed")
 _CRASHED_RANK = re.compile(r"exitcode\s*: -(?:4|6|8|11)\b|Signal (?:4|6|8|11) |killed by signal: (?:Segm|Abort)")
@@ -86,7 +86,10 @@ def classify(answer: Mapping[str, Any], output: str, cwd: str) -> Cause:
         return Cause(Outcome.NOT_REACHED, "the script ended, and no process of it reported in")
     if code is not None and code > 128 and code - 128 in {*_CRASHES, signal.SIGKILL, signal.SIGBUS}:
         number = code - 128
-    return _by_failure(code, number, output, cwd, answer["oom_kills"])
+    denied = refused_path(_telling(output), cwd, confined=answer["confined"])
+    if denied and number is None:
+        return Cause(Outcome.BLOCKED_WRITE, f"the script writes to {denied}", denied)
+    return _by_failure(code, number, output, answer["oom_kills"])
 
 
 def _by_end_line(end: Mapping[str, Any]) -> Cause:
@@ -97,18 +100,14 @@ def _by_end_line(end: Mapping[str, Any]) -> Cause:
     return Cause(Outcome.BUDGET, str(end.get("reason", "")) or Outcome.BUDGET.value)
 
 
-def _by_failure(code: int | None, number: int | None, output: str, cwd: str, oom_kills: int) -> Cause:
-    last = _last_exception(output)
-    # A warning that the script survived is no cause: its last exception is, unless that only points to another.
-    telling = output if not last or any(word in last for word in _WRAPPERS) else last
+def _by_failure(code: int | None, number: int | None, output: str, oom_kills: int) -> Cause:
+    last, telling = _last_exception(output), _telling(output)
     if oom_kills and (number == signal.SIGKILL or _KILLED_RANK.search(telling)):
         return Cause(Outcome.HOST_OOM, f"the kernel killed {oom_kills} processes for want of memory")
     if number == signal.SIGBUS:
         return Cause(Outcome.SHARED_MEMORY, "bus error, which is what full shared memory looks like")
     if number in _CRASHES:
         return Cause(Outcome.CRASH, f"ended by {signal.Signals(number).name}")
-    if denied := refused_path(telling, cwd):
-        return Cause(Outcome.BLOCKED_WRITE, f"the script writes to {denied}", denied)
     for outcome, pattern in _PATTERNS:
         if found := pattern.search(telling):
             return Cause(outcome, _line_of(telling, found.start()))
@@ -122,13 +121,22 @@ def _by_failure(code: int | None, number: int | None, output: str, cwd: str, oom
     return Cause(Outcome.EXCEPTION, last or f"exit code {code}" + (f": {lines[-1].strip()[:300]}" if lines else ""))
 
 
-def refused_path(text: str, cwd: str) -> str:
-    """The path of a write that a read-only file system refused; "" when the text tells of none."""
-    for pattern in _READ_ONLY:
-        if found := pattern.search(text):
-            path = found.groupdict().get("path") or _evaluate(found.group("repr"))
-            return os.path.normpath(os.path.join(cwd, path.strip()))
-    return ""
+def refused_path(text: str, cwd: str, *, confined: bool = False) -> str:
+    """The path of a write that the sandbox refused; "" when the text tells of none.
+
+    Args:
+        text: What the trial printed.
+        cwd: The path may be relative to.
+        confined: Other programs' writes were denied, and not met by a read-only file system.
+    """
+    found = None if confined else _REPR.search(text)
+    for pattern in _OTHERS:
+        words = "Permission denied" if confined else "Read-only file system"
+        found = found or re.search(pattern.format(words=words), text, re.MULTILINE)
+    if not found:
+        return ""
+    path = found.groupdict().get("path") or _evaluate(found.group("repr"))
+    return os.path.normpath(os.path.join(cwd, path.strip()))
 
 
 def _evaluate(literal: str) -> str:
@@ -137,6 +145,15 @@ def _evaluate(literal: str) -> str:
     except (ValueError, SyntaxError):
         return literal.strip("'\"")
     return os.fsdecode(value)
+
+
+def _telling(output: str) -> str:
+    """What ended the script: its last exception, unless that only points to another process's.
+
+    An exception that the script survived is no cause.
+    """
+    last = _last_exception(output)
+    return output if not last or any(word in last for word in _WRAPPERS) else last
 
 
 def _last_exception(output: str) -> str:

@@ -19,7 +19,8 @@ from typing import NamedTuple
 
 _SHM = "/dev/shm"
 _SCRATCH = ("/tmp", "/var/tmp")  # scripts write there without a thought
-_SPECIAL = ("/proc", "/sys", "/dev")
+SPECIAL = ("/proc", "/sys", "/dev")
+"""Not of the user's files."""
 _NEWNS, _NEWUSER, _NEWPID = 0x20000, 0x10000000, 0x20000000
 _RDONLY, _NOSUID, _NODEV, _NOEXEC, _REMOUNT, _BIND, _REC, _PRIVATE = 1, 2, 4, 8, 32, 4096, 16384, 1 << 18
 _OPTIONS = {
@@ -108,7 +109,7 @@ def enter(
     if _libc.unshare(_NEWNS):  # the supervisor keeps the real view
         raise _refused("mount namespace")
     _mount("none", "/", "", _REC | _PRIVATE)
-    tops = layered([*shielded, *_SCRATCH, environment.get("TMPDIR", "")], os.geteuid() if in_user_namespace else None)
+    tops = layered([*shielded, *scratch_folders(environment)], os.geteuid() if in_user_namespace else None)
     below = sorted({m.path for m in _mounts() if any(is_below(m.path, top) for top in tops)} - set(tops))
     # Held open before anything is covered, so that each names the real folder ever after.
     layers = [(path, os.open(path, os.O_PATH)) for path in sorted([*tops, *below]) if os.path.exists(path)]
@@ -133,6 +134,11 @@ def enter(
     _mount("proc", "/proc", "proc", _NOSUID | _NODEV | _NOEXEC)
 
 
+def scratch_folders(environment: dict[str, str]) -> tuple[str, ...]:
+    """Where programs put temporary files."""
+    return (*_SCRATCH, environment.get("TMPDIR") or _SCRATCH[0])
+
+
 def is_below(path: str, folder: str) -> bool:
     """Whether a path is this folder or lies in it; both are real paths."""
     return path == folder or path.startswith(folder.rstrip("/") + "/")
@@ -147,7 +153,7 @@ def layered(folders: Iterable[str], user: int | None) -> list[str]:
             of somebody else's, so that one below gets a layer of its own.
     """
     real = sorted({os.path.realpath(folder) for folder in folders if folder and os.path.isdir(folder)})
-    real = [path for path in real if path != "/" and not any(is_below(path, special) for special in _SPECIAL)]
+    real = [path for path in real if path != "/" and not any(is_below(path, special) for special in SPECIAL)]
     kept: list[str] = []
     for path in real:  # a folder comes before those below it
         above = max((other for other in kept if is_below(path, other)), key=len, default="")

@@ -45,7 +45,8 @@ class Scratch(NamedTuple):
         """An argument of the command, with the path in it mapped: `/p/x`, `--data=/p/x` or `../x`."""
         name, equals, value = text.rpartition("=")
         if value.startswith("/"):
-            return name + equals + self.path(value)
+            real = os.path.realpath(value)  # the project may have been named by way of a link
+            return name + equals + (self.path(real) if self.path(real) != real else self.path(value))
         if value.startswith("..") and os.path.exists(os.path.join(cwd, value)):
             return name + equals + self.path(os.path.normpath(os.path.join(cwd, value)))
         return text

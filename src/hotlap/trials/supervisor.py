@@ -18,7 +18,7 @@ import sys
 import time
 from typing import Any
 
-from hotlap.trials import cgroups, keeper, sandbox, scratch, tree
+from hotlap.trials import cgroups, keeper, landlock, sandbox, scratch, tree
 from hotlap.trials.output import CappedLog
 from hotlap.trials.progress import Progress
 
@@ -90,7 +90,8 @@ class _Supervisor:
         """The trial's command as it is started in its tier."""
         command, cwd = tuple(self._request["command"]), os.path.realpath(self._request["cwd"])
         shielded, writable = self._request["shielded"], [self._folder, *self._request["writable"]]
-        environment = {**self._environment, "HOTLAP_JOURNAL": self._folder, tree.TRIAL_ID: self._trial_id}
+        environment = {**self._environment, "PWD": self._request["cwd"], "HOTLAP_JOURNAL": self._folder}
+        environment[tree.TRIAL_ID] = self._trial_id
         environment.pop("HOTLAP_WRITE_GUARD", None)
         user = False
         if self._tier is sandbox.Tier.OVERLAY:
@@ -99,15 +100,18 @@ class _Supervisor:
             real = [os.path.realpath(path) for path in shielded]
             # The innermost: a home folder is shielded as well, and is no project.
             project = max((path for path in real if sandbox.is_below(cwd, path)), key=len, default=cwd)
+            if project == "/":
+                raise sandbox.SandboxError("the working folder is the root of the file system, which cannot be copied")
             copy = scratch.copy(project, copied, writable)
             command = (command[0], *(copy.argument(text, cwd) for text in command[1:]))
-            cwd = copy.path(cwd)
+            cwd = environment["PWD"] = copy.path(cwd)
             environment |= {**copy.environment(environment), **scratch.variables(copied, writable)}
-        environment["PWD"] = cwd
 
         def enter() -> None:
             if self._tier is sandbox.Tier.OVERLAY:
                 sandbox.enter(shielded, writable, environment=environment, in_user_namespace=user)
+            elif self._tier is sandbox.Tier.COPY:
+                landlock.confine([*writable, *sandbox.SPECIAL, *sandbox.scratch_folders(environment)])
 
         namespaces = self._tier is sandbox.Tier.OVERLAY
         return keeper.Order(command, cwd, environment, self._trial_id, namespaces, enter)
@@ -235,6 +239,7 @@ class _Supervisor:
         progress, answer = self._progress, self._answer
         answer["wall_s"] = answer["wall_s"] or time.monotonic() - self._began
         answer |= {"hello": progress.hello, "stepping": progress.stepping, "end": progress.end}
+        answer["confined"] = self._tier is sandbox.Tier.COPY
         answer |= {"denied": progress.denied, "interrupted": self._interrupted}
 
     def _rest(self) -> bytes:
