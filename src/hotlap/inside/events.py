@@ -63,7 +63,8 @@ class Events:
     def _counted(self, name: str) -> Callable[..., Any]:
         def make(original: Callable[..., Any]) -> Callable[..., Any]:
             def counted(*args: Any, **kwargs: Any) -> Any:
-                self._counts[name] += 1
+                if name != "_engine_run_backward" or kwargs.get("accumulate_grad"):  # tracing calls it without
+                    self._counts[name] += 1
                 return original(*args, **kwargs)
 
             return counted

@@ -72,8 +72,8 @@ class Arm:
                 if self._begun != self.recorder.index:
                     self._begin()
                 shapes, dtypes = signature(args, kwargs)
-                number = self.host.roots.attached.index(root)
-                self.host.journal.write("signature", root=number, training=root.training, shapes=shapes, dtypes=dtypes)
+                key = self.host.roots.keys[root]
+                self.host.journal.write("signature", root=key, training=root.training, shapes=shapes, dtypes=dtypes)
             return call(*args, **kwargs)
 
         return called

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from torch.utils.data import DataLoader, dataloader
+from torch.utils.data._utils.fetch import _MapDatasetFetcher
 
 if TYPE_CHECKING:
     from hotlap.inside.clock import Clock
@@ -119,3 +120,14 @@ class Loaders:
             return __next__
 
         self._host.wrap(dataloader._BaseDataLoaderIter, "__next__", fetch)
+
+    def refetch(self, change: Callable[[Any, Any, Callable[[Any, Any], Any]], Any]) -> None:
+        """Take `change(fetcher, indices, stock)` for each batch of a map-style dataset; `stock(fetcher, indices)` is torch's."""
+
+        def fetch(original: Callable[..., Any]) -> Callable[..., Any]:
+            def fetch(fetcher: Any, possibly_batched_index: Any) -> Any:
+                return change(fetcher, possibly_batched_index, original)
+
+            return fetch
+
+        self._host.wrap(_MapDatasetFetcher, "fetch", fetch)

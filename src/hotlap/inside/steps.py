@@ -127,7 +127,8 @@ class Recorder:
                 return original(outputs, *args, **kwargs)
             finally:
                 self.clock.leave("backward")
-                self._after_backward(outputs)
+                if kwargs.get("accumulate_grad"):  # torch.autograd.grad is not the backward of the loss
+                    self._after_backward(outputs)
 
         return _engine_run_backward
 

@@ -25,11 +25,14 @@ KNOBS = {
 
 
 def knob_by_id(knob_id: str) -> Knob:
-    """The knob of that id.
+    """The knob of that id; `package.module:Class` names one that is not in the list.
 
     Raises:
         KeyError: No knob has it.
     """
+    if ":" in knob_id:
+        module, name = knob_id.split(":")
+        return getattr(import_module(module), name)()
     module, name = KNOBS[knob_id].split(":")
     return getattr(import_module(f"hotlap.knobs.{module}"), name)()
 

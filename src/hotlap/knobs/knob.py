@@ -34,6 +34,10 @@ class Knob(ABC):
     """data, model, optimizer or hardware: the folder it lives in."""
     contract: ClassVar[Contract]
     when: ClassVar[When]
+    unit: ClassVar[float] = 2.0**-23
+    """Relative rounding error of the arithmetic it brings; the gates' noise arms perturb by as much."""
+    allowed: ClassVar[tuple[Value, ...] | range] = (True,)
+    """What its value may be."""
     conflicts: ClassVar[tuple[str, ...]] = ()
     """Ids of knobs that cannot be on together with it."""
     suggested_only: ClassVar[bool] = False
@@ -43,7 +47,17 @@ class Knob(ABC):
     def choices(self, facts: Facts) -> tuple[Value, ...] | Skip:
         """Values worth trying for this script on this machine, likeliest first, or why none is."""
 
-    def environment(self, value: Value, facts: Facts) -> dict[str, str]:
+    def refuses(self, value: Value) -> str | None:
+        """Why a plan or `--set` cannot ask for this value; None when it can."""
+        if isinstance(self.allowed, range):
+            if isinstance(value, int) and not isinstance(value, bool) and value in self.allowed:
+                return None
+            return f"it takes a whole number from {self.allowed.start} to {self.allowed.stop - 1}"
+        if any(type(value) is type(one) and value == one for one in self.allowed):
+            return None
+        return "it takes " + " or ".join("true" if one is True else str(one) for one in self.allowed)
+
+    def environment(self, value: Value) -> dict[str, str]:
         """Variables for the user's process; for knobs that take hold at its start."""
         return {}
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from torch.utils.data import DataLoader, IterableDataset, RandomSampler, default_collate
 
+from hotlap.loader.fetch_watch import FetchWatch, dataset_name
+from hotlap.loader.movable import why_not_movable
+from hotlap.loader.whole_batch import fetch_path
 from hotlap.records import Loader
 
 if TYPE_CHECKING:
@@ -17,18 +21,30 @@ class LoaderWatch:
 
     def __init__(self, host: Host) -> None:
         self._host = host
+        self._watch = FetchWatch(host)
         self._last = -1
         self._pending = 0
         self._fed: dict[int, int] = {}
+        self._seen: dict[int, Loader] = {}
+        self._lengths: dict[int, int | None] = {}
 
     def install(self) -> None:
-        """Count the batches that each loader serves."""
+        """Count the batches that each loader serves, and watch how they are fetched."""
         self._host.loaders.serve(self._served)
+        self._watch.install()
 
     def _served(self, iterator: Any, batch: Any) -> Any:
-        self._last = self._host.loaders.loader_of(iterator)
+        self._last = index = self._host.loaders.loader_of(iterator)
         self._pending += 1
+        if index not in self._seen and index in self._host.loaders.built:
+            # At its first batch: a loader that a function built is gone when the script ends.
+            self._host.guarded("inspecting a loader", lambda: self._inspect(index))
         return batch
+
+    def _inspect(self, index: int) -> None:
+        loader = self._host.loaders.built[index]
+        self._lengths[index] = _length(loader)
+        self._seen[index] = _described(index, loader)
 
     def fed_training(self) -> None:
         """A root runs with gradients: the batches handed over last were for training."""
@@ -41,35 +57,51 @@ class LoaderWatch:
         if not self._fed:
             return None
         index = max(self._fed, key=lambda key: self._fed[key])
-        loader = self._host.loaders.built.get(index)
-        try:
-            batches = len(loader)  # type: ignore[arg-type]
-        except TypeError:
+        batches = self._lengths.get(index)
+        if batches is None:
             return None
         batches_per_step = max(1, round(self._fed[index] / max(1, steps)))
         return max(1, batches // batches_per_step)
 
     def facts(self) -> list[Loader]:
         """One record per loader, in the order of their construction."""
-        return [self._loader(index, loader) for index, loader in sorted(self._host.loaders.built.items())]
+        for index in list(self._host.loaders.built):
+            if index not in self._seen:
+                self._host.guarded("inspecting a loader", lambda index=index: self._inspect(index))
+        return [self._record(index) for index in sorted(self._seen)]
 
-    def _loader(self, index: int, loader: DataLoader[Any]) -> Loader:
-        dataset = loader.dataset
-        iterable = isinstance(dataset, IterableDataset)
-        return Loader(
-            index=index,
-            dataset=f"{type(dataset).__module__}:{type(dataset).__qualname__}",
-            length=None if iterable else len(dataset),  # type: ignore[arg-type]
-            batch_size=loader.batch_size,
-            drop_last=bool(loader.drop_last),
-            num_workers=loader.num_workers,
-            pin_memory=bool(loader.pin_memory),
-            persistent_workers=bool(loader.persistent_workers),
-            shuffles=isinstance(getattr(loader, "sampler", None), RandomSampler),
-            default_collate=loader.collate_fn is default_collate,
-            trains=index in self._fed,
-            whole_batch="not inspected",
-            draws_randomness=None,
-        )
+    def _record(self, index: int) -> Loader:
+        loader, draws = self._seen[index], self._watch.draws
+        seen = draws.get(loader.dataset)
+        movable = loader.draws_randomness is False
+        if loader.num_workers and loader.dataset not in draws:
+            seen = False  # the parent adds what its workers saw, and takes silence for doubt
+        return replace(loader, trains=index in self._fed, draws_randomness=seen if seen or movable else None)
 
 
+def _length(loader: Any) -> int | None:
+    try:
+        return len(loader)
+    except (TypeError, NotImplementedError):
+        return None
+
+
+def _described(index: int, loader: DataLoader[Any]) -> Loader:
+    dataset = loader.dataset
+    iterable = isinstance(dataset, IterableDataset)
+    whole = "its dataset is iterable" if iterable else fetch_path(dataset, loader.collate_fn, loader._auto_collation)
+    return Loader(
+        index=index,
+        dataset=dataset_name(dataset),
+        length=None if iterable else _length(dataset),
+        batch_size=loader.batch_size,
+        drop_last=bool(loader.drop_last),
+        num_workers=loader.num_workers,
+        pin_memory=bool(loader.pin_memory),
+        persistent_workers=bool(loader.persistent_workers),
+        shuffles=isinstance(getattr(loader, "sampler", None), RandomSampler),
+        default_collate=loader.collate_fn is default_collate,
+        trains=False,
+        whole_batch=whole if isinstance(whole, str) else "",
+        draws_randomness=None if why_not_movable(loader) else False,
+    )

@@ -9,7 +9,8 @@ from typing import Any
 
 import msgspec
 
-from hotlap.records import PHASES, Facts, Outcome, Recording, Steps, Trial
+from hotlap.records import PHASES, Facts, Outcome, Recording, Signature, Steps, Trial
+from hotlap.verify.gates import ArmRecord
 
 _LEAST_WARMUP = 10
 _EVALUATION_IS_PART = 0.5  # "evaluation" in more than this share of the steps is part of the step (a target network)
@@ -114,10 +115,28 @@ def facts(folder: Path, script: str, sha256: str, argv: tuple[str, ...], steps: 
     if not written:
         return None
     fields = {key: value for key, value in written[-1].items() if key != "kind"}
+    fields["roots"] = [root for root in fields["roots"] if root["reachable"]]
     faults = steps.faults[warmup:] or steps.faults
     fields |= {"script": script, "script_sha256": sha256, "argv": argv}
     fields["faults_per_step"] = sum(faults) / len(faults) if faults else 0.0
     return msgspec.convert(fields, Facts)
+
+
+def arm(folder: Path) -> ArmRecord:
+    """What an arm of the learning check wrote."""
+    lines = training_process(lines_by_process(folder))
+    calls: dict[tuple[str, int], dict[Signature, None]] = {}
+    for line in of_kind(lines, "signature"):
+        shapes = tuple(tuple(shape) for shape in line["shapes"])
+        root = (line["root"][0], line["root"][1])
+        calls.setdefault(root, {})[Signature(shapes, tuple(line["dtypes"]), line["training"], True)] = None
+    lost = of_kind(lines, "not-loaded")
+    return ArmRecord(
+        events=tuple(of_kind(lines, "events")),
+        rows={(line["what"], line["step"]): line["rows"] for line in of_kind(lines, "compared")},
+        signatures={root: tuple(signatures) for root, signatures in calls.items()},
+        failed=f"the state of {', '.join(lost[0]['names'])} could not be loaded" if lost else "",
+    )
 
 
 def with_facts(record: Recording, found: Facts | None) -> Recording:

@@ -99,8 +99,7 @@ class ProcessRunner:
         task.write_text(json.dumps(task_of(trial, facts, self.scratch)))
         knobs: dict[str, str] = {}
         for setting in trial.setup.settings:
-            if facts is not None:
-                knobs |= knob_by_id(setting.knob).environment(setting.value, facts)
+            knobs |= knob_by_id(setting.knob).environment(setting.value)
         ending = launch(
             Launch(
                 command=self.target.command,

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from hotlap.records import Gate, Word
+from hotlap.records import Gate, Signature, Word
 
 FLOAT32_UNIT = 2.0**-23
 BF16_UNIT = 2.0**-9
@@ -29,11 +29,13 @@ class ArmRecord:
     Attributes:
         events: Per step, what the script did.
         rows: ("gradient" or "update", step) to the rows of that comparison.
+        signatures: Per root (class name, index), the training calls seen at compared steps.
         failed: Why the arm could not be finished, or "".
     """
 
     events: tuple[dict[str, Any], ...]
     rows: dict[tuple[str, int], list[list[Any]]]
+    signatures: dict[tuple[str, int], tuple[Signature, ...]] = field(default_factory=dict)
     failed: str = ""
 
 

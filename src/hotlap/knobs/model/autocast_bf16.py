@@ -30,6 +30,8 @@ class AutocastBf16(Knob):
     area: ClassVar[str] = "model"
     contract: ClassVar[Contract] = Contract.REDUCED
     when: ClassVar[When] = When.FIRST_STEP
+    unit: ClassVar[float] = 2.0**-9
+    conflicts: ClassVar[tuple[str, ...]] = ("matmul-precision",)
 
     def choices(self, facts: Facts) -> tuple[Value, ...] | Skip:
         """On for float32 models where the hardware multiplies bfloat16."""

@@ -1,0 +1,166 @@
+"""From what a tune found to its result, and from there to the plan."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from math import exp
+from statistics import fmean
+
+from hotlap import stats
+from hotlap.judge import Judgement
+from hotlap.knobs import knob_by_id
+from hotlap.lab import Lab
+from hotlap.plan import Gain, Header, Level, Plan, PlannedMachine, PlannedRoot, PlannedSetting, PlannedSignature, PlannedVerdict
+from hotlap.records import PHASES, SCHEMA, Contract, Curve, Estimate, Facts, Kept, Pair, Phases, Recording, Result, Setup
+from hotlap.trials import blocks
+
+
+def phases_of(record: Recording) -> Phases:
+    """Mean phases of a recording's steady steps."""
+    first = min(record.warmup_steps, len(record.steps.total_s) // 2)
+    means = {phase: fmean(values[first:]) for phase, values in record.steps.phases_s.items()}
+    return Phases(sum(means.values()), means)
+
+
+def _mean_phases(records: Sequence[Recording]) -> Phases:
+    every = [phases_of(record) for record in records]
+    means = {phase: fmean(p.phases_s[phase] for p in every) for phase in PHASES}
+    return Phases(sum(means.values()), means)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What is known so far; the empty setup means that nothing was proven."""
+
+    facts: Facts
+    skipped: dict[str, str] = field(default_factory=dict)
+    setup: Setup = Setup()
+    ratios: tuple[float, ...] = ()
+    judgement: Judgement | None = None
+    curves: tuple[Curve, ...] = ()
+    result: Result | None = None
+
+    def accepted(self, setup: Setup, ratios: list[float], judgement: Judgement, curves: list[Curve]) -> Answer:
+        """The answer with a setup that is proven faster and proven to learn the same."""
+        return replace(self, setup=setup, ratios=tuple(ratios), judgement=judgement, curves=tuple(curves))
+
+    def finished(self, lab: Lab, observed: Phases, noise: float) -> Answer:
+        """The answer with everything that a reader is told."""
+        confirmed = [pair for pair in lab.pairs if pair.stage == "confirm" and pair.setup == self.setup]
+        reference = [lab.recordings[pair.reference] for pair in confirmed]
+        candidate = [lab.recordings[pair.candidate] for pair in confirmed]
+        kept = tuple(_kept(knob, self.setup, lab.pairs) for knob in self.setup.values)
+        speedup = stats.confirmed_speedup(self.ratios) if self.setup.settings else None
+        watched = next(r for r in lab.recordings.values() if r.trial.purpose == "observe")
+        steps_s = sum(watched.steps.total_s)
+        result = Result(
+            target=" ".join(lab.runner.target.arguments),
+            facts=self.facts,
+            speedup=speedup,
+            speedup_run=None,
+            verdict=self.judgement.verdict if self.judgement else None,
+            kept=kept,
+            rejected=tuple(lab.rejected),
+            skipped=self.skipped,
+            levels=_levels(kept, speedup),
+            baseline=_mean_phases(reference) if reference else observed,
+            tuned=_mean_phases(candidate) if candidate else None,
+            pairs=tuple(lab.pairs),
+            curves=self.curves,
+            findings=(),
+            noise=noise,
+            smallest_gain=stats.smallest_provable_gain(noise),
+            tuning_s=lab.spent_s,
+            payback_steps=_payback(reference, candidate),
+            evaluation_share=watched.evaluation_s / (steps_s + watched.evaluation_s) if steps_s else 0.0,
+            peak_bytes=(_peak(reference or [watched]), _peak(candidate)),
+            ceiling={},
+            notes=tuple(lab.notes),
+        )
+        lab.logbook.append("result", result=result)
+        return replace(self, result=result)
+
+    def plan(self, date: datetime.date) -> Plan:
+        """The plan that `hotlap run` applies."""
+        assert self.result is not None
+        facts, result = self.facts, self.result
+        signatures = self.judgement.signatures if self.judgement else {}
+        verdict = result.verdict
+        header = Header(
+            date=date,
+            script=facts.script,
+            script_sha256=facts.script_sha256,
+            argv=facts.argv,
+            torch=facts.torch,
+            python=facts.python,
+            device=facts.device,
+            machine=PlannedMachine(cpu=facts.machine.cpu, cores=facts.machine.cores),
+            world_size=facts.world_size,
+            speedup=Gain.of(result.speedup) if result.speedup else None,
+            verdict=PlannedVerdict(word=verdict.word, reason=verdict.reason, seeds=verdict.seeds) if verdict else None,
+            payback_steps=result.payback_steps,
+        )
+        roots = tuple(
+            PlannedRoot(
+                name=root.name,
+                index=root.index,
+                parameter_shapes=root.parameter_shapes,
+                signatures=tuple(
+                    PlannedSignature(shapes=s.shapes, dtypes=s.dtypes, training=s.training, grad=s.grad)
+                    for s in signatures.get((root.name, root.index), ())
+                ),
+            )
+            for root in facts.roots
+        )
+        settings = tuple(
+            PlannedSetting(knob=k.knob, value=k.value, contract=k.contract, share=Gain.of(k.share) if k.share else None)
+            for k in result.kept
+        )
+        levels = tuple(
+            Level(contract=Contract(name), speedup=Gain.of(gain) if gain else None) for name, gain in result.levels.items()
+        )
+        return Plan(schema=SCHEMA, header=header, settings=settings, levels=levels, roots=roots)
+
+
+def _kept(knob_id: str, setup: Setup, pairs: Sequence[Pair]) -> Kept:
+    knob = knob_by_id(knob_id)
+    without = setup.without(knob_id)
+    # The pair's reference is the whole setup, so its gain is what leaving the setting out loses, with the sign turned.
+    lost = [-blocks.log_gain(pair) for pair in pairs if pair.stage == "leave-one-out" and pair.setup == without]
+    share = None
+    if len(lost) >= 2:
+        share = stats.speedup([[exp(ratio)] for ratio in lost], [[1.0]] * len(lost))
+    return Kept(knob_id, knob.area, setup.values[knob_id], knob.contract, share)
+
+
+def _levels(kept: Sequence[Kept], speedup: Estimate | None) -> dict[str, Estimate | None]:
+    """The whole plan's speed-up stands at the loosest contract it holds; what was not measured apart is None."""
+    if not kept:
+        return {}
+    loosest = max(k.contract.level for k in kept)
+    present = {k.contract for k in kept}
+    return {
+        contract.value: speedup if contract.level == loosest else None
+        for contract in Contract
+        if contract in present
+    }
+
+
+def _payback(reference: Sequence[Recording], candidate: Sequence[Recording]) -> int | None:
+    """Steps that earn back the extra start-up and warm-up time."""
+    if not reference or not candidate:
+        return None
+    steady = [fmean(phases_of(r).total_s for r in side) for side in (reference, candidate)]
+    extra = [
+        fmean((r.startup_s or 0.0) + sum(r.steps.total_s[: r.warmup_steps]) - r.warmup_steps * step for r in side)
+        for side, step in zip((reference, candidate), steady, strict=True)
+    ]
+    return stats.payback_steps(extra[1] - extra[0], steady[0], steady[1])
+
+
+def _peak(records: Sequence[Recording]) -> int:
+    return max((r.cuda_peak_bytes or r.peak_bytes for r in records), default=0)
+
+

@@ -1,0 +1,158 @@
+"""The command line: arguments to a request, prints, exit codes. No decisions, and nothing imported before it is needed."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Optional
+
+import typer
+
+from hotlap.errors import HotlapError
+
+app = typer.Typer(
+    help="Make an unmodified PyTorch training script fast, and prove that it still learns the same.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+# Everything from the script on belongs to the script.
+TRAINING = {"allow_interspersed_args": False, "ignore_unknown_options": False}
+OPTIONS_WITH_VALUE = ("--budget", "--out", "--python", "--seed", "--set", "--only", "--skip", "--allow", "--plan", "--sandbox")
+
+Command = Annotated[list[str], typer.Argument(help="train.py ARGS, -m module ARGS, or -- launcher ARGS", show_default=False)]
+Out = Annotated[Optional[Path], typer.Option(help="hotlap's folder for this script.", show_default=".hotlap/<script>")]
+Python = Annotated[Optional[str], typer.Option(help="The training's interpreter.", show_default="the active environment's")]
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout; all else goes to stderr.")]
+Budget = Annotated[str, typer.Option(help="Time for everything: 90s, 5m, 1h.")]
+Allow = Annotated[str, typer.Option(help="The loosest contract to accept: exact, rounding, reduced.")]
+Sandbox = Annotated[str, typer.Option(help="How trials are kept off your files: auto, overlay, copy, none.")]
+
+
+def main() -> None:
+    """Run the command line; every expected failure is one message and an exit code."""
+    arguments = split(sys.argv[1:])
+    try:
+        app(args=arguments, standalone_mode=True, prog_name="hotlap")
+    except HotlapError as error:
+        running = arguments[:1] == ["run"]
+        print(f"hotlap: {error}\n        (see docs/errors.md, {error.slug})", file=sys.stderr)
+        sys.exit(125 if running else 2 if error.slug in _USAGE else 1)
+
+
+_USAGE = ("no-script", "no-such-script", "no-such-command", "no-such-python", "bad-budget", "bad-setting", "unknown-knob", "bad-choice")
+
+
+def split(arguments: list[str]) -> list[str]:
+    """Put `--` before a module or launcher, so that its own flags are left alone."""
+    position = 1
+    while position < len(arguments) and arguments[position].startswith("-"):
+        if arguments[position] == "-m":
+            return [*arguments[:position], "--", *arguments[position:]]
+        if arguments[position] == "--":
+            return arguments
+        position += 2 if arguments[position] in OPTIONS_WITH_VALUE else 1
+    return arguments
+
+
+@contextlib.contextmanager
+def interruptible(resume: str) -> Iterator[None]:
+    """Ctrl-C ends the trial under way, keeps what was learnt and says how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        print(f"\nhotlap: interrupted; what was learnt is kept. To see it: {resume}", file=sys.stderr)
+        sys.exit(130)
+
+
+@app.command(context_settings=TRAINING)
+def check(command: Command, out: Out = None, python: Python = None, json: Json = False, budget: Budget = "30s", sandbox: Sandbox = "auto") -> None:
+    """One observed run: where a step's time goes, and what could be tried."""
+    from hotlap import commands
+
+    with interruptible("hotlap check ..."):
+        commands.check(commands.Job(tuple(command), out, python, json, sandbox), budget)
+
+
+@app.command(context_settings=TRAINING)
+def tune(
+    command: Command,
+    out: Out = None,
+    python: Python = None,
+    json: Json = False,
+    budget: Budget = "5m",
+    seed: Annotated[int, typer.Option(help="All randomness of the tune comes from it.")] = 1,
+    allow: Allow = "reduced",
+    set_: Annotated[Optional[list[str]], typer.Option("--set", help="KNOB=VALUE: decided, not searched. Repeatable.")] = None,
+    only: Annotated[Optional[list[str]], typer.Option(help="Try these knobs and no others. Repeatable.")] = None,
+    skip: Annotated[Optional[list[str]], typer.Option(help="Leave these knobs out. Repeatable.")] = None,
+    plan: Annotated[Path, typer.Option(help="Where the plan is written.")] = Path("hotlap.toml"),
+    sandbox: Sandbox = "auto",
+) -> None:
+    """Find what makes the training faster, prove it, prove that learning is unchanged, and write a plan."""
+    from hotlap import commands
+
+    with interruptible("hotlap report"):
+        job = commands.Job(tuple(command), out, python, json, sandbox)
+        commands.tune(job, commands.wishes(allow, set_ or [], only or [], skip or []), budget, seed, plan)
+
+
+@app.command(context_settings=TRAINING)
+def run(
+    command: Command,
+    plan: Annotated[Optional[Path], typer.Option(help="The plan.", show_default="./hotlap.toml")] = None,
+    allow: Allow = "recipe",
+    python: Python = None,
+    out: Out = None,
+    anyway: Annotated[bool, typer.Option(help="Apply a plan that was made for another device or torch.")] = False,
+) -> None:
+    """Train for real, under the plan. The exit code and the output are the script's own."""
+    from hotlap import commands
+
+    commands.run(commands.Job(tuple(command), out, python, False, "none"), plan, allow, anyway=anyway)
+
+
+@app.command()
+def report(folder: Annotated[Path, typer.Argument(help="hotlap's folder of a script.")], json: Json = False) -> None:
+    """Show the last tune again, from its logbook; writes report.html and report.json."""
+    from hotlap import commands
+
+    commands.report(folder, as_json=json)
+
+
+@app.command()
+def doctor(python: Python = None, json: Json = False) -> None:
+    """The machine, torch and its libraries, limits, and measured ceilings."""
+    from hotlap import commands
+
+    commands.doctor(python, as_json=json)
+
+
+@app.command()
+def explain(id: Annotated[str, typer.Argument(help="A knob or an audit.")]) -> None:
+    """What a knob changes, why it can help, when it cannot."""
+    from hotlap import commands
+
+    commands.explain(id)
+
+
+@app.command(name="list")
+def list_(json: Json = False) -> None:
+    """Every knob and audit."""
+    from hotlap import commands
+
+    commands.listing(as_json=json)
+
+
+@app.callback(invoke_without_command=True)
+def _version(version: Annotated[bool, typer.Option("--version", help="Print the version and leave.")] = False) -> Any:
+    if version:
+        from hotlap import __version__
+
+        print(f"hotlap {__version__}")
+        raise typer.Exit

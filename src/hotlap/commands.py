@@ -1,0 +1,231 @@
+"""What each command does: puts the parts together, prints, writes files."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from rich.console import Console
+
+from hotlap import __version__
+from hotlap.errors import HotlapError
+from hotlap.knobs import KNOBS, all_knobs, knob_by_id
+from hotlap.lab import Lab
+from hotlap.logbook import Logbook
+from hotlap.records import Contract, Result, Setup, Skip, Value
+from hotlap.target import Target, resolve
+from hotlap.toml_file import replace_file
+from hotlap.trials.launch import Tier, best_tier
+from hotlap.trials.runner import ProcessRunner
+from hotlap.tune import Request
+from hotlap.tune import tune as run_tune
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is common to the commands that start a training."""
+
+    command: tuple[str, ...]
+    out: Path | None
+    python: str | None
+    as_json: bool
+    sandbox: str
+
+    def target(self) -> Target:
+        """The training."""
+        return resolve(self.command, self.python)
+
+    def folder(self, target: Target) -> Path:
+        """hotlap's folder for it, ignored by git on its own account."""
+        if self.out is None:
+            home = target.cwd / ".hotlap"
+            home.mkdir(exist_ok=True)
+            (home / ".gitignore").write_text("*\n")
+            return home / target.name
+        return self.out
+
+    def lab(self, budget: str, seed: int, console: Console) -> Lab:
+        """Where its trials run."""
+        target = self.target()
+        out = self.folder(target)
+        book = Logbook(out / "logbook.jsonl")
+        book.start(" ".join(target.arguments), seed, __version__)
+        tier = self._tier(console)
+        runner = ProcessRunner(target, out, tier)
+        return Lab(runner, book, seconds(budget), seed, say=lambda text: console.log(text, markup=False, highlight=False))
+
+    def _tier(self, console: Console) -> Tier:
+        if self.sandbox == "auto":
+            tier, why = best_tier()
+            if why:
+                console.print(f"trials run in a {tier.value} ({why})", markup=False)
+            return tier
+        tiers = {"overlay": Tier.OVERLAY, "copy": Tier.COPY, "none": Tier.NONE}
+        if self.sandbox not in tiers:
+            raise HotlapError("bad-choice", f"--sandbox {self.sandbox} is not known.", fix="use auto, overlay, copy or none")
+        return tiers[self.sandbox]
+
+
+def seconds(text: str) -> float:
+    """A time like 90s, 5m or 1h in seconds."""
+    units = {"s": 1, "m": 60, "h": 3600}
+    try:
+        value = float(text[:-1]) * units[text[-1]] if text and text[-1] in units else float(text)
+    except ValueError:
+        value = 0.0
+    if not value > 0:
+        raise HotlapError("bad-budget", f"--budget {text} is no time.", fix="write it as 90s, 5m or 1h")
+    return value
+
+
+def contract(name: str) -> Contract:
+    """The contract of that name."""
+    try:
+        return Contract(name)
+    except ValueError:
+        names = ", ".join(c.value for c in Contract)
+        raise HotlapError("bad-choice", f"--allow {name} is no contract.", fix=f"use one of {names}") from None
+
+
+def wishes(allow: str, pinned: list[str], only: list[str], skip: list[str]) -> Request:
+    """The request behind the flags of `tune`."""
+    for knob in (*only, *skip):
+        _known(knob)
+    values: dict[str, Value] = {}
+    for text in pinned:
+        knob, _, value = text.partition("=")
+        _known(knob)
+        values[knob] = _value(value or "true")
+        complaint = knob_by_id(knob).refuses(values[knob])
+        if complaint:
+            raise HotlapError("bad-setting", f"--set {text}: {complaint}.", fix=f"see `hotlap explain {knob}`")
+    return Request(contract(allow), tuple(only), tuple(skip), Setup.of(values))
+
+
+def _known(knob: str) -> None:
+    import difflib
+
+    if knob not in KNOBS and ":" not in knob:
+        near = difflib.get_close_matches(knob, KNOBS, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise HotlapError("unknown-knob", f"There is no knob {knob}{hint}", fix="see `hotlap list`")
+
+
+def _value(text: str) -> Value:
+    if text in ("true", "false"):
+        return text == "true"
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            pass
+    return text
+
+
+def tune(job: Job, request: Request, budget: str, seed: int, plan_path: Path) -> None:
+    """`hotlap tune`."""
+    from hotlap.plan import write
+
+    console = Console(stderr=True)
+    lab = job.lab(budget, seed, console)
+    answer = run_tune(lab, request)
+    assert answer.result is not None
+    write(answer.plan(datetime.date.today()), plan_path)
+    _publish(answer.result, lab.runner.out, as_json=job.as_json)
+    if not job.as_json:
+        kept = bool(answer.result.kept)
+        advice = f"hotlap run {answer.result.target}" if kept else "nothing to apply; the script is best as it is"
+        Console(stderr=True).print(f"plan: {plan_path}   report: {lab.runner.out / 'report.html'}\n{advice}", markup=False, highlight=False)
+
+
+def _publish(result: Result, out: Path, *, as_json: bool) -> None:
+    from hotlap.report.console import summary
+    from hotlap.report.document import document
+    from hotlap.report.html import page
+
+    text = json.dumps(document(result), indent=1)
+    replace_file(out / "report.json", text.encode())
+    replace_file(out / "report.html", page(result).encode())
+    if as_json:
+        print(text)
+    else:
+        Console().print(summary(result))
+
+
+def report(folder: Path, *, as_json: bool) -> None:
+    """`hotlap report`."""
+    results = [event for event in Logbook(folder / "logbook.jsonl").events() if event["kind"] == "result"]
+    if not results:
+        raise HotlapError("no-result", f"The tune in {folder} did not come to an end.", fix="run `hotlap tune` again")
+    _publish(msgspec.convert(results[-1]["result"], Result), folder, as_json=as_json)
+
+
+def check(job: Job, budget: str) -> None:
+    """`hotlap check`."""
+    from hotlap.answer import phases_of
+    from hotlap.report.console import check_view
+
+    console = Console(stderr=True)
+    lab = job.lab(budget, 1, console)
+    observed = lab.observe(limit_s=seconds(budget))
+    facts = observed.facts
+    assert facts is not None
+    tries: dict[str, tuple[Value, ...] | str] = {}
+    for knob in all_knobs():
+        choices = knob.choices(facts)
+        tries[knob.id] = choices.reason if isinstance(choices, Skip) else choices
+    if job.as_json:
+        fields: dict[str, Any] = {"facts": facts, "phases": phases_of(observed), "findings": [], "ceiling": {}, "knobs": tries}
+        print(json.dumps(msgspec.to_builtins(fields), indent=1))
+    else:
+        Console().print(check_view(facts, phases_of(observed), observed, tries))
+
+
+def run(job: Job, plan_path: Path | None, allow: str, *, anyway: bool) -> None:
+    """`hotlap run`."""
+    from hotlap.run import become, find_plan, prepare, trusted
+
+    target = job.target()
+    plan = trusted(find_plan(plan_path, target.cwd), contract(allow))
+    environment = prepare(
+        plan, target, job.folder(target), lambda text: print(f"hotlap: {text}", file=sys.stderr), anyway=anyway
+    )
+    become(target, environment)
+
+
+def doctor(python: str | None, *, as_json: bool) -> None:
+    """`hotlap doctor`."""
+    from hotlap import doctor as doctor_module
+
+    report_ = doctor_module.examine(python)
+    if as_json:
+        print(json.dumps(msgspec.to_builtins(report_), indent=1))
+    else:
+        doctor_module.print_doctor(Console(), report_)
+
+
+def explain(id_: str) -> None:
+    """`hotlap explain`."""
+    from rich.markdown import Markdown
+
+    from hotlap import explain as explain_module
+
+    _known(id_)
+    Console().print(Markdown(explain_module.explain(id_)))
+
+
+def listing(*, as_json: bool) -> None:
+    """`hotlap list`."""
+    from hotlap import explain as explain_module
+
+    everything = explain_module.listing()
+    if as_json:
+        print(json.dumps(everything, indent=1))
+        return
+    for knob in everything["knobs"]:
+        Console().print(f"{knob['id']:22}{knob['area']:10} {knob['contract']:9} {knob['summary']}", markup=False, highlight=False)

@@ -1,0 +1,71 @@
+"""Loader processes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from hotlap.knobs.knob import Knob, When
+from hotlap.records import Contract, Facts, Loader, Skip, Value
+
+if TYPE_CHECKING:
+    from hotlap.inside.host import Host
+
+
+class LoaderWorkers(Knob):
+    """Load with another number of worker processes.
+
+    ## What it changes
+    The number of processes behind every iterator, where fetching draws no randomness: batch k goes to worker k mod W, so
+    another W would change every random transform. Order and content of the batches are the same.
+    ## Why it can help
+    Decoding and transforming run beside the training step instead of before it.
+    ## When it cannot
+    Random transforms, iterable datasets, cheap samples (the hand-over between processes costs more), one core.
+    ## Source
+    torch.utils.data documentation, "Multi-process data loading".
+    """
+
+    id: ClassVar[str] = "loader-workers"
+    area: ClassVar[str] = "data"
+    contract: ClassVar[Contract] = Contract.EXACT
+    when: ClassVar[When] = When.IMPORT
+    conflicts: ClassVar[tuple[str, ...]] = ("whole-batch-fetch",)
+
+    def choices(self, facts: Facts) -> tuple[Value, ...] | Skip:
+        """Half the cores, all of them, a quarter; and none when the script uses workers."""
+        training = [loader for loader in facts.loaders if loader.trains]
+        if not training:
+            return Skip("no DataLoader feeds the training")
+        for loader in facts.loaders:  # inside nobody can tell which loader will train: the number reaches all of them
+            reason = _why_not(loader)
+            if reason:
+                return Skip(reason)
+        cores = min(facts.machine.cores, int(facts.machine.quota or facts.machine.cores)) // max(1, facts.world_size)
+        counts = [cores // 2, cores, cores // 4]
+        used = {loader.num_workers for loader in training}
+        values = [count for count in dict.fromkeys(counts) if count > 0 and used != {count}]
+        if used != {0}:
+            values.append(0)
+        return tuple(values) or Skip("there is no core to spare for a worker process")
+
+    def install(self, value: Value, host: Host) -> None:
+        """Give every iterator that many workers, where its loader allows it."""
+        from hotlap.loader.movable import why_not_movable
+
+        def choose(loader: Any) -> dict[str, Any]:
+            if loader.num_workers == value or why_not_movable(loader):
+                return {}
+            if not value:
+                return {"num_workers": 0, "prefetch_factor": None, "timeout": 0}
+            return {"num_workers": value, "prefetch_factor": loader.prefetch_factor or 2}
+
+        host.loaders.override_each(choose)
+
+
+def _why_not(loader: Loader) -> str:
+    name = loader.dataset.split(":")[-1]
+    if loader.draws_randomness:
+        return f"fetching from {name} draws randomness, so the number of workers is part of the training"
+    if loader.draws_randomness is None:
+        return f"it was not shown that {name} can be fetched in another process with the same result"
+    return ""

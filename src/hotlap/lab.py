@@ -1,0 +1,193 @@
+"""The lab: runs trials and blocks of them within the budget, and writes down everything that happens."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from hotlap.errors import HotlapError
+from hotlap.logbook import Logbook
+from hotlap.records import Facts, Outcome, Pair, Recording, Rejected, Setup, Trial
+from hotlap.trials import blocks, journals
+from hotlap.trials.blocks import Window
+from hotlap.trials.runner import ProcessRunner
+from hotlap.verify.gates import ArmRecord
+
+_FIRST_GUESS_S = 15.0
+_OBSERVED_STEPS = 12  # fewer than this and there is nothing to time
+
+
+@dataclass
+class Lab:
+    """One tune's trials.
+
+    Args:
+        runner: Where trials run.
+        logbook: Where every event goes.
+        budget_s: Time for everything.
+        seed: All randomness of the tune comes from it.
+        say: Told in words what is being done, for the terminal.
+    """
+
+    runner: ProcessRunner
+    logbook: Logbook
+    budget_s: float
+    seed: int
+    say: Callable[[str], None] = print
+    started_s: float = field(default_factory=time.monotonic)
+    facts: Facts | None = None
+    recordings: dict[str, Recording] = field(default_factory=dict)
+    pairs: list[Pair] = field(default_factory=list)
+    rejected: list[Rejected] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    _count: int = 0
+    _blocks: int = 0
+    _costs_s: dict[str, float] = field(default_factory=dict)
+
+    # -- time
+
+    @property
+    def spent_s(self) -> float:
+        """Time since the tune began."""
+        return time.monotonic() - self.started_s
+
+    @property
+    def left_s(self) -> float:
+        """Time to the end of the budget."""
+        return self.budget_s - self.spent_s
+
+    def cost_s(self, setup: Setup, purpose: str = "time") -> float:
+        """What a trial will probably take: as long as the last one of its kind, else of the untouched script."""
+        known = self._costs_s
+        usual = known.get(f"{purpose} {Setup()}", known.get(f"time {Setup()}", _FIRST_GUESS_S))
+        return known.get(f"{purpose} {setup}", usual)
+
+    # -- single trials
+
+    def next_id(self, purpose: str) -> str:
+        """Trials are numbered in the order in which they run."""
+        self._count += 1
+        return f"{self._count:04d}-{purpose}"
+
+    def run(self, trial: Trial) -> Recording:
+        """Run one trial and write it down."""
+        begun = time.monotonic()
+        record = self.runner.run(trial, self.facts)
+        self._costs_s[f"{trial.purpose} {trial.setup}"] = time.monotonic() - begun
+        self.recordings[trial.id] = record
+        self.logbook.append("recording", recording=record)
+        for note in record.notes:
+            if note not in self.notes:
+                self.notes.append(note)
+        return record
+
+    def arm(self, trial: Trial) -> tuple[Recording, ArmRecord]:
+        """Run one arm of the learning check."""
+        record = self.run(trial)
+        return record, journals.arm(self.runner.folder(trial))
+
+    def observe(self, limit_s: float) -> Recording:
+        """The observed run, which finds out what the script is made of.
+
+        Raises:
+            HotlapError: The script failed, or did not train long enough to be timed.
+        """
+        trial = Trial(self.next_id("observe"), "observe", Setup(), 0, 0, 0, limit_s)
+        record = self.run(trial)
+        script, log = Path(self.runner.target.name), self.runner.out / "trials" / record.log
+        if record.outcome not in (Outcome.BUDGET, Outcome.ENDED):
+            raise HotlapError(
+                "script-failed",
+                f"The untouched script ended with {record.outcome.value}: {record.reason}. Its output is in {log}.",
+                fix="make it run by itself first",
+            )
+        if record.facts is None or not record.steps.total_s:
+            raise HotlapError(
+                "no-steps",
+                f"{script} ran for {record.wall_s:.0f} s and never took a training step (no optimizer step, no backward).",
+                fix=f"check that it trains at all; its output is in {log}",
+            )
+        if len(record.steps.total_s) < _OBSERVED_STEPS:
+            raise HotlapError(
+                "too-short",
+                f"{script} took {len(record.steps.total_s)} training steps in {record.wall_s:.0f} s, "
+                f"and {_OBSERVED_STEPS} are the least that can be timed.",
+                fix="let it train longer, or name a bigger --budget when its steps are slow",
+            )
+        self.facts = record.facts
+        self.logbook.append("facts", facts=record.facts)
+        return record
+
+    # -- blocks
+
+    def block(self, stage: str, reference: Setup, candidates: Sequence[Setup], window: Window) -> list[Pair]:
+        """Run the reference and the candidates once each; a candidate that fails is rejected, with the reason.
+
+        Raises:
+            HotlapError: The reference failed twice.
+        """
+        assert self.facts is not None
+        self._blocks += 1
+        seed = self.seed * 1000 + self._blocks
+        records: dict[Setup, Recording] = {}
+        for setup in blocks.order(self.seed, self._blocks, [reference, *candidates]):
+            self.say(f"{stage}: {setup}")
+            records[setup] = self._timed(setup, seed, window)
+        if blocks.unusable(records[reference]):
+            records[reference] = self._timed(reference, seed, window)
+        if why := blocks.unusable(records[reference]):
+            raise HotlapError("baseline-failed", f"{reference} could not be timed twice in a row: {why}.", fix="run it alone and look at its output")
+        return self._paired(stage, records, reference, candidates)
+
+    def repeat(self, setup: Setup, window: Window) -> Pair | None:
+        """A pair of the same setup twice, which shows the noise; None when one of the two could not be timed."""
+        assert self.facts is not None
+        self._blocks += 1
+        first, second = (self._timed(setup, self.seed * 1000 + self._blocks, window) for _ in range(2))
+        if blocks.unusable(first) or blocks.unusable(second):
+            return None
+        pair = blocks.paired(first, second, self.facts, "noise")
+        self._keep(pair)
+        return pair
+
+    def _timed(self, setup: Setup, seed: int, window: Window) -> Recording:
+        trial = Trial(
+            id=self.next_id("time"),
+            purpose="time",
+            setup=setup,
+            seed=seed,
+            block=self._blocks,
+            steps=window.warmup + window.steps,
+            limit_s=max(90.0, self.budget_s / 4),
+        )
+        record = self.run(trial)
+        late = max(0, record.warmup_steps - window.warmup)
+        return record if not late else replace(record, warmup_steps=min(record.warmup_steps, len(record.steps.total_s)))
+
+    def _paired(self, stage: str, records: dict[Setup, Recording], reference: Setup, candidates: Sequence[Setup]) -> list[Pair]:
+        assert self.facts is not None
+        pairs: list[Pair] = []
+        for setup in candidates:
+            if why := blocks.unusable(records[setup]):
+                self.reject(Rejected(setup, why))
+                continue
+            pair = blocks.paired(records[reference], records[setup], self.facts, stage)
+            self._keep(pair)
+            pairs.append(pair)
+        return pairs
+
+    def _keep(self, pair: Pair) -> None:
+        self.pairs.append(pair)
+        self.logbook.append("pair", pair=pair)
+
+    def reject(self, rejected: Rejected) -> None:
+        """Write down why a setup is out."""
+        self.rejected.append(rejected)
+        self.logbook.append("rejected", rejected=rejected)
+        self.say(f"out: {rejected.setup} ({rejected.reason})")
+
+    def affordable(self, setups: Collection[Setup], reserve_s: float = 0.0) -> bool:
+        """Whether trials of these setups would end before the budget does, with so much to spare."""
+        return sum(self.cost_s(setup) for setup in setups) + reserve_s < self.left_s

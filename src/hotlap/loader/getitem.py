@@ -1,0 +1,266 @@
+"""Reads a dataset's `__getitem__`: is it nothing but rows of tensors, and which?
+
+Only a short list of forms is understood; everything else is refused with the expression at fault. What is read is
+checked against the code that runs, because a script may be edited while it runs.
+"""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import inspect
+import textwrap
+from dataclasses import dataclass, field
+from types import CodeType, FunctionType
+from typing import Any, Union
+
+import torch
+
+_NUMBERS = ("int", "float")
+_CASTS = {"float": torch.float32, "double": torch.float64, "half": torch.float16, "bfloat16": torch.bfloat16}
+_CASTS |= {"long": torch.int64, "int": torch.int32, "short": torch.int16, "bool": torch.bool}
+_MAKERS = ("from_numpy", "as_tensor", "tensor")
+
+
+class Unfit(Exception):
+    """Whole batches cannot be fetched at once, in plain words."""
+
+
+@dataclass(frozen=True)
+class Position:
+    """The index itself."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """An attribute of the dataset, not yet indexed."""
+
+    attribute: str
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of an attribute."""
+
+    attribute: str
+    changes: tuple[Any, ...] = ()
+    """In order: "int", "float" or "item" to a Python number, a maker of tensors, or the dtype to cast to."""
+
+
+@dataclass(frozen=True)
+class Pack:
+    """A tuple or list of parts; both are collated to a list."""
+
+    parts: tuple[Tree, ...]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A dict of parts."""
+
+    keys: tuple[Any, ...]
+    parts: tuple[Tree, ...]
+
+
+Tree = Union[Position, Source, Row, Pack, Table]
+
+
+@dataclass
+class Reading:
+    """What `__getitem__` returns, and on which conditions that was read off."""
+
+    function: FunctionType
+    tree: Tree = field(default_factory=Position)
+    absent: list[str] = field(default_factory=list)
+    """Attributes that must be None, as they were: `if self.transform is not None: ...`."""
+
+
+def read(dataset: Any) -> Reading:
+    """What the dataset's `__getitem__` returns.
+
+    Raises:
+        Unfit: It does something that is not understood.
+    """
+    kind = type(dataset)
+    function = getattr(kind, "__getitem__", None)
+    if not isinstance(function, FunctionType) or hasattr(function, "__wrapped__"):
+        raise Unfit(f"{kind.__qualname__}.__getitem__ is not a plain Python method")
+    if hasattr(kind, "__getitems__"):
+        raise Unfit(f"{kind.__qualname__} has a __getitems__ of its own")
+    if hasattr(kind, "__getattr__") or kind.__getattribute__ is not object.__getattribute__:
+        raise Unfit(f"{kind.__qualname__} computes its attributes")
+    if any(name in _attributes(dataset) for name in ("__getitem__", "__getitems__")):
+        raise Unfit(f"this {kind.__qualname__} carries a patched __getitem__")
+    return _Reader(dataset, function).read()
+
+
+def _attributes(dataset: Any) -> dict[str, Any]:
+    try:
+        return vars(dataset)
+    except TypeError:
+        raise Unfit(f"{type(dataset).__qualname__} keeps its attributes in slots") from None
+
+
+class _Reader:
+    def __init__(self, dataset: Any, function: FunctionType) -> None:
+        self.dataset = dataset
+        self.reading = Reading(function)
+        self.known: dict[str, Tree] = {}
+        self.self_name = ""
+
+    def read(self) -> Reading:
+        definition = _definition(self.reading.function)
+        given = definition.args
+        names = [a.arg for a in given.posonlyargs + given.args]
+        if len(names) != 2 or given.vararg or given.kwarg or given.kwonlyargs:
+            raise Unfit("__getitem__ takes more than one index")
+        self.self_name, index = names
+        self.known[index] = Position()
+        for statement in definition.body:
+            if isinstance(statement, ast.Return) and statement.value is not None:
+                self.reading.tree = self.value(statement.value)
+                return self.reading
+            self.statement(statement)
+        raise Unfit("__getitem__ returns nothing")
+
+    def statement(self, node: ast.stmt) -> None:
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            return  # the docstring
+        if isinstance(node, ast.Assign) and len(node.targets) == 1:
+            self.assign(node.targets[0], node.value)
+        elif isinstance(node, ast.AnnAssign) and node.value is not None and isinstance(node.target, ast.Name):
+            self.assign(node.target, node.value)
+        elif not (isinstance(node, ast.If) and not node.orelse and self.never(node.test)):
+            raise _refusal(node)
+
+    def assign(self, target: ast.expr, value: ast.expr) -> None:
+        if isinstance(target, ast.Name):
+            if target.id == self.self_name:
+                raise _refusal(target)
+            self.known[target.id] = self.value(value)
+        elif isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple) and len(target.elts) == len(value.elts):
+            for name, tree in zip(target.elts, [self.value(item) for item in value.elts]):
+                if not isinstance(name, ast.Name) or name.id == self.self_name:
+                    raise _refusal(target)
+                self.known[name.id] = tree
+        else:
+            raise _refusal(target)
+
+    def never(self, test: ast.expr) -> bool:
+        """`if self.transform:` and `if self.transform is not None:` where it is None."""
+        if isinstance(test, ast.Compare) and len(test.ops) == 1 and isinstance(test.ops[0], ast.IsNot):
+            against = test.comparators[0]
+            if not (isinstance(against, ast.Constant) and against.value is None):
+                return False
+            test = test.left
+        if not isinstance(test, ast.Attribute):
+            return False
+        source = self.value(test)
+        if not isinstance(source, Source) or vars(self.dataset)[source.attribute] is not None:
+            return False
+        self.reading.absent.append(source.attribute)
+        return True
+
+    def value(self, node: ast.expr) -> Tree:
+        """The meaning of an expression."""
+        if isinstance(node, ast.Name) and node.id in self.known:
+            return self.known[node.id]
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == self.self_name:
+            return Source(self.attribute(node.attr))
+        if isinstance(node, ast.Subscript):
+            source, index = self.value(node.value), self.value(node.slice)
+            if isinstance(source, Source) and isinstance(index, Position):
+                return Row(source.attribute)
+        if isinstance(node, (ast.Tuple, ast.List)) and node.elts:
+            return Pack(tuple(self.part(item) for item in node.elts))
+        if isinstance(node, ast.Dict) and node.keys:
+            keys = tuple(key.value for key in node.keys if isinstance(key, ast.Constant))
+            if len(set(keys)) == len(node.keys):
+                return Table(keys, tuple(self.part(item) for item in node.values))
+        if isinstance(node, ast.Call):
+            return self.call(node)
+        raise _refusal(node)
+
+    def part(self, node: ast.expr) -> Tree:
+        tree = self.value(node)
+        if isinstance(tree, Source):
+            raise _refusal(node)
+        return tree
+
+    def attribute(self, name: str) -> str:
+        if name.startswith("__"):
+            raise Unfit(f"self.{name} is a private name")
+        if inspect.getattr_static(type(self.dataset), name, None) is not None:
+            raise Unfit(f"self.{name} is a property or an attribute of the class")
+        if name not in vars(self.dataset):
+            raise Unfit(f"self.{name} is not an attribute of the dataset")
+        return name
+
+    def call(self, node: ast.Call) -> Tree:
+        function, arguments = node.func, node.args
+        if isinstance(function, ast.Name) and function.id in _NUMBERS and self.is_builtin(function.id):
+            if len(arguments) == 1 and not node.keywords:
+                return self.changed(node, arguments[0], function.id)
+        elif isinstance(function, ast.Attribute) and not arguments and not node.keywords:
+            if function.attr == "item":
+                return self.changed(node, function.value, "item")
+            if function.attr in _CASTS:
+                return self.changed(node, function.value, _CASTS[function.attr])
+        elif isinstance(function, ast.Attribute) and function.attr in _MAKERS and len(arguments) == 1:
+            if self.is_torch(function.value):
+                return self.changed(node, arguments[0], function.attr, *self.dtype(node))
+        raise _refusal(node)
+
+    def changed(self, node: ast.expr, of: ast.expr, *changes: Any) -> Row:
+        row = self.value(of)
+        if not isinstance(row, Row):
+            raise _refusal(node)
+        return Row(row.attribute, row.changes + changes)
+
+    def dtype(self, node: ast.Call) -> tuple[torch.dtype, ...]:
+        if not node.keywords:
+            return ()
+        keyword = node.keywords[0]
+        if len(node.keywords) == 1 and keyword.arg == "dtype" and isinstance(keyword.value, ast.Attribute):
+            named = getattr(torch, keyword.value.attr, None)
+            if self.is_torch(keyword.value.value) and isinstance(named, torch.dtype):
+                return (named,)
+        raise _refusal(node)
+
+    def is_builtin(self, name: str) -> bool:
+        return name not in self.known and name not in self.reading.function.__globals__ and hasattr(builtins, name)
+
+    def is_torch(self, node: ast.expr) -> bool:
+        name = node.id if isinstance(node, ast.Name) else ""
+        return name not in self.known and self.reading.function.__globals__.get(name) is torch
+
+
+def _refusal(node: ast.AST) -> Unfit:
+    text = ast.unparse(node).splitlines()[0]
+    return Unfit(f"__getitem__ does more than take rows: `{text if len(text) <= 60 else text[:57] + '...'}`")
+
+
+def _definition(function: FunctionType) -> ast.FunctionDef:
+    """The syntax tree of a function, provided that it is the code that runs."""
+    try:
+        module = ast.parse(textwrap.dedent(inspect.getsource(function)))
+    except (OSError, TypeError, SyntaxError):
+        raise Unfit("the source of __getitem__ cannot be read") from None
+    node = module.body[0]
+    if not isinstance(node, ast.FunctionDef) or node.decorator_list:
+        raise Unfit("__getitem__ is decorated")
+    compiled = _code_in(compile(module, "<read>", "exec"), node.name)
+    running = function.__code__
+    if compiled is None or function.__closure__ or _essence(compiled) != _essence(running):
+        raise Unfit("the source of __getitem__ is not the code that runs")
+    return node
+
+
+def _code_in(code: CodeType, name: str) -> CodeType | None:
+    return next((c for c in code.co_consts if isinstance(c, CodeType) and c.co_name == name), None)
+
+
+def _essence(code: CodeType) -> tuple[Any, ...]:
+    """What a function does, less the lines it stands on."""
+    constants = [_essence(c) if isinstance(c, CodeType) else (type(c), c) for c in code.co_consts]
+    return code.co_code, code.co_names, code.co_varnames, constants

@@ -1,0 +1,118 @@
+"""May a loader's fetching move to other processes? What can be told from the objects alone."""
+
+from __future__ import annotations
+
+import io
+import random
+import sys
+from collections.abc import Iterator
+from functools import partial
+from types import FunctionType, MethodType, ModuleType
+from typing import Any
+
+import torch
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    IterableDataset,
+    RandomSampler,
+    SequentialSampler,
+    SubsetRandomSampler,
+    WeightedRandomSampler,
+    distributed,
+)
+
+_SAMPLERS = (SequentialSampler, RandomSampler, SubsetRandomSampler, WeightedRandomSampler, distributed.DistributedSampler)
+_DEPTH = 4
+_ITEMS = 32
+"""Items looked at in a container."""
+_OBJECTS = 2000
+_ATOMS = (str, bytes, int, float, complex, bool, type(None), type, ModuleType)
+_HANDLES = ("h5py", "lmdb", "sqlite3", "zipfile", "tarfile", "_thread", "threading", "socket", "multiprocessing")
+
+
+def reachable(*roots: Any) -> Iterator[Any]:
+    """The objects that these hold in attributes, containers, closures and partials, some levels deep."""
+    level, seen = list(roots), set[int]()
+    for _ in range(_DEPTH + 1):
+        below: list[Any] = []
+        for thing in level:
+            if id(thing) in seen or isinstance(thing, _ATOMS) or len(seen) >= _OBJECTS:
+                continue
+            seen.add(id(thing))
+            yield thing
+            below += _held_by(thing)
+        level = below
+
+
+def _held_by(thing: Any) -> list[Any]:
+    if isinstance(thing, torch.Tensor) or type(thing).__module__ == "numpy":
+        return []
+    if isinstance(thing, dict):
+        return list(dict.values(thing))[:_ITEMS]
+    if isinstance(thing, (list, tuple, set, frozenset)):
+        return list(thing)[:_ITEMS]
+    if isinstance(thing, FunctionType):
+        named = [thing.__globals__[name] for name in thing.__code__.co_names if name in thing.__globals__]
+        cells = [cell.cell_contents for cell in thing.__closure__ or () if _filled(cell)]
+        return [*named, *cells, *(thing.__defaults__ or ())]
+    if isinstance(thing, MethodType):
+        return [thing.__self__, thing.__func__]
+    if isinstance(thing, partial):
+        return [thing.func, *thing.args, *thing.keywords.values()]
+    methods = (getattr(type(thing), name, None) for name in ("__getitem__", "__getitems__", "__call__", "forward"))
+    return [*list(getattr(thing, "__dict__", {}).values())[:_ITEMS], *methods]
+
+
+def _filled(cell: Any) -> bool:
+    try:
+        cell.cell_contents  # noqa: B018
+    except ValueError:
+        return False
+    return True
+
+
+def is_generator(thing: Any) -> bool:
+    """A random generator of somebody's own."""
+    numpy = sys.modules.get("numpy")
+    kinds: tuple[type, ...] = (torch.Generator, random.Random)
+    if numpy is not None:
+        kinds += (numpy.random.Generator, numpy.random.RandomState, numpy.random.BitGenerator)
+    return isinstance(thing, kinds)
+
+
+def why_not_movable(loader: DataLoader[Any]) -> str:
+    """"" when this loader's number of workers may be changed, else why not."""
+    if isinstance(loader.dataset, IterableDataset) or loader._dataset_kind != 0:
+        return "an iterable dataset shards by worker"
+    if type(loader)._get_iterator is not DataLoader._get_iterator or type(loader).__iter__ is not DataLoader.__iter__:
+        return "it iterates in its own way"
+    if loader.persistent_workers or loader.worker_init_fn is not None or not loader.in_order:
+        return "it configures its workers itself"
+    return _why_order_moves(loader) or ("" if loader.num_workers else _why_it_stays(loader))
+
+
+def _why_order_moves(loader: DataLoader[Any]) -> str:
+    """Workers ask for indices ahead of time; the samplers of torch do not mind, unless the script holds their generator."""
+    batches, sampler = loader.batch_sampler, loader.sampler
+    if batches is not None and type(batches) is not BatchSampler:
+        return "it has a batch sampler of its own"
+    if batches is not None and loader.batch_size is None:
+        sampler = getattr(batches, "sampler", None)
+    if type(sampler) not in _SAMPLERS:
+        return "it has a sampler of its own"
+    if getattr(sampler, "generator", None) is not None:
+        return "its order comes from a generator that the script holds"
+    return ""
+
+
+def _why_it_stays(loader: DataLoader[Any]) -> str:
+    """The script loads in its own process: what may not be copied to others by a fork."""
+    if torch.multiprocessing.get_start_method(allow_none=True) not in (None, "fork") or sys.version_info >= (3, 14):
+        return "worker processes would be started afresh, not forked"
+    for thing in reachable(loader.dataset, loader.collate_fn):
+        if isinstance(thing, torch.Tensor) and thing.device.type != "cpu":
+            return "the dataset holds tensors on a device"
+        if isinstance(thing, io.IOBase) or type(thing).__module__.split(".")[0] in _HANDLES:
+            return f"the dataset holds a {type(thing).__name__}"
+    return ""

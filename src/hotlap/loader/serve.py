@@ -1,0 +1,75 @@
+"""Serves whole batches where that is certain, and keeps comparing them with stock on the running data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+from hotlap.loader.compare import Incomparable, difference
+from hotlap.loader.whole_batch import Fetch, fetch_path
+
+if TYPE_CHECKING:
+    from hotlap.inside.host import Host
+
+_FIRST = 2
+"""Batches of each fetcher that are also fetched by the stock path."""
+_EVERY = 64
+"""And one in so many later on."""
+_PATIENCE = 4
+"""Batches in a row that may need the stock path before a fetcher is left to it."""
+
+
+class _Path:
+    def __init__(self, fetch: Fetch | None) -> None:
+        self.fetch = fetch
+        self.served = 0
+        self.missed = 0
+
+
+class WholeBatches:
+    """The fetch path of one process."""
+
+    def __init__(self, host: Host, knob: str) -> None:
+        self._host = host
+        self._knob = knob
+        self._paths: WeakKeyDictionary[Any, _Path] = WeakKeyDictionary()
+        self._off = False
+
+    def fetch(self, fetcher: Any, indices: Any, stock: Callable[[Any, Any], Any]) -> Any:
+        """The batch of these indices."""
+        if self._off:
+            return stock(fetcher, indices)
+        path = self._paths.get(fetcher)
+        if path is None:
+            path = self._paths[fetcher] = _open(fetcher)
+        if path.fetch is None:
+            return stock(fetcher, indices)
+        try:
+            batch = path.fetch(indices)
+        except Exception:  # stock decides: it serves the batch, or raises what the user's code raises
+            path.missed += 1
+            if path.missed >= _PATIENCE:
+                path.fetch = None
+            return stock(fetcher, indices)
+        path.missed = 0
+        path.served += 1
+        if path.served <= _FIRST or path.served % _EVERY == 0:
+            return self._compared(batch, stock(fetcher, indices))
+        return batch
+
+    def _compared(self, batch: Any, expected: Any) -> Any:
+        try:
+            found = difference(expected, batch)
+        except Incomparable as reason:
+            found = str(reason)
+        if not found:
+            return batch
+        self._off = True
+        self._host.failed(self._knob, f"a whole batch came out other than row by row: {found}")
+        return expected
+
+
+def _open(fetcher: Any) -> _Path:
+    path = fetch_path(fetcher.dataset, fetcher.collate_fn, fetcher.auto_collation)
+    return _Path(None if isinstance(path, str) else path)

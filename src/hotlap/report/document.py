@@ -1,0 +1,84 @@
+"""report.json: the stable, tested form of a result."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import isfinite
+from typing import Any
+
+import msgspec
+
+from hotlap.records import SCHEMA, Facts, Finding, Phases, Rejected, Result, Verdict
+from hotlap.report.inert import inert, inert_facts, inert_result, secrets_of
+
+
+def document(result: Result) -> dict[str, Any]:
+    """What goes into report.json; its keys are stable, and values that are not finite are null."""
+    result = inert_result(result)
+    verdict = result.verdict
+    return _finite(
+        {
+            "schema": SCHEMA,
+            "target": result.target,
+            "speedup": msgspec.to_builtins(result.speedup),
+            "speedup_run": msgspec.to_builtins(result.speedup_run),
+            "verdict": verdict.word.value if verdict else None,
+            "judgement": _judgement(verdict) if verdict else None,
+            "gates": msgspec.to_builtins(verdict.gates) if verdict else [],
+            "settings": msgspec.to_builtins(result.kept),
+            "levels": msgspec.to_builtins(result.levels),
+            "phases": {"baseline": msgspec.to_builtins(result.baseline), "tuned": msgspec.to_builtins(result.tuned)},
+            "findings": msgspec.to_builtins(result.findings),
+            "rejected": [_rejected(rejected) for rejected in result.rejected],
+            "skipped": result.skipped,
+            "tuning_s": result.tuning_s,
+            "payback_steps": result.payback_steps,
+            "evaluation_share": result.evaluation_share,
+            "peak_bytes": dict(zip(("baseline", "tuned"), result.peak_bytes)),
+            "facts": msgspec.to_builtins(result.facts),
+            "ceiling": result.ceiling,
+            "noise": result.noise,
+            "smallest_gain": result.smallest_gain,
+            "pairs": [{**msgspec.to_builtins(pair), "setup": pair.setup.values} for pair in result.pairs],
+            "notes": list(result.notes),
+        }
+    )
+
+
+def check_document(
+    facts: Facts, phases: Phases, findings: tuple[Finding, ...], ceiling: Mapping[str, float]
+) -> dict[str, Any]:
+    """What `hotlap check --json` prints; its keys are stable."""
+    return _finite(
+        {
+            "schema": SCHEMA,
+            "facts": msgspec.to_builtins(inert_facts(facts)),
+            "phases": msgspec.to_builtins(phases),
+            "findings": [msgspec.to_builtins(inert(finding, secrets_of(facts))) for finding in findings],
+            "ceiling": dict(ceiling),
+        }
+    )
+
+
+def _judgement(verdict: Verdict) -> dict[str, Any]:
+    return {"gate": verdict.gate, "reason": verdict.reason, "seeds": verdict.seeds, "guilty": list(verdict.guilty)}
+
+
+def _rejected(rejected: Rejected) -> dict[str, Any]:
+    return {
+        "setup": rejected.setup.values,
+        "reason": rejected.reason,
+        "evidence": msgspec.to_builtins(rejected.evidence),
+        "verdict": rejected.verdict.word.value if rejected.verdict else None,
+    }
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no infinity and no NaN."""
+    if isinstance(value, float):
+        return value if isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value

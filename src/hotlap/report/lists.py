@@ -1,0 +1,51 @@
+"""Titled lists of lines for the terminal, cut where they would fill more than their part of a screen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from rich.console import RenderableType
+from rich.padding import Padding
+from rich.text import Text
+
+from hotlap.records import Finding, Status
+from hotlap.report import numbers, words
+
+MOST_ROWS = 10  # of each list; the rest is in the report
+
+
+def section(title: str, lines: Iterable[RenderableType]) -> list[RenderableType]:
+    """A title and its lines, set in; nothing when there are none."""
+    lines = list(lines)
+    if not lines:
+        return []
+    return [Text(), Text(title, style="bold"), *(Padding(line, (0, 0, 0, 2)) for line in lines)]
+
+
+def findings(found: Iterable[Finding]) -> list[RenderableType]:
+    """What failed or is worth knowing, with the time it wastes."""
+    lines: list[RenderableType] = []
+    for finding in found:
+        if finding.status not in (Status.FAIL, Status.INFORMATIVE):
+            continue
+        text = Text.assemble((finding.headline, "bold" if finding.status is Status.FAIL else ""))
+        if finding.wasted:
+            text.append(f": {numbers.estimate(finding.wasted)}")
+        lines.append(text.append(f"\n  {finding.advice}", style="dim") if finding.advice else text)
+    return folded(lines, "finding")
+
+
+def skipped(reasons: dict[str, str]) -> list[RenderableType]:
+    """One line for each reason, cut where the terminal ends."""
+    lines: list[RenderableType] = [
+        Text(", ".join(knobs), no_wrap=True, overflow="ellipsis").append(f"  {reason}", style="dim")
+        for reason, knobs in words.skipped_by_reason(reasons).items()
+    ]
+    return folded(lines, "reason")
+
+
+def folded(lines: list[RenderableType], what: str) -> list[RenderableType]:
+    if len(lines) <= MOST_ROWS:
+        return lines
+    rest = len(lines) - MOST_ROWS
+    return [*lines[:MOST_ROWS], Text(f"and {rest} more {what}{'' if rest == 1 else 's'} in the report", style="dim")]

@@ -1,0 +1,200 @@
+"""The sentences that the terminal and the page share."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+
+from hotlap.knobs import knob_by_id
+from hotlap.records import Estimate, Kept, Phases, Rejected, Result, Setup, Value, Word
+from hotlap.report import numbers
+from hotlap.stats import ALPHA, DELTA, LOOKS
+
+LOUD_NOISE = 0.05  # above it, most single settings drown; the user is told in the answer itself
+
+LEARNING = {
+    Word.IDENTICAL: "it learns the same, bit for bit",
+    Word.ROUNDING: "it learns the same, up to rounding",
+    Word.EQUIVALENT: "it learns the same, within the noise of training",
+    Word.CHANGED: "it does not learn the same",
+    Word.UNDECIDED: "whether it learns the same could not be decided",
+}
+
+CONTRACTS = {
+    "exact": "the same bits",
+    "rounding": "the same maths in another order",
+    "reduced": "lower precision",
+    "recipe": "another training algorithm",
+}
+
+GATES = {
+    "batches": "are the batches the same, in content and in order",
+    "gradients": "does one step from the same weights and batch give the same loss and gradients",
+    "losses": "are the losses of the same seed the same, step by step",
+    "trajectory": "do the losses stay together over the same seeds, within what noise alone does",
+}
+
+CEILINGS = {
+    "matmul_flops": ("matrix products", "FLOP/s"),
+    "copy_bytes_s": ("memory copies", "B/s"),
+}
+
+
+def headline(result: Result) -> str:
+    """The answer in one sentence."""
+    if not result.kept:
+        return nothing(result)
+    verdict = result.verdict
+    learning = LEARNING[verdict.word] if verdict else "whether it learns the same was not checked"
+    gains = [
+        f"{numbers.estimate(gain)} {scope}"
+        for gain, scope in ((result.speedup_run, "over the whole run"), (result.speedup, "per training step"))
+        if gain
+    ]
+    measured = " and ".join(gains) or "no speed-up is proven"
+    return f"{lead(result)}: {measured}; {learning}."
+
+
+def lead(result: Result) -> str:
+    """The answer in a word or two, no better than its weakest part."""
+    if not result.kept:
+        return "Nothing to gain here"
+    gain, verdict = answer(result), result.verdict
+    if verdict is None or not verdict.word.may_enter_plan:
+        return "Learning changed" if verdict and verdict.word is Word.CHANGED else "Not proven"
+    if gain is None or gain.low <= 1.0 <= gain.high:
+        return "Not proven faster"
+    return "Faster" if gain.low > 1.0 else "Slower"
+
+
+def answer(result: Result) -> Estimate | None:
+    """The number that matters most to the user: the whole run where its length is known."""
+    return result.speedup_run or result.speedup
+
+
+def nothing(result: Result) -> str:
+    """Said when no setting was kept: an answer, with what was tried and what could have been found."""
+    tried = Counter(str(rejected.setup) for rejected in result.rejected)
+    gain = f"the smallest gain that could have been proven is {numbers.share(result.smallest_gain)}"
+    if not tried:
+        return f"Nothing to gain here: no setting fits this script on this machine; {gain}."
+    what = "the one setup tried is not" if len(tried) == 1 else f"none of the {len(tried)} setups tried is"
+    return f"Nothing to gain here: {what} proven faster with the same learning; {gain}."
+
+
+def setting(knob: str, value: Value) -> str:
+    """A knob and its value, as `--set` takes them."""
+    return str(Setup.of({knob: value}))
+
+
+def describe(knob: str) -> str:
+    """What a knob does: the first line of its documentation."""
+    try:
+        return (knob_by_id(knob).__doc__ or "").strip().split("\n")[0]
+    except (KeyError, ImportError):  # an older plan, or somebody else's knob
+        return ""
+
+
+def own_share(kept: Kept) -> str:
+    """What leaving this setting out costs."""
+    return numbers.estimate(kept.share) if kept.share else "not measured"
+
+
+def verdict(result: Result) -> str:
+    """The grade, the gate that decided, the seeds and the reason."""
+    judged = result.verdict
+    if judged is None:
+        return "not judged: nothing was there to judge"
+    seeds = f", {judged.seeds} seed{'' if judged.seeds == 1 else 's'}" if judged.seeds else ""
+    guilty = f" At fault: {', '.join(judged.guilty)}." if judged.guilty else ""
+    return f"{judged.word.value} (by {judged.gate}{seeds}): {sentence(judged.reason)}{guilty}"
+
+
+def level(contract: str, gain: Estimate | None) -> str:
+    """The speed-up when only settings up to a contract are kept."""
+    return f"up to {contract}: {numbers.estimate(gain) if gain else 'not measured'}"
+
+
+def memory(result: Result) -> str:
+    """Peak memory before and after; "" when it was not measured."""
+    before, after = result.peak_bytes
+    if before <= 0:
+        return ""
+    return f"{numbers.size(before)} as written" + (f", {numbers.size(after)} tuned" if after > 0 and result.kept else "")
+
+
+def payback(result: Result) -> str:
+    """When the plan has earned back what its start-up costs; "" when there is no plan."""
+    gain, steps = result.speedup, result.payback_steps
+    if not result.kept:
+        return ""
+    if steps:
+        time = f" ({numbers.seconds(steps * result.tuned.total_s)})" if result.tuned else ""
+        return f"after {numbers.count(steps)} training step{'' if steps == 1 else 's'}{time}"
+    if steps == 0 or (gain and gain.low > 1.0):
+        return "from the first step: starting costs no more than before"
+    return "never: no gain per step is proven"
+
+
+def noise(result: Result) -> str:
+    """How noisy the machine is, in words."""
+    spread, gain = numbers.share(result.noise), numbers.share(result.smallest_gain)
+    said = f"one run differs from the next by {spread} (standard deviation of a pair), so gains below about {gain} stay unproven"
+    return f"This machine is noisy: {said}. Close other programs and tune again." if is_noisy(result) else f"{said}."
+
+
+def is_noisy(result: Result) -> bool:
+    """The noise is worth saying aloud."""
+    return result.noise > LOUD_NOISE
+
+
+def evidence(rejected: Rejected) -> str:
+    """What was measured of a rejected setup, speed first; "" when nothing was."""
+    parts = [numbers.estimate(rejected.evidence)] if rejected.evidence else []
+    if rejected.verdict:
+        parts.append(f"learning {rejected.verdict.word.value}")
+    return ", ".join(parts)
+
+
+def skipped_by_reason(skipped: dict[str, str]) -> dict[str, list[str]]:
+    """Reason to the knobs that it kept from being tried, the commonest first."""
+    knobs: defaultdict[str, list[str]] = defaultdict(list)
+    for knob, reason in skipped.items():
+        knobs[reason].append(knob)
+    return dict(sorted(knobs.items(), key=lambda item: -len(item[1])))
+
+
+def phase_names(*steps: Phases | None) -> list[str]:
+    """Every phase that took time in any of the steps, in order."""
+    names = {name: None for step in steps if step for name in step.phases_s}
+    return [name for name in names if any(step and step.phases_s.get(name, 0.0) > 0 for step in steps)]
+
+
+def ceilings(ceiling: dict[str, float]) -> str:
+    """The measured limits of the machine; "" when none was measured."""
+    shown = [(*CEILINGS.get(key, (key.replace("_", " "), "/s")), value) for key, value in ceiling.items()]
+    return ", ".join(f"{name} {numbers.rate(value, unit)}" for name, unit, value in shown)
+
+
+def method(result: Result) -> list[str]:
+    """How the answer was measured, in plain words."""
+    stages = Counter(pair.stage for pair in result.pairs)
+    ran = ", ".join(f"{number} {stage}" for stage, number in stages.items())
+    blocks = len({pair.block for pair in result.pairs})
+    looks = ", ".join(map(str, LOOKS[:-1]))
+    return [
+        "Every trial was a fresh process running the script as it is. Each candidate ran back to back with the "
+        "untouched script, and one such pair gives one ratio of times per step, so slow drift of the machine cancels. "
+        + (f"There were {len(result.pairs)} pairs in {blocks} interleaved blocks ({ran})." if result.pairs else ""),
+        "Searching only ranks. The answer comes from fresh pairs that the search never saw, looked at after "
+        f"{looks} and {LOOKS[-1]} pairs and no sooner; the error of {numbers.share(ALPHA)} is split over these looks "
+        f"and over all finalists. A gain must be proven to exceed {numbers.share(DELTA)}. Intervals are 95 % intervals, "
+        "and n counts processes or pairs of them, never steps.",
+        noise(result)[0].upper() + noise(result)[1:],
+        "Learning was judged against the untouched script at the same seeds, and a gate that could not be checked "
+        "counts as not passed. Memory is the peak of the training process.",
+    ]
+
+
+def sentence(text: str) -> str:
+    """The text with a full stop."""
+    return text if not text or text.endswith((".", "!", "?")) else f"{text}."

@@ -1,0 +1,1 @@
+"""What to try next: pure functions and generators of requests, which somebody else measures."""

@@ -1,0 +1,45 @@
+"""The last gate: do paired trainings lose alike? "No difference found", never proof."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import isfinite
+from statistics import fmean
+
+from hotlap.records import Curve, Gate, Word
+from hotlap.stats import Sameness, equivalence
+
+_MARGIN = 0.02  # of the drop in loss that the untouched script achieved
+_LEAST_STEPS = 20
+
+
+def trajectory_gate(curves: Sequence[Curve]) -> Gate:
+    """Mean loss over the last half of the common steps, compared over paired seeds by two one-sided tests."""
+    pairs = [_common(curve) for curve in curves]
+    pairs = [(reference, candidate) for reference, candidate in pairs if len(reference) >= _LEAST_STEPS]
+    if len(pairs) < 2:
+        return Gate("trajectory", Word.UNDECIDED, "too few losses were recorded")
+    drop = fmean(fmean(reference[: len(reference) // 10]) - _end(reference) for reference, _ in pairs)
+    if not (isfinite(drop) and drop > 0):
+        return Gate("trajectory", Word.UNDECIDED, "the untouched script's loss did not fall over the steps compared")
+    margin = _MARGIN * drop
+    answer = equivalence([_end(candidate) - _end(reference) for reference, candidate in pairs], margin)
+    steps = min(len(reference) for reference, _ in pairs)
+    found = answer.difference
+    gap = found.value if found else None
+    if answer.decision is Sameness.EQUIVALENT:
+        reason = f"no difference in loss found over {steps} steps and {len(pairs)} seeds, margin {margin:.2g}"
+        return Gate("trajectory", Word.EQUIVALENT, reason, gap=gap, band=margin)
+    if answer.decision is Sameness.DIFFERENT:
+        return Gate("trajectory", Word.CHANGED, f"the loss over the last half differs by {gap:.2g}", gap=gap, band=margin)
+    reason = f"{len(pairs)} seeds cannot tell a difference in loss of {margin:.2g} from the noise"
+    return Gate("trajectory", Word.UNDECIDED, reason, gap=gap, band=margin)
+
+
+def _common(curve: Curve) -> tuple[list[float], list[float]]:
+    both = [(r, c) for r, c in zip(curve.reference, curve.candidate, strict=False) if r is not None and c is not None]
+    return [r for r, _ in both], [c for _, c in both]
+
+
+def _end(losses: Sequence[float]) -> float:
+    return fmean(losses[len(losses) // 2 :])
