@@ -103,6 +103,8 @@ def test_answers_with_values_or_a_reason(knob: Knob, case: str) -> None:
     assert answer
     assert len(set(answer)) == len(answer)
     assert all(isinstance(value, (bool, int, float, str)) for value in answer)
+    assert [knob.refuses(value) for value in answer] == [None] * len(answer)
+    assert knob.refuses("no such value")
 
 
 def assert_plain(reason: str) -> None:

@@ -30,6 +30,7 @@ class CudnnDeterministic(Knob):
     area: ClassVar[str] = "hardware"
     contract: ClassVar[Contract] = Contract.ROUNDING
     when: ClassVar[When] = When.FIRST_STEP
+    allowed: ClassVar[tuple[Value, ...] | range] = (False,)
     suggested_only: ClassVar[bool] = True
 
     def choices(self, facts: Facts) -> tuple[Value, ...] | Skip:

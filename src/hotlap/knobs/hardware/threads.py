@@ -32,6 +32,7 @@ class Threads(Knob):
     area: ClassVar[str] = "hardware"
     contract: ClassVar[Contract] = Contract.ROUNDING
     when: ClassVar[When] = When.ANY
+    allowed: ClassVar[tuple[Value, ...] | range] = range(1, 1025)
     allowed = range(1, 1025)
 
     def choices(self, facts: Facts) -> tuple[Value, ...] | Skip:

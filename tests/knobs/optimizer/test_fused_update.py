@@ -1,0 +1,79 @@
+"""The fused update."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from facts import facts
+from torch import nn
+
+from hotlap.inside.host import Host
+from hotlap.knobs.optimizer.fused_update import FusedUpdate
+from hotlap.records import Skip
+
+MAKERS = {
+    "Adam": lambda p: torch.optim.Adam(p, lr=0.01),
+    "AdamW": lambda p: torch.optim.AdamW(p, lr=0.01),
+    "SGD": lambda p: torch.optim.SGD(p, lr=0.01, momentum=0.9),
+    "Adagrad": lambda p: torch.optim.Adagrad(p, lr=0.01),
+}
+
+
+def step(net: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    optimizer.zero_grad()
+    net(torch.linspace(-1, 1, 8).reshape(2, 4)).pow(2).sum().backward()
+    optimizer.step()
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_learns_the_same_and_leaves_no_trace_in_checkpoints(host: Host, name: str) -> None:
+    torch.manual_seed(0)
+    plain = nn.Linear(4, 4)
+    net = copy.deepcopy(plain)
+    other = MAKERS[name](plain.parameters())
+    for _ in range(3):
+        step(plain, other)
+
+    FusedUpdate().install(True, host)
+    optimizer = MAKERS[name](net.parameters())
+    for _ in range(3):
+        step(net, optimizer)
+    saved = optimizer.state_dict()
+
+    assert optimizer.param_groups[0]["fused"] is True
+    assert saved["param_groups"] == other.state_dict()["param_groups"]
+    torch.testing.assert_close(net.weight, plain.weight)
+    optimizer.load_state_dict(copy.deepcopy(saved))
+    assert optimizer.param_groups[0]["fused"] is True  # a load would have switched it off
+
+
+def test_leaves_sparse_gradients_and_other_classes_alone(host: Host) -> None:
+    FusedUpdate().install(True, host)
+    table = nn.Embedding(4, 2, sparse=True)
+    sparse = torch.optim.SGD(table.parameters(), lr=0.1)
+    table(torch.tensor([1])).sum().backward()
+    sparse.step()
+    layer = nn.Linear(2, 2)
+    other = torch.optim.NAdam(layer.parameters())
+    layer(torch.ones(1, 2)).sum().backward()
+    other.step()
+
+    assert not sparse.param_groups[0]["fused"]
+    assert not other.param_groups[0].get("fused")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"optimizers": ()},
+        {"optimizer": {"name": "torch.optim.nadam:NAdam"}},
+        {"optimizer": {"fused": True}},
+        {"optimizer": {"sparse": True}},
+        {"optimizer": {"floating": False}},
+    ],
+)
+def test_says_why_not(changes: dict[str, Any]) -> None:
+    assert isinstance(FusedUpdate().choices(facts(**changes)), Skip)
