@@ -209,12 +209,12 @@ class Nobody:
     source: Path
     python: str
 
-    def run(self, script: str, **options: Any) -> dict[str, Any]:
-        """Launch as that user; its ending as a dictionary."""
+    def run(self, script: str, prefix: tuple[str, ...] = (), **options: Any) -> dict[str, Any]:
+        """Launch as that user, by way of a command of root's; its ending as a dictionary."""
         request = self.place.request(script, python=self.python, **options)
         for path in (self.place.root, *self.place.root.rglob("*")):
             os.chown(path, 65534, 65534, follow_symlinks=False)
-        prefix = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
+        prefix = (*prefix, "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
         process = self.place.driver(request, *prefix, python=self.python, source=self.source)
         out, _ = process.communicate(timeout=60)
         ending = json.loads(out)

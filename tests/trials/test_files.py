@@ -248,7 +248,8 @@ def test_the_copy_maps_arguments_and_links(place: Place):
     script = """
 say("hello")
 here = os.getcwd()
-assert sys.argv[1:] == [here + "/data", "--out=" + here + "/x", os.environ["HOME"], "--lr=0.1", here + "/data"], sys.argv
+wanted = [here + "/data", "--out=" + here + "/x", os.environ["HOME"], "--lr=0.1", here + "/data"]
+assert sys.argv[1:] == wanted, sys.argv
 assert os.path.realpath("inner") == here + "/data"
 assert os.path.realpath("out") == os.environ["HOME"]
 assert os.path.islink("env") and os.environ["PWD"] == here
@@ -330,6 +331,33 @@ def test_mounts_below_a_shielded_folder_are_seen_and_kept(place: Place, overlay:
         assert snapshot(disk) == before
     finally:
         subprocess.run(["umount", disk], check=True)
+
+
+def test_an_ordinary_user_with_a_disk_mounted_at_home(nobody: Nobody, overlay: Tier):
+    """The kernel forbids one layer over all of it, so the folders get layers one by one."""
+    disk = nobody.place.home / "disk"
+    disk.mkdir()
+    mount = 'mount -t tmpfs none "$0" && echo w > "$0/weights.txt" && exec "$@"'
+    script = """
+say("hello")
+home = os.environ["HOME"]
+print(open(home + "/disk/weights.txt").read().strip(), open(home + "/notes.txt").read(), sorted(os.listdir(home)))
+for name in ("/new", "/.cache/new", "/disk/new", "/disk/weights.txt"):
+    try:
+        open(home + name, "w").close()
+    except OSError as error:
+        print(name, error.strerror)
+open("new", "w").close()
+"""
+    before = snapshot(nobody.place.home)
+    ending = nobody.run(script, ("unshare", "-m", "sh", "-c", mount, str(disk)), tier=overlay)
+
+    assert ending["outcome"] is Outcome.ENDED, ending
+    first, *refused = ending["output_tail"].splitlines()
+    assert first == "w notes ['.cache', 'disk', 'notes.txt']"
+    assert refused == ["/disk/weights.txt Permission denied"]  # root's own file
+    assert snapshot(nobody.place.home).keys() == before.keys()
+    assert not (nobody.place.project / "new").exists()
 
 
 def test_nested_shields_are_one(place: Place, overlay: Tier):

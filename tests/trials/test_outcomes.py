@@ -37,7 +37,7 @@ time.sleep(60)
     ending = place.run(script, tier=tier)
 
     assert ending.outcome is Outcome.BUDGET
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 4.5
 
 
 def test_an_end_line_may_name_another_outcome(place: Place):

@@ -42,7 +42,7 @@ def test_a_script_that_ends_leaves_nobody(place: Place, tier: Tier):
     ending = place.run(FAMILY, tier=tier)
 
     assert ending.outcome is Outcome.ENDED
-    assert time.monotonic() - began < 4
+    assert time.monotonic() - began < 4.5
 
 
 @sandboxed
@@ -52,7 +52,7 @@ def test_a_hung_family_is_ended(place: Place, tier: Tier):
     ending = place.run(FAMILY + "time.sleep(100)", tier=tier, total_s=0.5)
 
     assert ending.outcome is Outcome.HANG
-    assert 5 <= time.monotonic() - began < 9
+    assert 5 <= time.monotonic() - began < 15
 
 
 def test_sigterm_comes_first(place: Place, tier: Tier):

@@ -5,7 +5,7 @@ write elsewhere fails instead of reaching the user's files. Standard library onl
 """
 
 # Plain system calls here: file names of any bytes, and a start in milliseconds.
-# ruff: noqa: PTH101, PTH110, PTH112, PTH116, PTH120, PTH123
+# ruff: noqa: PTH101, PTH102, PTH110, PTH112, PTH114, PTH115, PTH116, PTH118, PTH120, PTH123, PTH208, PTH211
 
 from __future__ import annotations
 
@@ -118,12 +118,14 @@ def enter(
     _set_read_only("/", True)
     _mount("tmpfs", _SHM, "tmpfs", _NOSUID | _NODEV, "mode=755")
     upper = os.open(_SHM, os.O_PATH)
-    for number, (path, real) in enumerate(layers):
-        kind = ",userxattr" if in_user_namespace else ",redirect_dir=on"
-        if not _cover(path, real, upper, number, kind):
-            if path in tops:
-                raise _refused(f"overlay on {path}")
-            _mount(f"/proc/self/fd/{real}", path, "", _BIND | _REC)  # read-only, but there
+    builder = _Builder(upper, ",userxattr" if in_user_namespace else ",redirect_dir=on", below)
+    for path, real in layers:
+        if builder.cover(path, real):
+            continue
+        if path in below:
+            builder.show(path, real)
+        else:
+            builder.rebuild(path, real)
     for path, real in through:
         _mount(f"/proc/self/fd/{real}", path, "", _BIND | _REC)
         _set_read_only(path, False)
@@ -171,21 +173,74 @@ def _passes_strangers(path: str, above: str, user: int) -> bool:
     return False
 
 
-def _cover(path: str, real: int, upper: int, number: int, option: str) -> bool:
-    """Put a scratch layer over a folder; False where none can be had."""
-    source = f"/proc/self/fd/{real}"
-    if not os.path.isdir(source):
+class _Builder:
+    """Puts layers over folders.
+
+    Args:
+        upper: The folder in memory that holds the layers.
+        option: Of an overlay, if the kernel knows it.
+        mounts: What is mounted below the folders.
+    """
+
+    def __init__(self, upper: int, option: str, mounts: list[str]) -> None:
+        self._upper = upper
+        self._option = option
+        self._mounts = mounts
+        self._number = 0
+
+    def cover(self, path: str, real: int) -> bool:
+        """Put a scratch layer over a folder; False where none can be had."""
+        source = f"/proc/self/fd/{real}"
+        if not os.path.isdir(source):
+            return False
+        self._number += 1
+        for name in (f"u{self._number}", f"w{self._number}"):
+            os.mkdir(name, 0o755, dir_fd=self._upper)
+        layer = f"/proc/self/fd/{self._upper}/u{self._number}"
+        _copy_root(source, layer)
+        options = f"lowerdir={source},upperdir={layer},workdir=/proc/self/fd/{self._upper}/w{self._number}"
+        for extra in (self._option, ""):  # an old kernel knows neither option
+            with suppress(SandboxError):
+                _mount("overlay", path, "overlay", 0, options + extra)
+                return True
         return False
-    for name in (f"u{number}", f"w{number}"):
-        os.mkdir(name, 0o755, dir_fd=upper)
-    layer = f"/proc/self/fd/{upper}/u{number}"
-    _copy_root(source, layer)
-    options = f"lowerdir={source},upperdir={layer},workdir=/proc/self/fd/{upper}/w{number}"
-    for extra in (option, ""):  # an old kernel knows neither option
-        with suppress(SandboxError):
-            _mount("overlay", path, "overlay", 0, options + extra)
-            return True
-    return False
+
+    def show(self, path: str, real: int) -> None:
+        """Let it be seen, read-only."""
+        _mount(f"/proc/self/fd/{real}", path, "", _BIND | _REC)
+
+    def rebuild(self, path: str, real: int) -> None:
+        """Make an empty folder with layers over each folder in it.
+
+        An ordinary user may not cover a folder that somebody else has mounted something in. New files can be made here
+        all the same; the files that are there are read-only.
+        """
+        if not any(is_below(mount, path) for mount in self._mounts):
+            raise _refused(f"overlay on {path}")
+        source = f"/proc/self/fd/{real}"
+        _mount("tmpfs", path, "tmpfs", _NOSUID | _NODEV)
+        for name in os.listdir(source):
+            self._entry(os.path.join(path, name), os.path.join(source, name))
+        _copy_root(source, path)
+
+    def _entry(self, path: str, source: str) -> None:
+        if os.path.islink(source):
+            os.symlink(os.readlink(source), path)
+            return
+        if os.path.isdir(source):
+            os.mkdir(path)
+        else:
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        real = os.open(source, os.O_PATH)
+        try:
+            if path in self._mounts:
+                return  # has its own turn
+            if any(is_below(mount, path) for mount in self._mounts):
+                self.rebuild(path, real)
+            elif not self.cover(path, real):
+                self.show(path, real)
+        finally:
+            os.close(real)
 
 
 def _copy_root(source: str, layer: str) -> None:
