@@ -1,0 +1,86 @@
+"""The judge on real trainings: planted faults are seen, honest changes pass."""
+
+import itertools
+
+import pytest
+from scripts import SCRIPTS
+
+from hotlap.judge import Judge
+from hotlap.records import Setup, Trial, Word
+from hotlap.target import resolve
+from hotlap.trials import journals
+from hotlap.trials.launch import best_tier
+from hotlap.trials.runner import ProcessRunner
+
+
+@pytest.fixture(scope="module")
+def judge_of(tmp_path_factory):
+    """From a script and its arguments to a function that judges knobs; noise arms are shared within a script."""
+    judges = {}
+
+    def judge(script, *arguments):
+        key = (script, *arguments)
+        if key not in judges:
+            out = tmp_path_factory.mktemp(script.split(".")[0])
+            target = resolve((str(SCRIPTS / script), *arguments), cwd=tmp_path_factory.mktemp("work"))
+            runner = ProcessRunner(target, out, best_tier()[0])
+            count = itertools.count(1)
+            observed = runner.run(Trial("observe", "observe", Setup(), 0, 0, 40, 20.0))
+
+            def run(trial):
+                record = runner.run(trial, observed.facts)
+                return record, journals.arm(runner.folder(trial))
+
+            judges[key] = Judge(run, lambda purpose: f"{next(count):04d}-{purpose}", observed.facts, seed=1)
+        return judges[key]
+
+    return judge
+
+
+@pytest.mark.parametrize("arguments", [(), ("--sequential",)], ids=["class", "sequential"])
+def test_the_compile_fault_of_the_last_batch_is_caught(judge_of, arguments):
+    """Compiled at batch 32 all is right; at the epoch's last 8 samples the convolutions get no gradient."""
+    verdict = judge_of("conv_pool.py", *arguments).judge(Setup.of({"compile": True})).verdict
+
+    assert verdict.word is Word.CHANGED
+    gate = next(g for g in verdict.gates if g.word is Word.CHANGED)
+    assert gate.name == "gradients"
+    assert gate.step == 4  # where the small batch is served
+
+
+@pytest.mark.parametrize("knob", ["fused-update", "channels-last"])
+def test_honest_rounding_passes_as_rounding(judge_of, knob):
+    """Another kernel, the same maths."""
+    verdict = judge_of("conv_pool.py").judge(Setup.of({knob: True})).verdict
+
+    assert verdict.word is Word.ROUNDING, verdict
+
+
+@pytest.mark.parametrize("fault", ["Gradients09", "Reduced09", "ShiftedLabels", "Rate11", "NoDecay", "ZeroLayer"])
+def test_planted_faults_are_caught(judge_of, fault):
+    """Every one of these lets the loss fall all the same."""
+    verdict = judge_of("conv_pool.py").judge(Setup.of({f"faults:{fault}": True})).verdict
+
+    assert verdict.word is Word.CHANGED, verdict
+
+
+def test_nothing_changed_is_identical(judge_of):
+    """The untouched script against itself."""
+    verdict = judge_of("conv_pool.py").judge(Setup()).verdict
+
+    assert verdict.word is Word.IDENTICAL, verdict
+
+
+def test_a_bias_before_batchnorm_passes_under_bf16(judge_of):
+    """Its gradient is nothing but noise, so only its size can be judged."""
+    verdict = judge_of("conv_norm.py").judge(Setup.of({"autocast-bf16": True})).verdict
+
+    assert verdict.word is Word.EQUIVALENT, verdict
+
+
+@pytest.mark.parametrize("fault", ["FrozenStatistics", "NoClip", "ZeroLayer"])
+def test_faults_are_caught_beside_batchnorm_and_dropout(judge_of, fault):
+    """Also where dropout and running statistics make the script noisier."""
+    verdict = judge_of("conv_norm.py").judge(Setup.of({f"faults:{fault}": True})).verdict
+
+    assert verdict.word is Word.CHANGED, verdict
