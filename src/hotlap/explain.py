@@ -1,0 +1,71 @@
+"""What is known of every knob, from its own docstring: for `hotlap explain`, `hotlap list` and docs/knobs.md."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from hotlap.errors import HotlapError
+from hotlap.knobs import KNOBS, all_knobs, knob_by_id
+from hotlap.knobs.knob import Knob
+
+_PROMISES = {
+    "exact": "the same bits",
+    "rounding": "the same maths, summed in another order or by another kernel",
+    "reduced": "lower precision",
+    "recipe": "another training algorithm, only on your word",
+}
+
+
+def explain(id_: str) -> str:
+    """A knob in Markdown: its promise, then its docstring.
+
+    Raises:
+        HotlapError: No knob has this id.
+    """
+    if id_ not in KNOBS:
+        import difflib
+
+        near = difflib.get_close_matches(id_, KNOBS, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise HotlapError("unknown-knob", f"There is no knob {id_}.", fix=f"see `hotlap list`{hint}")
+    return markdown(knob_by_id(id_))
+
+
+def markdown(knob: Knob, level: int = 1) -> str:
+    """One knob as a section whose heading has this level."""
+    summary, _, rest = inspect.cleandoc(type(knob).__doc__ or "").partition("\n\n")
+    marks = "#" * level
+    facts = [
+        f"- area: {knob.area}",
+        f"- promise: {knob.contract.value} ({_PROMISES[knob.contract.value]})",
+        f"- takes hold: at {knob.when.value}" if knob.when.value != "any time" else "- takes hold: at any time",
+    ]
+    if knob.conflicts:
+        facts.append(f"- not together with: {', '.join(knob.conflicts)}")
+    if knob.suggested_only:
+        facts.append("- only measured and suggested; applied by `--set`")
+    body = "\n".join(_section(line, marks) for line in rest.splitlines())
+    return f"{marks} {knob.id}\n\n{' '.join(summary.split())}\n\n" + "\n".join(facts) + f"\n{body}\n"
+
+
+def _section(line: str, marks: str) -> str:
+    """Headings of the docstring go one level below the knob's, with room around them."""
+    return f"\n{marks}# {line[3:]}\n" if line.startswith("## ") else line
+
+
+def listing() -> dict[str, list[dict[str, Any]]]:
+    """Every knob and audit, as `hotlap list --json` prints them."""
+    knobs = [
+        {
+            "id": knob.id,
+            "area": knob.area,
+            "contract": knob.contract.value,
+            "when": knob.when.value,
+            "conflicts": list(knob.conflicts),
+            "suggested_only": knob.suggested_only,
+            "summary": " ".join(inspect.cleandoc(type(knob).__doc__ or "").partition("\n\n")[0].split()),
+        }
+        for knob in all_knobs()
+    ]
+    return {"knobs": knobs, "audits": []}
