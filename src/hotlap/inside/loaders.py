@@ -122,7 +122,7 @@ class Loaders:
         self._host.wrap(dataloader._BaseDataLoaderIter, "__next__", fetch)
 
     def refetch(self, change: Callable[[Any, Any, Callable[[Any, Any], Any]], Any]) -> None:
-        """Take `change(fetcher, indices, stock)` for each batch of a map-style dataset; `stock(fetcher, indices)` is torch's."""
+        """Take `change(fetcher, indices, stock)` for each batch of a map-style dataset; `stock(...)` is torch's own."""
 
         def fetch(original: Callable[..., Any]) -> Callable[..., Any]:
             def fetch(fetcher: Any, possibly_batched_index: Any) -> Any:

@@ -11,7 +11,7 @@ import torch
 _PLAIN = (type(None), bool, int, str, bytes, bytearray, complex)
 
 
-class Incomparable(Exception):
+class IncomparableError(Exception):
     """A value of a kind that is not looked into."""
 
 
@@ -19,7 +19,7 @@ def difference(one: Any, other: Any, where: str = "batch") -> str:
     """The first difference in words; "" when there is none.
 
     Raises:
-        Incomparable: Nothing differs so far, but something is of a kind that is not looked into.
+        IncomparableError: Nothing differs so far, but something is of a kind that is not looked into.
     """
     if type(one) is not type(other):
         return f"{where} is {type(one).__name__} here and {type(other).__name__} there"
@@ -41,7 +41,7 @@ def difference(one: Any, other: Any, where: str = "batch") -> str:
     if numpy is not None and isinstance(one, (numpy.ndarray, numpy.generic)) and not one.dtype.hasobject:
         equal = one.dtype == other.dtype and one.shape == other.shape and one.strides == other.strides
         return "" if equal and one.tobytes() == other.tobytes() else f"{where} has other values, dtype or strides"
-    raise Incomparable(f"{where} holds a {type(one).__module__}.{type(one).__qualname__}")
+    raise IncomparableError(f"{where} holds a {type(one).__module__}.{type(one).__qualname__}")
 
 
 def _first(differences: Any) -> str:
@@ -50,7 +50,7 @@ def _first(differences: Any) -> str:
 
 def _of_tensors(one: torch.Tensor, other: torch.Tensor, where: str) -> str:
     if one.layout is not torch.strided or one.is_nested or one.is_quantized:
-        raise Incomparable(f"{where} holds a tensor that is not dense")
+        raise IncomparableError(f"{where} holds a tensor that is not dense")
     for name, trait in _TRAITS.items():
         if trait(one) != trait(other):
             return f"{where} has {name} {trait(one)} here and {trait(other)} there"

@@ -17,7 +17,7 @@ import torch
 from torch.utils.data import get_worker_info
 
 from hotlap.inside.journal import Journal
-from hotlap.loader.compare import Incomparable, difference
+from hotlap.loader.compare import IncomparableError, difference
 from hotlap.loader.movable import is_generator, reachable
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def _differs_again(fetcher: Any, indices: Any, stock: Any, batch: Any) -> bool |
         return None  # a sampler's iterator cannot be asked again
     try:
         return bool(difference(batch, stock(fetcher, indices)))
-    except (Incomparable, RecursionError):
+    except (IncomparableError, RecursionError):
         return None
 
 

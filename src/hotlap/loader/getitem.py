@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import builtins
 import inspect
-import textwrap
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from types import CodeType, FunctionType
 from typing import Any, Union
@@ -17,12 +17,20 @@ from typing import Any, Union
 import torch
 
 _NUMBERS = ("int", "float")
-_CASTS = {"float": torch.float32, "double": torch.float64, "half": torch.float16, "bfloat16": torch.bfloat16}
-_CASTS |= {"long": torch.int64, "int": torch.int32, "short": torch.int16, "bool": torch.bool}
+_CASTS = {
+    "float": torch.float32,
+    "double": torch.float64,
+    "half": torch.float16,
+    "bfloat16": torch.bfloat16,
+    "long": torch.int64,
+    "int": torch.int32,
+    "short": torch.int16,
+    "bool": torch.bool,
+}
 _MAKERS = ("from_numpy", "as_tensor", "tensor")
 
 
-class Unfit(Exception):
+class UnfitError(Exception):
     """Whole batches cannot be fetched at once, in plain words."""
 
 
@@ -62,14 +70,14 @@ class Table:
     parts: tuple[Tree, ...]
 
 
-Tree = Union[Position, Source, Row, Pack, Table]
+Tree = Union[Position, Source, Row, Pack, Table]  # noqa: UP007 (read at run time by Python 3.10 as well)
 
 
 @dataclass
 class Reading:
     """What `__getitem__` returns, and on which conditions that was read off."""
 
-    function: FunctionType
+    function: Any
     tree: Tree = field(default_factory=Position)
     absent: list[str] = field(default_factory=list)
     """Attributes that must be None, as they were: `if self.transform is not None: ...`."""
@@ -79,18 +87,18 @@ def read(dataset: Any) -> Reading:
     """What the dataset's `__getitem__` returns.
 
     Raises:
-        Unfit: It does something that is not understood.
+        UnfitError: It does something that is not understood.
     """
     kind = type(dataset)
     function = getattr(kind, "__getitem__", None)
     if not isinstance(function, FunctionType) or hasattr(function, "__wrapped__"):
-        raise Unfit(f"{kind.__qualname__}.__getitem__ is not a plain Python method")
+        raise UnfitError(f"{kind.__qualname__}.__getitem__ is not a plain Python method")
     if hasattr(kind, "__getitems__"):
-        raise Unfit(f"{kind.__qualname__} has a __getitems__ of its own")
+        raise UnfitError(f"{kind.__qualname__} has a __getitems__ of its own")
     if hasattr(kind, "__getattr__") or kind.__getattribute__ is not object.__getattribute__:
-        raise Unfit(f"{kind.__qualname__} computes its attributes")
+        raise UnfitError(f"{kind.__qualname__} computes its attributes")
     if any(name in _attributes(dataset) for name in ("__getitem__", "__getitems__")):
-        raise Unfit(f"this {kind.__qualname__} carries a patched __getitem__")
+        raise UnfitError(f"this {kind.__qualname__} carries a patched __getitem__")
     return _Reader(dataset, function).read()
 
 
@@ -98,7 +106,7 @@ def _attributes(dataset: Any) -> dict[str, Any]:
     try:
         return vars(dataset)
     except TypeError:
-        raise Unfit(f"{type(dataset).__qualname__} keeps its attributes in slots") from None
+        raise UnfitError(f"{type(dataset).__qualname__} keeps its attributes in slots") from None
 
 
 class _Reader:
@@ -113,7 +121,7 @@ class _Reader:
         given = definition.args
         names = [a.arg for a in given.posonlyargs + given.args]
         if len(names) != 2 or given.vararg or given.kwarg or given.kwonlyargs:
-            raise Unfit("__getitem__ takes more than one index")
+            raise UnfitError("__getitem__ takes more than one index")
         self.self_name, index = names
         self.known[index] = Position()
         for statement in definition.body:
@@ -121,30 +129,30 @@ class _Reader:
                 self.reading.tree = self.value(statement.value)
                 return self.reading
             self.statement(statement)
-        raise Unfit("__getitem__ returns nothing")
+        raise UnfitError("__getitem__ returns nothing")
 
     def statement(self, node: ast.stmt) -> None:
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
             return  # the docstring
         if isinstance(node, ast.Assign) and len(node.targets) == 1:
-            self.assign(node.targets[0], node.value)
+            self.assign(node, node.targets[0], node.value)
         elif isinstance(node, ast.AnnAssign) and node.value is not None and isinstance(node.target, ast.Name):
-            self.assign(node.target, node.value)
+            self.assign(node, node.target, node.value)
         elif not (isinstance(node, ast.If) and not node.orelse and self.never(node.test)):
             raise _refusal(node)
 
-    def assign(self, target: ast.expr, value: ast.expr) -> None:
+    def assign(self, node: ast.stmt, target: ast.expr, value: ast.expr) -> None:
         if isinstance(target, ast.Name):
             if target.id == self.self_name:
-                raise _refusal(target)
+                raise _refusal(node)
             self.known[target.id] = self.value(value)
         elif isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple) and len(target.elts) == len(value.elts):
             for name, tree in zip(target.elts, [self.value(item) for item in value.elts]):
                 if not isinstance(name, ast.Name) or name.id == self.self_name:
-                    raise _refusal(target)
+                    raise _refusal(node)
                 self.known[name.id] = tree
         else:
-            raise _refusal(target)
+            raise _refusal(node)
 
     def never(self, test: ast.expr) -> bool:
         """`if self.transform:` and `if self.transform is not None:` where it is None."""
@@ -189,11 +197,11 @@ class _Reader:
 
     def attribute(self, name: str) -> str:
         if name.startswith("__"):
-            raise Unfit(f"self.{name} is a private name")
+            raise UnfitError(f"self.{name} is a private name")
         if inspect.getattr_static(type(self.dataset), name, None) is not None:
-            raise Unfit(f"self.{name} is a property or an attribute of the class")
+            raise UnfitError(f"self.{name} is a property or an attribute of the class")
         if name not in vars(self.dataset):
-            raise Unfit(f"self.{name} is not an attribute of the dataset")
+            raise UnfitError(f"self.{name} is not an attribute of the dataset")
         return name
 
     def call(self, node: ast.Call) -> Tree:
@@ -207,9 +215,13 @@ class _Reader:
             if function.attr in _CASTS:
                 return self.changed(node, function.value, _CASTS[function.attr])
         elif isinstance(function, ast.Attribute) and function.attr in _MAKERS and len(arguments) == 1:
-            if self.is_torch(function.value):
-                return self.changed(node, arguments[0], function.attr, *self.dtype(node))
+            return self.made(node, function)
         raise _refusal(node)
+
+    def made(self, node: ast.Call, function: ast.Attribute) -> Tree:
+        if not self.is_torch(function.value):
+            raise _refusal(node)
+        return self.changed(node, node.args[0], function.attr, *self.dtype(node))
 
     def changed(self, node: ast.expr, of: ast.expr, *changes: Any) -> Row:
         row = self.value(of)
@@ -235,32 +247,32 @@ class _Reader:
         return name not in self.known and self.reading.function.__globals__.get(name) is torch
 
 
-def _refusal(node: ast.AST) -> Unfit:
+def _refusal(node: ast.AST) -> UnfitError:
     text = ast.unparse(node).splitlines()[0]
-    return Unfit(f"__getitem__ does more than take rows: `{text if len(text) <= 60 else text[:57] + '...'}`")
+    return UnfitError(f"__getitem__ does more than take rows: `{text if len(text) <= 60 else text[:57] + '...'}`")
 
 
 def _definition(function: FunctionType) -> ast.FunctionDef:
-    """The syntax tree of a function, provided that it is the code that runs."""
-    try:
-        module = ast.parse(textwrap.dedent(inspect.getsource(function)))
-    except (OSError, TypeError, SyntaxError):
-        raise Unfit("the source of __getitem__ cannot be read") from None
-    node = module.body[0]
-    if not isinstance(node, ast.FunctionDef) or node.decorator_list:
-        raise Unfit("__getitem__ is decorated")
-    compiled = _code_in(compile(module, "<read>", "exec"), node.name)
+    """The syntax tree of a function, provided that it is the code that runs.
+
+    The whole file is compiled: how a call is compiled depends on what the module imports.
+    """
     running = function.__code__
-    if compiled is None or function.__closure__ or _essence(compiled) != _essence(running):
-        raise Unfit("the source of __getitem__ is not the code that runs")
-    return node
+    try:
+        module = ast.parse("".join(inspect.findsource(function)[0]))
+        compiled = compile(module, "<read>", "exec", dont_inherit=True)
+    except (OSError, TypeError, SyntaxError, ValueError):
+        raise UnfitError("the source of __getitem__ cannot be read") from None
+    for node in ast.walk(module):
+        if not isinstance(node, ast.FunctionDef) or node.decorator_list or node.lineno != running.co_firstlineno:
+            continue
+        if any(code == running for code in _codes(compiled)):
+            return node
+    raise UnfitError("the source of __getitem__ is not the code that runs")
 
 
-def _code_in(code: CodeType, name: str) -> CodeType | None:
-    return next((c for c in code.co_consts if isinstance(c, CodeType) and c.co_name == name), None)
-
-
-def _essence(code: CodeType) -> tuple[Any, ...]:
-    """What a function does, less the lines it stands on."""
-    constants = [_essence(c) if isinstance(c, CodeType) else (type(c), c) for c in code.co_consts]
-    return code.co_code, code.co_names, code.co_varnames, constants
+def _codes(code: CodeType) -> Iterator[CodeType]:
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _codes(constant)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -30,19 +31,26 @@ class LoaderWatch:
 
     def install(self) -> None:
         """Count the batches that each loader serves, and watch how they are fetched."""
+        self._host.wrap(DataLoader, "__iter__", self._opened)
         self._host.loaders.serve(self._served)
         self._watch.install()
 
+    def _opened(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        def __iter__(loader: Any) -> Any:  # noqa: N807
+            index = self._host.loaders.index_of(loader)
+            if index not in self._seen and index >= 0:
+                # Now: an iterator does not keep its loader, and one that a function built is gone when the script ends.
+                self._host.guarded("inspecting a loader", lambda: self._inspect(index, loader))
+            return original(loader)
+
+        return __iter__
+
     def _served(self, iterator: Any, batch: Any) -> Any:
-        self._last = index = self._host.loaders.loader_of(iterator)
+        self._last = self._host.loaders.loader_of(iterator)
         self._pending += 1
-        if index not in self._seen and index in self._host.loaders.built:
-            # At its first batch: a loader that a function built is gone when the script ends.
-            self._host.guarded("inspecting a loader", lambda: self._inspect(index))
         return batch
 
-    def _inspect(self, index: int) -> None:
-        loader = self._host.loaders.built[index]
+    def _inspect(self, index: int, loader: DataLoader[Any]) -> None:
         self._lengths[index] = _length(loader)
         self._seen[index] = _described(index, loader)
 
@@ -65,9 +73,11 @@ class LoaderWatch:
 
     def facts(self) -> list[Loader]:
         """One record per loader, in the order of their construction."""
-        for index in list(self._host.loaders.built):
+        for index, loader in list(self._host.loaders.built.items()):
             if index not in self._seen:
-                self._host.guarded("inspecting a loader", lambda index=index: self._inspect(index))
+                self._host.guarded(
+                    "inspecting a loader", lambda index=index, loader=loader: self._inspect(index, loader)
+                )
         return [self._record(index) for index in sorted(self._seen)]
 
     def _record(self, index: int) -> Loader:

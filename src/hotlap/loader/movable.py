@@ -22,7 +22,13 @@ from torch.utils.data import (
     distributed,
 )
 
-_SAMPLERS = (SequentialSampler, RandomSampler, SubsetRandomSampler, WeightedRandomSampler, distributed.DistributedSampler)
+_SAMPLERS = (
+    SequentialSampler,
+    RandomSampler,
+    SubsetRandomSampler,
+    WeightedRandomSampler,
+    distributed.DistributedSampler,
+)
 _DEPTH = 4
 _ITEMS = 32
 """Items looked at in a container."""
@@ -82,7 +88,7 @@ def is_generator(thing: Any) -> bool:
 
 
 def why_not_movable(loader: DataLoader[Any]) -> str:
-    """"" when this loader's number of workers may be changed, else why not."""
+    """Nothing when this loader's number of workers may be changed, else why not."""
     if isinstance(loader.dataset, IterableDataset) or loader._dataset_kind != 0:
         return "an iterable dataset shards by worker"
     if type(loader)._get_iterator is not DataLoader._get_iterator or type(loader).__iter__ is not DataLoader.__iter__:
@@ -93,7 +99,7 @@ def why_not_movable(loader: DataLoader[Any]) -> str:
 
 
 def _why_order_moves(loader: DataLoader[Any]) -> str:
-    """Workers ask for indices ahead of time; the samplers of torch do not mind, unless the script holds their generator."""
+    """Workers ask for indices ahead of time; torch's samplers do not mind, unless the script holds their generator."""
     batches, sampler = loader.batch_sampler, loader.sampler
     if batches is not None and type(batches) is not BatchSampler:
         return "it has a batch sampler of its own"

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-from hotlap.loader.compare import Incomparable, difference
+from hotlap.loader.compare import IncomparableError, difference
 from hotlap.loader.whole_batch import Fetch, fetch_path
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class WholeBatches:
     def _compared(self, batch: Any, expected: Any) -> Any:
         try:
             found = difference(expected, batch)
-        except Incomparable as reason:
+        except IncomparableError as reason:
             found = str(reason)
         if not found:
             return batch

@@ -1,12 +1,13 @@
-"""Fetches a whole batch of an in-memory dataset at once, to the bit what torch's fetcher and default_collate make of it.
+"""Fetches a whole batch of an in-memory dataset at once, to the bit what torch's fetcher and collation make of it.
 
 Stock takes one row after another and stacks them; here each field is gathered in one copy into memory of its own, from
-what the attribute holds at that moment. Whatever is not certain to come out the same raises `Unfit`, and the caller
-fetches that batch by the stock path, which is also how the user's own exceptions come about.
+what the attribute holds at that moment. Whatever is not certain to come out the same raises, and the caller fetches
+that batch by the stock path, which is also how the user's own exceptions come about.
 """
 
 from __future__ import annotations
 
+import ctypes
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -15,15 +16,16 @@ import torch
 from torch.utils.data import StackDataset, Subset, TensorDataset, get_worker_info
 from torch.utils.data._utils import collate
 
-from hotlap.loader.getitem import Pack, Position, Reading, Row, Source, Table, Tree, Unfit, read
+from hotlap.loader.getitem import Pack, Position, Reading, Row, Table, Tree, UnfitError, read
 
 _COLLATE = collate.default_collate
 _STOCK = (collate.collate, dict(collate.default_collate_fn_map), torch.stack)
 _GETITEM = {kind: kind.__getitem__ for kind in (TensorDataset, Subset, StackDataset)}
 _NUMPY_TYPES = "?bhilBHIefdFD"
-_DTYPES = {torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.uint16, torch.uint32}
-_DTYPES |= {torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.complex64, torch.complex128}
-_NOT_IN_NUMPY = {torch.bfloat16: torch.int16}  # of the same width: the bytes are what is copied
+_DTYPES = {
+    *(torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.uint16, torch.uint32),
+    *(torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.complex64, torch.complex128),
+}
 
 Fetch = Callable[[Any], Any]
 Branch = Callable[["_Indices", type], Any]
@@ -32,7 +34,7 @@ Branch = Callable[["_Indices", type], Any]
 def fetch_path(dataset: Any, collate_fn: Any, auto_collation: bool) -> Fetch | str:
     """A function from the sampler's list of indices to the collated batch, or why there is none.
 
-    The function raises (`Unfit`, or anything else) where the batch must be fetched by the stock path.
+    The function raises (`UnfitError`, or anything else) where the batch must be fetched by the stock path.
     """
     if not auto_collation:
         return "it hands over single samples (batch_size=None)"
@@ -43,12 +45,12 @@ def fetch_path(dataset: Any, collate_fn: Any, auto_collation: bool) -> Fetch | s
 
         def fetch(indices: Any) -> Any:
             if type(indices) is not list or not indices:
-                raise Unfit("the sampler does not serve lists of indices")
+                raise UnfitError("the sampler does not serve lists of indices")
             _check_stock()
             return branch(_Indices(indices), list)
 
         fetch([0])
-    except Unfit as reason:
+    except UnfitError as reason:
         return str(reason)
     except Exception as error:
         return f"its first sample cannot be read at once: {type(error).__name__}: {error}"
@@ -57,9 +59,9 @@ def fetch_path(dataset: Any, collate_fn: Any, auto_collation: bool) -> Fetch | s
 
 def _check_stock() -> None:
     if (collate.collate, collate.default_collate_fn_map, torch.stack) != _STOCK:
-        raise Unfit("torch's way of collating was changed")
+        raise UnfitError("torch's way of collating was changed")
     if torch._C._len_torch_function_stack() or torch._C._len_torch_dispatch_stack():
-        raise Unfit("a mode is active that changes what torch functions do")
+        raise UnfitError("a mode is active that changes what torch functions do")
 
 
 class _Indices:
@@ -80,12 +82,12 @@ class _Indices:
         if self._gather is None:
             kinds = set(map(type, self.items))
             if not kinds <= ({int} if numpy is None else {int, numpy.int64, numpy.int32}):
-                raise Unfit("the sampler serves other indices than integers")
+                raise UnfitError("the sampler serves other indices than integers")
             self._low, self._high = min(self.items), max(self.items)
             make = torch.tensor if numpy is None else numpy.array
             self._gather = make(self.items, dtype=torch.int64 if numpy is None else numpy.int64)
         if self._low < 0 or self._high >= length:
-            raise Unfit("an index counts from the end or lies outside")
+            raise UnfitError("an index counts from the end or lies outside")
         return self._gather
 
 
@@ -98,23 +100,12 @@ def _branch(dataset: Any) -> Branch:
     if kind not in _GETITEM:
         return _of_reading(dataset, read(dataset))
     if any(name in vars(dataset) for name in ("__getitem__", "__getitems__")):
-        raise Unfit(f"this {kind.__name__} carries a patched __getitem__")
-    if kind is TensorDataset:
-        branch = _of_tensors(dataset)
-    elif kind is Subset:
-        below = _branch(dataset.dataset)
-        under = dataset.dataset
-
-        def branch(indices: _Indices, column: type) -> Any:
-            if dataset.dataset is not under:
-                raise Unfit("the dataset below a Subset was exchanged")
-            return below(indices.mapped(dataset.indices), column)
-    else:
-        branch = _of_stack(dataset)
+        raise UnfitError(f"this {kind.__name__} carries a patched __getitem__")
+    branch = {TensorDataset: _of_tensors, Subset: _of_subset, StackDataset: _of_stack}[kind](dataset)
 
     def checked(indices: _Indices, column: type) -> Any:
         if type(dataset) is not kind or kind.__getitem__ is not _GETITEM[kind] or "__getitems__" in vars(dataset):
-            raise Unfit(f"{kind.__name__}.__getitem__ was changed")
+            raise UnfitError(f"{kind.__name__}.__getitem__ was changed")
         return branch(indices, column)
 
     return checked
@@ -127,6 +118,18 @@ def _of_tensors(dataset: Any) -> Branch:
     return branch
 
 
+def _of_subset(dataset: Any) -> Branch:
+    under = dataset.dataset
+    below = _branch(under)
+
+    def branch(indices: _Indices, column: type) -> Any:
+        if dataset.dataset is not under:
+            raise UnfitError("the dataset below a Subset was exchanged")
+        return below(indices.mapped(dataset.indices), column)
+
+    return branch
+
+
 def _of_stack(dataset: Any) -> Branch:
     named = isinstance(dataset.datasets, dict)
     parts = list(dataset.datasets.values() if named else dataset.datasets)
@@ -135,7 +138,7 @@ def _of_stack(dataset: Any) -> Branch:
     def branch(indices: _Indices, column: type) -> Any:
         now = dataset.datasets.values() if named else dataset.datasets
         if len(now) != len(parts) or any(a is not b for a, b in zip(now, parts)):
-            raise Unfit("the datasets of a StackDataset were exchanged")
+            raise UnfitError("the datasets of a StackDataset were exchanged")
         if named:
             return {key: below(indices, list) for key, below in zip(dataset.datasets, branches)}
         return [below(indices, tuple) for below in branches]
@@ -147,12 +150,12 @@ def _of_reading(dataset: Any, reading: Reading) -> Branch:
     kind, code = type(dataset), reading.function.__code__
 
     def branch(indices: _Indices, column: type) -> Any:
-        function, attributes = getattr(type(dataset), "__getitem__", None), vars(dataset)
-        if function is not reading.function or function.__code__ is not code or "__getitems__" in attributes:
-            raise Unfit(f"{kind.__qualname__}.__getitem__ was changed")
+        function, attributes = reading.function, vars(dataset)
+        if type(dataset).__getitem__ is not function or function.__code__ is not code or "__getitems__" in attributes:
+            raise UnfitError(f"{kind.__qualname__}.__getitem__ was changed")
         for name in reading.absent:
             if attributes[name] is not None:
-                raise Unfit(f"self.{name} is set")
+                raise UnfitError(f"self.{name} is set")
         return _value(reading.tree, attributes, indices, column)
 
     return branch
@@ -166,11 +169,11 @@ def _value(tree: Tree, attributes: dict[str, Any], indices: _Indices, column: ty
     if isinstance(tree, Row):
         try:
             return _row(attributes[tree.attribute], indices, tree.changes, column)
-        except Unfit as reason:
-            raise Unfit(f"self.{tree.attribute}: {reason}") from None
+        except UnfitError as reason:
+            raise UnfitError(f"self.{tree.attribute}: {reason}") from None
     if isinstance(tree, Position):
         return _COLLATE(column(indices.items))
-    raise Unfit(f"self.{tree.attribute} is handed over whole")  # a Source
+    raise UnfitError(f"self.{tree.attribute} is handed over whole")  # a Source
 
 
 # -- rows
@@ -198,7 +201,7 @@ def _of_list(source: Any, indices: _Indices, changes: tuple[Any, ...], column: t
     values: Any = [source[index] for index in indices.items]
     for change in changes:
         if change not in ("int", "float"):
-            raise Unfit("it is a list whose items are converted")
+            raise UnfitError("it is a list whose items are converted")
         values = [(int if change == "int" else float)(value) for value in values]
     return _COLLATE(column(values))
 
@@ -206,27 +209,29 @@ def _of_list(source: Any, indices: _Indices, changes: tuple[Any, ...], column: t
 def _from_numpy(source: Any) -> torch.Tensor:
     numpy = sys.modules.get("numpy")
     if numpy is None or type(source) not in (numpy.ndarray, numpy.memmap):
-        raise Unfit(f"it is no tensor, array or list but a {type(source).__module__}.{type(source).__qualname__}")
+        raise UnfitError(f"it is no tensor, array or list but a {type(source).__module__}.{type(source).__qualname__}")
     if source.dtype.char not in _NUMPY_TYPES or not source.dtype.isnative:
-        raise Unfit(f"torch reads arrays of dtype {source.dtype} in its own way")
+        raise UnfitError(f"torch reads arrays of dtype {source.dtype} in its own way")
     if not source.flags.writeable:
-        raise Unfit("the array is read-only, of which torch warns")
+        raise UnfitError("the array is read-only, of which torch warns")
     if any(stride < 0 for stride in source.strides):
-        raise Unfit("the array is reversed")
+        raise UnfitError("the array is reversed")
     return torch.from_numpy(source)
 
 
 def _check(source: torch.Tensor) -> None:
     if type(source) is not torch.Tensor or source.requires_grad:
-        raise Unfit(f"it is a {type(source).__name__}" + (" that requires gradients" if source.requires_grad else ""))
+        raise UnfitError(
+            f"it is a {type(source).__name__}" + (" that requires gradients" if source.requires_grad else "")
+        )
     if source.layout is not torch.strided or source.is_nested or source.is_conj() or source.is_neg():
-        raise Unfit("the tensor is not plain and dense")
+        raise UnfitError("the tensor is not plain and dense")
     if source.device.type != "cpu" or source.dtype not in _DTYPES or source.dim() == 0:
-        raise Unfit(f"{source.dim()}-dimensional {source.dtype} tensors on {source.device} are not gathered")
+        raise UnfitError(f"{source.dim()}-dimensional {source.dtype} tensors on {source.device} are not gathered")
     expected = 1
     for size, stride in zip(reversed(source.shape[1:]), reversed(source.stride()[1:])):
         if stride != expected or size == 0:
-            raise Unfit("its rows are not contiguous in memory")
+            raise UnfitError("its rows are not contiguous in memory")
         expected *= size
 
 
@@ -245,7 +250,7 @@ def _changed(sample: str, dtype: torch.dtype, change: Any) -> tuple[str, torch.d
             return "number", torch.float64
         if whole:
             return "number", dtype if change == "item" and dtype is torch.bool else torch.int64
-    raise Unfit(f"{change} on {dtype} {sample}s is not gathered")
+    raise UnfitError(f"{change} on {dtype} {sample}s is not gathered")
 
 
 def _gather(source: torch.Tensor, indices: _Indices, shared: bool) -> torch.Tensor:
@@ -253,12 +258,19 @@ def _gather(source: torch.Tensor, indices: _Indices, shared: bool) -> torch.Tens
     out = _empty((len(indices.items), *source.shape[1:]), source.dtype, shared)
     if type(picked) is torch.Tensor or not source.is_contiguous():  # numpy would first copy all that is not contiguous
         return torch.index_select(source, 0, torch.as_tensor(picked), out=out)
-    view, into = source, out
-    if source.dtype in _NOT_IN_NUMPY:
-        view, into = source.view(_NOT_IN_NUMPY[source.dtype]), out.view(_NOT_IN_NUMPY[source.dtype])
     # One memcpy per row on this thread; torch would wake its thread pool, which costs more than a batch.
-    view.numpy().take(picked, axis=0, out=into.numpy(), mode="clip")
+    _rows_of(source).take(picked, axis=0, out=_rows_of(out), mode="clip")
     return out
+
+
+def _rows_of(tensor: torch.Tensor) -> Any:
+    """The rows of a contiguous tensor as opaque items of an array of numpy.
+
+    By address: `Tensor.numpy()` would forbid the tensor, the user's or the batch, to be resized ever after.
+    """
+    row_bytes = tensor.nbytes // len(tensor)
+    memory = (ctypes.c_char * tensor.nbytes).from_address(tensor.data_ptr())
+    return sys.modules["numpy"].frombuffer(memory, dtype=f"V{row_bytes}")
 
 
 def _empty(shape: Sequence[int], dtype: torch.dtype, shared: bool) -> torch.Tensor:
@@ -271,6 +283,3 @@ def _empty(shape: Sequence[int], dtype: torch.dtype, shared: bool) -> torch.Tens
         elements *= size
     storage = out._typed_storage()._new_shared(elements, device=out.device)
     return out.new(storage).resize_(*shape)
-
-
-__all__ = ["Source", "Unfit", "fetch_path"]

@@ -111,15 +111,28 @@ def recording(trial: Trial, folder: Path, outcome: Outcome, reason: str, exit_co
 
 def facts(folder: Path, script: str, sha256: str, argv: tuple[str, ...], steps: Steps, warmup: int) -> Facts | None:
     """The facts that an observed run wrote, with what the parent knows; None when it wrote none."""
-    written = of_kind(training_process(lines_by_process(folder)), "facts")
+    journals = lines_by_process(folder)
+    written = of_kind(training_process(journals), "facts")
     if not written:
         return None
     fields = {key: value for key, value in written[-1].items() if key != "kind"}
     fields["roots"] = [root for root in fields["roots"] if root["reachable"]]
+    seen = of_kind([line for journal in journals for line in journal], "fetch")
+    for loader in fields["loaders"]:
+        in_workers = [line["draws"] for line in seen if line["dataset"] == loader["dataset"]]
+        loader["draws_randomness"] = _draws(loader, in_workers)
     faults = steps.faults[warmup:] or steps.faults
     fields |= {"script": script, "script_sha256": sha256, "argv": argv}
     fields["faults_per_step"] = sum(faults) / len(faults) if faults else 0.0
     return msgspec.convert(fields, Facts)
+
+
+def _draws(loader: dict[str, Any], in_workers: list[bool | None]) -> bool | None:
+    """Whether fetching draws randomness, with what the worker processes saw: any draw counts, and any doubt."""
+    if loader["draws_randomness"] or True in in_workers:
+        return True
+    silent = loader["num_workers"] and not in_workers
+    return None if silent or loader["draws_randomness"] is None or None in in_workers else False
 
 
 def arm(folder: Path) -> ArmRecord:

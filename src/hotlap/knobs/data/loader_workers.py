@@ -15,8 +15,8 @@ class LoaderWorkers(Knob):
     """Load with another number of worker processes.
 
     ## What it changes
-    The number of processes behind every iterator, where fetching draws no randomness: batch k goes to worker k mod W, so
-    another W would change every random transform. Order and content of the batches are the same.
+    The number of processes behind every iterator, where fetching draws no randomness: batch k goes to worker k mod W,
+    so another W would change every random transform. Order and content of the batches are the same.
     ## Why it can help
     Decoding and transforming run beside the training step instead of before it.
     ## When it cannot
@@ -29,6 +29,7 @@ class LoaderWorkers(Knob):
     area: ClassVar[str] = "data"
     contract: ClassVar[Contract] = Contract.EXACT
     when: ClassVar[When] = When.IMPORT
+    allowed: ClassVar[tuple[Value, ...] | range] = range(257)
     conflicts: ClassVar[tuple[str, ...]] = ("whole-batch-fetch",)
 
     def choices(self, facts: Facts) -> tuple[Value, ...] | Skip:

@@ -19,8 +19,8 @@ class WholeBatchFetch(Knob):
     `StackDataset`, or a class whose `__getitem__` does nothing but index. The batch is the same to the bit, and is
     compared with torch's own at the start of every epoch and now and then after.
     ## Why it can help
-    torch indexes one sample after another in Python and stacks them; the smaller the rows, the more of the time is spent
-    on that and not on the copy.
+    torch indexes one sample after another in Python and stacks them; the smaller the rows, the more of the time is
+    spent on that and not on the copy.
     ## When it cannot
     Samples that are read from files, decoded or augmented; a `collate_fn` of the script's own; rows of 100 KB and more.
     ## Source

@@ -1,0 +1,106 @@
+"""Another number of worker processes, where that changes nothing but the time."""
+
+from __future__ import annotations
+
+import copy
+import random
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from facts import facts
+from torch.utils.data import DataLoader, Dataset
+
+from hotlap.inside.host import Host
+from hotlap.knobs.data.loader_workers import LoaderWorkers
+from hotlap.loader.compare import bits
+from hotlap.records import Skip
+
+
+class Squares(Dataset[Any]):
+    """Work without randomness."""
+
+    def __len__(self) -> int:
+        return 50
+
+    def __getitem__(self, i: int) -> Any:
+        return torch.arange(6.0).add(i).square(), i
+
+
+@pytest.mark.parametrize(
+    ("machine", "used", "world_size", "expected"),
+    [
+        ({"cores": 2}, 0, 1, (1, 2)),
+        ({"cores": 8}, 0, 1, (4, 8, 2)),
+        ({"cores": 1}, 0, 1, (1,)),
+        ({"cores": 8, "quota": 2.5}, 0, 1, (1, 2)),
+        ({"cores": 8}, 0, 4, (1, 2)),
+        ({"cores": 8}, 4, 1, (8, 2, 0)),
+        ({"cores": 1}, 1, 1, (0,)),
+    ],
+)
+def test_counts(machine: dict[str, Any], used: int, world_size: int, expected: tuple[int, ...]) -> None:
+    """Never more than the cores of a rank; none is a choice where workers are used."""
+    found = facts(machine=machine, loader={"num_workers": used}, world_size=world_size)
+
+    assert LoaderWorkers().choices(found) == expected
+
+
+def test_skips_where_fetching_draws() -> None:
+    """Then the number of workers decides which random numbers a sample sees."""
+    answer = LoaderWorkers().choices(facts(loader={"dataset": "__main__:Crops", "draws_randomness": True}))
+
+    assert isinstance(answer, Skip)
+    assert answer.reason.startswith("fetching from Crops draws randomness")
+
+
+def test_skips_where_it_is_not_known() -> None:
+    """Could not check is never passed."""
+    answer = LoaderWorkers().choices(facts(loader={"draws_randomness": None}))
+
+    assert isinstance(answer, Skip)
+    assert "not shown" in answer.reason
+
+
+def test_conflicts_with_whole_batches() -> None:
+    assert LoaderWorkers.conflicts == ("whole-batch-fetch",)
+
+
+def run(loader: DataLoader[Any]) -> list[Any]:
+    """Batches and generators of two epochs."""
+    torch.manual_seed(3)
+    random.seed(3)
+    np.random.seed(3)
+    seen: list[Any] = []
+    for _ in range(2):
+        for x, y in loader:
+            seen.append((bits(x).tolist(), y.tolist(), torch.get_rng_state().tolist()))
+        seen.append((torch.rand(()).item(), random.random(), np.random.rand()))
+    return seen
+
+
+@pytest.mark.parametrize("used", [0, 2])
+@pytest.mark.parametrize("value", [0, 1, 2])
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_same_batches_and_attributes(used: int, value: int, shuffle: bool, host: Host) -> None:
+    """Batches, order, generators, and whatever frameworks read back from the loader (S36)."""
+    loader = DataLoader(Squares(), batch_size=8, shuffle=shuffle, num_workers=used, timeout=30 if used else 0)
+    written = copy.copy(vars(loader))
+    expected = run(loader)
+
+    LoaderWorkers().install(value, host)
+
+    assert run(loader) == expected
+    assert vars(loader) == written
+    assert next(iter(loader)) is not None
+    assert iter(loader)._num_workers == value
+
+
+def test_leaves_others_alone(host: Host) -> None:
+    """A loader that configures its workers keeps them."""
+    loader = DataLoader(Squares(), batch_size=8, worker_init_fn=print)
+
+    LoaderWorkers().install(2, host)
+
+    assert iter(loader)._num_workers == 0

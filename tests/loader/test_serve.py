@@ -1,0 +1,183 @@
+"""Whole batches through real loaders: contents, order, generators, errors, and the comparison that goes on."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SequentialSampler, TensorDataset
+from torch.utils.data import WeightedRandomSampler as Weighted
+
+from hotlap.inside.host import Host
+from hotlap.loader.compare import difference
+from hotlap.loader.serve import WholeBatches
+from loader import datasets
+from loader.datasets import Dictionary, Locals, Tuple
+
+
+def generators() -> tuple[Any, ...]:
+    """The states of the global generators."""
+    return torch.get_rng_state().tolist(), random.getstate(), str(np.random.get_state())
+
+
+def epochs(make: Callable[[], DataLoader[Any]], stop: int = 99) -> list[Any]:
+    """Batches of two epochs, with the states of the generators after iter() and each batch."""
+    torch.manual_seed(1)
+    random.seed(1)
+    np.random.seed(1)
+    loader, seen = make(), []
+    for _ in range(2):
+        iterator = iter(loader)
+        seen.append(generators())
+        for number, batch in enumerate(iterator):
+            seen.append((batch, generators()))
+            if number == stop:
+                break
+        seen.append(generators())
+    generator = loader.generator
+    seen.append(None if generator is None else generator.get_state())
+    return seen
+
+
+def serving(host: Host) -> WholeBatches:
+    """Put the fast path in."""
+    batches = WholeBatches(host, "whole-batch-fetch")
+    host.loaders.refetch(batches.fetch)
+    return batches
+
+
+def tensors() -> TensorDataset:
+    """The same at every call."""
+    generator = torch.Generator().manual_seed(0)
+    return TensorDataset(torch.randn(50, 3, generator=generator), torch.arange(50))
+
+
+LOADERS: dict[str, Callable[[], DataLoader[Any]]] = {
+    "in order": lambda: DataLoader(tensors(), batch_size=8),
+    "shuffled": lambda: DataLoader(tensors(), batch_size=8, shuffle=True),
+    "drop last": lambda: DataLoader(tensors(), batch_size=8, shuffle=True, drop_last=True),
+    "own generator": lambda: DataLoader(
+        tensors(), batch_size=8, shuffle=True, generator=torch.Generator().manual_seed(2)
+    ),
+    "replacement": lambda: DataLoader(tensors(), 8, sampler=RandomSampler(tensors(), replacement=True)),
+    "weighted": lambda: DataLoader(tensors(), 8, sampler=Weighted(torch.rand(50).tolist(), 40)),
+    "numpy indices": lambda: DataLoader(tensors(), 8, sampler=list(np.random.permutation(50))),
+    "batch sampler": lambda: DataLoader(tensors(), batch_sampler=[[1, 2], [-1], [7] * 9, [0, 3]]),
+    "tensor indices": lambda: DataLoader(tensors(), 8, sampler=torch.randperm(50)),
+    "single samples": lambda: DataLoader(tensors(), batch_size=None),
+    "all at once": lambda: DataLoader(
+        tensors(), batch_size=None, sampler=BatchSampler(SequentialSampler(tensors()), 8, False)
+    ),
+    "own collation": lambda: DataLoader(tensors(), 8, collate_fn=list),
+    "dictionary": lambda: DataLoader(seeded(Dictionary), 8, shuffle=True),
+    "locals": lambda: DataLoader(seeded(Locals), 8, shuffle=True),
+    "augmenting": lambda: DataLoader(seeded(datasets.Augments), 8, shuffle=True),
+    "two workers": lambda: DataLoader(tensors(), 8, shuffle=True, num_workers=2),
+    "two workers, dictionary": lambda: DataLoader(seeded(Dictionary), 8, num_workers=2),
+}
+
+
+def seeded(kind: Any) -> Any:
+    """A dataset of the same numbers at every call."""
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        return kind()
+
+
+@pytest.mark.parametrize("name", LOADERS)
+@pytest.mark.parametrize("stop", [2, 99], ids=["broken off", "whole"])
+def test_same_batches_and_generators(name: str, stop: int, host: Host) -> None:
+    """Batches, order and the state of every generator after iter(), each batch and each epoch (S1, S2, S17, S18)."""
+    expected = epochs(LOADERS[name], stop)
+    serving(host)
+
+    assert difference(expected, epochs(LOADERS[name], stop)) == ""
+
+
+def test_is_used(host: Host) -> None:
+    """All batches come from the fast path, and few are also fetched by stock."""
+    batches = WholeBatches(host, "whole-batch-fetch")
+    asked: list[Any] = []
+
+    def counted(fetcher: Any, indices: Any, stock: Any) -> Any:
+        return batches.fetch(fetcher, indices, lambda *call: (asked.append(indices), stock(*call))[1])
+
+    host.loaders.refetch(counted)
+    iterator = iter(DataLoader(tensors(), batch_sampler=[[1, 2]] * 128))
+    list(iterator)
+
+    assert [path.served for path in batches._paths.values()] == [128]
+    assert len(asked) == 4  # two at the start, and one in 64
+
+
+def test_a_later_batch_never_changes_an_earlier_one(host: Host) -> None:
+    """A whole epoch kept in a list, edited in place, is independent of the dataset (S20)."""
+    dataset = Tuple()
+    before = dataset.x.clone()
+    serving(host)
+    for x, _ in list(DataLoader(dataset, batch_size=4)):
+        x.zero_()
+
+    assert torch.equal(dataset.x, before)
+
+
+@pytest.mark.parametrize("index", [999, -999, "a", None, 1.5])
+def test_errors_are_the_users(index: Any, host: Host) -> None:
+    """Batches before are delivered, then the same type and text, then the batches after (S31)."""
+
+    def outcome(iterator: Any) -> str:
+        try:
+            return "end" if next(iterator, None) is None else "batch"
+        except Exception as error:
+            return f"{type(error).__name__}: {error}"
+
+    def run() -> list[str]:
+        iterator = iter(DataLoader(Tuple(), batch_sampler=[[1, 2], [3, index], [4, 5]]))
+        return [outcome(iterator) for _ in range(4)]
+
+    expected = run()
+    serving(host)
+
+    assert run() == expected
+    assert expected[0] == expected[2] == "batch"
+
+
+def test_a_difference_turns_it_off(
+    host: Host, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Should a batch ever differ, the user gets stock's, the path ends, and it is said."""
+    monkeypatch.setattr("hotlap.loader.serve.fetch_path", lambda *_: lambda indices: [torch.zeros(len(indices), 3), 0])
+    batches = serving(host)
+    dataset = tensors()
+
+    x, y = next(iter(DataLoader(dataset, batch_size=4)))
+
+    assert torch.equal(x, dataset.tensors[0][:4])
+    assert torch.equal(y, dataset.tensors[1][:4])
+    assert batches._off
+    assert "whole-batch-fetch could not be applied" in capsys.readouterr().err
+
+
+def test_a_fetcher_that_never_fits_is_left_alone(host: Host) -> None:
+    """After a few batches in a row that needed stock, no more are tried."""
+    batches = serving(host)
+    loader = DataLoader(tensors(), batch_sampler=[[-1, 2]] * 9)
+    iterator = iter(loader)
+    list(iterator)
+
+    assert [path.missed for path in batches._paths.values()] == [4]
+
+
+def test_undone(host: Host) -> None:
+    """Stock is stock again."""
+    from torch.utils.data._utils.fetch import _MapDatasetFetcher
+
+    before = _MapDatasetFetcher.fetch
+    serving(host)
+    host.undo()
+
+    assert _MapDatasetFetcher.fetch is before
