@@ -48,7 +48,9 @@ def facts(**changes: Any) -> Facts:
         torch="2.11.0",
         device="cpu",
         world_size=1,
-        machine=Machine("AMD Ryzen 7 7840U", 8, 16, None, 34_359_738_368, ("avx2", "avx512_bf16"), "glibc 2.36", "", "g++"),
+        machine=Machine(
+            "AMD Ryzen 7 7840U", 8, 16, None, 34_359_738_368, ("avx2", "avx512_bf16"), "glibc 2.36", "", "g++"
+        ),
         precision=Precision("highest", False, False, False, False, False),
         roots=(
             Root(
@@ -180,7 +182,9 @@ def result(**changes: Any) -> Result:
         ),
         rejected=(
             Rejected(Setup.of({"threads": 4}), "slower than as written", times(0.83, 0.79, 0.87, 2)),
-            Rejected(Setup.of({"compile": "default"}), "a gain above 1 % is not proven", times(1.021, 0.994, 1.049, 13)),
+            Rejected(
+                Setup.of({"compile": "default"}), "a gain above 1 % is not proven", times(1.021, 0.994, 1.049, 13)
+            ),
             Rejected(
                 Setup.of({"channels-last": True, "compile": "default"}),
                 "faster, but the losses leave the noise band at step 212",
@@ -235,7 +239,9 @@ def undecided(**changes: Any) -> Result:
         Gate("batches", Word.IDENTICAL, "the first 64 batches agree in content and in order"),
         Gate("trajectory", Word.UNDECIDED, "two untouched runs differ by more than the margin", gap=0.031, band=0.02),
     )
-    judged = verdict(word=Word.UNDECIDED, reason="two untouched runs differ by more than the margin", gates=gates, seeds=2)
+    judged = verdict(
+        word=Word.UNDECIDED, reason="two untouched runs differ by more than the margin", gates=gates, seeds=2
+    )
     return result(**{"verdict": judged, **changes})
 
 

@@ -44,7 +44,11 @@ def check_view(
     secrets = secrets_of(facts)
     facts, found = inert_facts(facts), [inert(finding, secrets) for finding in findings]
     refused = {knob: inert(skip, secrets).reason for knob, skip in choices.items() if isinstance(skip, Skip)}
-    lines: list[RenderableType] = [_headline(facts, phases, samples_per_step, evaluation_share), Text(), _phases(phases)]
+    lines: list[RenderableType] = [
+        _headline(facts, phases, samples_per_step, evaluation_share),
+        Text(),
+        _phases(phases),
+    ]
     if ceiling:
         lines += [Text(), Text(f"This machine's measured limits: {words.ceilings(dict(ceiling))}")]
     lines += section("Findings", finding_lines(found))

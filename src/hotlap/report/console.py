@@ -33,7 +33,7 @@ def summary(result: Result) -> RenderableType:
     if words.is_noisy(result):
         parts.append(Text(words.noise(result), style="yellow"))
     if result.kept:
-        parts += [Text(), _settings(result)]
+        parts += [Text(), *_settings(result)]
     parts += [Text(), _facts(result)]
     parts += section("Where a step's time goes", _anatomy(result.baseline, result.tuned))
     parts += section("Learning", _gates(result))
@@ -51,23 +51,26 @@ def _headline(result: Result) -> RenderableType:
     return text
 
 
-def _settings(result: Result) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="bold", show_footer=bool(result.speedup))
-    total = numbers.estimate(result.speedup) if result.speedup else ""
-    table.add_column(Text("setting"), Text("all together, per step"), ratio=1)
-    table.add_column(Text("promise"), Text(""))
-    table.add_column(Text("own share"), Text(total), footer_style="bold", min_width=13)
-    for kept in result.kept:
-        name = Text(words.setting(kept.knob, kept.value), style="green")
-        about = Padding(Text(words.describe(kept.knob), style="dim"), (0, 0, 0, 2))
-        table.add_row(Group(name, about), Text(kept.contract.value), Text(words.own_share(kept)))
-    return table
+def _settings(result: Result) -> list[RenderableType]:
+    """Two lines for each setting: name, promise and own share; what it does."""
+    rows = [(words.setting(k.knob, k.value), k.contract.value, words.own_share(k)) for k in result.kept]
+    rows = [("setting", "promise", "own share"), *rows]
+    rows.append(("all together, per step", "", numbers.estimate(result.speedup) if result.speedup else "not proven"))
+    names, promises = (min(max(len(row[place]) for row in rows), 40) for place in (0, 1))
+    about = ["", *(words.describe(kept.knob) for kept in result.kept), ""]
+    lines: list[RenderableType] = []
+    for place, (name, promise, share) in enumerate(rows):
+        bold = "bold" if place in (0, len(rows) - 1) else ""
+        text = Text(f"{name:<{names}}  ", style=bold or "green")
+        lines.append(text.append(f"{promise:<{promises}}  {share}", style=bold or "default"))
+        lines += [Padding(Text(about[place], style="dim"), (0, 0, 0, 2))] if about[place] else []
+    return lines
 
 
 def _facts(result: Result) -> Table:
     rows = {
         "learning": words.verdict(result) if result.verdict else "",
-        "by promise": "\n".join(words.level(level, gain) for level, gain in result.levels.items()),
+        "by promise": "; ".join(words.level(level, gain) for level, gain in result.levels.items()),
         "memory": words.memory(result),
         "paid back": words.payback(result),
         "noise": "" if words.is_noisy(result) else words.noise(result),
@@ -91,7 +94,7 @@ def _pairs(rows: Mapping[str, str]) -> Table:
 
 def _anatomy(baseline: Phases, tuned: Phases | None) -> list[RenderableType]:
     steps = {"as written": baseline, **({"tuned": tuned} if tuned else {})}
-    return [StepBars(steps), Text(), phase_table(steps)]
+    return [StepBars(steps), phase_table(steps)]
 
 
 def _gates(result: Result) -> list[RenderableType]:
@@ -99,12 +102,9 @@ def _gates(result: Result) -> list[RenderableType]:
         return []
     lines: list[RenderableType] = []
     for gate in result.verdict.gates:
-        text = Text.assemble((gate.name, "bold"), ": ", (gate.word.value, _tone(gate.word)), f", {gate.reason}")
-        where = [f"first at step {numbers.count(gate.step)}"] if gate.step is not None else []
-        where += [f"in {gate.parameter}"] if gate.parameter else []
-        where += [f"gap {numbers.small(gate.gap)}"] if gate.gap is not None else []
-        where += [f"noise allows {numbers.small(gate.band)}"] if gate.band is not None else []
-        lines.append(text.append(f" ({', '.join(where)})" if where else ""))
+        where = words.gate_numbers(gate)
+        parts = (gate.name, "bold"), ": ", (gate.word.value, _tone(gate.word)), f" ({where})" if where else ""
+        lines.append(Text.assemble(*parts, f", {gate.reason}", no_wrap=True, overflow="ellipsis"))
     return lines
 
 
@@ -118,6 +118,6 @@ def _rejected(result: Result) -> list[RenderableType]:
     lines: list[RenderableType] = []
     for rejected in result.rejected:
         measured = words.evidence(rejected)
-        text = Text(str(rejected.setup)).append(f"  {rejected.reason}", style="dim")
-        lines.append(text.append(f"  {measured}") if measured else text)
+        text = Text(str(rejected.setup)).append(f"  {measured}" if measured else "")
+        lines.append(text.append(f"  {rejected.reason}", style="dim"))
     return folded(lines, "setup")

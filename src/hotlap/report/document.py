@@ -16,7 +16,7 @@ def document(result: Result) -> dict[str, Any]:
     """What goes into report.json; its keys are stable, and values that are not finite are null."""
     result = inert_result(result)
     verdict = result.verdict
-    return _finite(
+    return finite(
         {
             "schema": SCHEMA,
             "target": result.target,
@@ -49,7 +49,7 @@ def check_document(
     facts: Facts, phases: Phases, findings: tuple[Finding, ...], ceiling: Mapping[str, float]
 ) -> dict[str, Any]:
     """What `hotlap check --json` prints; its keys are stable."""
-    return _finite(
+    return finite(
         {
             "schema": SCHEMA,
             "facts": msgspec.to_builtins(inert_facts(facts)),
@@ -73,12 +73,12 @@ def _rejected(rejected: Rejected) -> dict[str, Any]:
     }
 
 
-def _finite(value: Any) -> Any:
+def finite(value: Any) -> Any:
     """JSON has no infinity and no NaN."""
     if isinstance(value, float):
         return value if isfinite(value) else None
     if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
+        return {key: finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
+        return [finite(item) for item in value]
     return value

@@ -13,7 +13,7 @@ from math import exp, isfinite, log, sqrt
 from statistics import fmean
 from typing import Any
 
-from hotlap.records import Curve, Estimate, Phases, Result, Setup
+from hotlap.records import PHASES, Curve, Estimate, Phases, Result, Setup
 from hotlap.report import numbers, words
 
 Figure = dict[str, Any]
@@ -29,9 +29,8 @@ def step_anatomy(result: Result) -> Figure:
     steps: dict[str, Phases] = {"tuned": result.tuned} if result.tuned else {}
     steps["as written"] = result.baseline
     bars = [_phase_bar(name, steps) for name in words.phase_names(*steps.values())]
-    layout = _layout(height=120 + 58 * len(steps), barmode="stack", bargap=0.28, showlegend=True)
-    layout["legend"] = {"orientation": "h", "traceorder": "normal", "x": 0, "y": -0.35, "yanchor": "top"}
-    layout["xaxis"].update(title={"text": "ms per step"}, rangemode="tozero")
+    layout = _layout(height=56 + 58 * len(steps), barmode="stack", bargap=0.28)
+    layout["xaxis"].update(ticksuffix=" ms", rangemode="tozero", nticks=6)
     layout["yaxis"].update(automargin=True, showgrid=False)
     return {"data": bars, "layout": layout}
 
@@ -53,7 +52,7 @@ def _phase_bar(name: str, steps: dict[str, Phases]) -> Figure:
         "textangle": 0,
         "constraintext": "none",
         "textfont": {"color": "var(--on-phase)"},
-        "marker": {"color": f"var(--{name})" if name.isalpha() else "var(--other)", "line": {"width": 0}},
+        "marker": {"color": f"var(--{name})" if name in PHASES else "var(--other)", "line": {"width": 0}},
     }
 
 
@@ -67,17 +66,18 @@ class Row:
 
 
 _KINDS = {
-    "plan": ("the whole plan, confirmed", "diamond", "var(--good)"),
-    "kept": ("kept: what leaving it out costs", "circle", "var(--good)"),
-    "rejected": ("rejected", "circle", "var(--bad)"),
-    "screened": ("screened: ranks, proves nothing", "circle-open", "var(--muted)"),
+    "plan": ("diamond", "var(--good)"),
+    "kept": ("circle", "var(--good)"),
+    "rejected": ("square", "var(--bad)"),
+    "screened": ("circle-open", "var(--muted)"),
 }
 
 
 def forest_rows(result: Result) -> list[Row]:
     """Every setting with a measured ratio, the plan first."""
     rows = [Row("all together", "plan", result.speedup)] if result.speedup else []
-    rows += [Row(words.setting(k.knob, k.value), "kept", k.share) for k in result.kept if k.share]
+    kept = [Row(words.setting(k.knob, k.value), "kept", k.share) for k in result.kept if k.share]
+    rows += sorted(kept, key=lambda row: -row.gain.value)
     rows += [Row(str(r.setup), "rejected", r.evidence) for r in result.rejected if r.evidence]
     judged = {r.setup for r in result.rejected if r.evidence}
     return rows + [Row(str(s), "screened", gain) for s, gain in screened(result).items() if s not in judged]
@@ -100,9 +100,8 @@ def forest(rows: Sequence[Row]) -> Figure:
     """Each row's ratio with its interval, beside the line of no change."""
     places = {id(row): len(rows) - place for place, row in enumerate(rows)}
     traces = [_marks(kind, [row for row in rows if row.kind == kind], places) for kind in _KINDS]
-    layout = _layout(height=110 + 30 * len(rows), showlegend=True)
-    layout["legend"] = {"orientation": "h", "x": 0, "y": -0.12 - 1.2 / max(len(rows), 2), "yanchor": "top"}
-    layout["xaxis"].update(type="log", title={"text": "times as fast per step"}, ticksuffix="x", **_ticks(rows))
+    layout = _layout(height=66 + 30 * len(rows))
+    layout["xaxis"].update(type="log", title=_title("times as fast per step"), **_ticks(rows))
     layout["yaxis"].update(
         tickvals=list(places.values()),
         ticktext=[_label(_short(row.label)) for row in rows],
@@ -116,11 +115,11 @@ def forest(rows: Sequence[Row]) -> Figure:
 
 
 def _marks(kind: str, rows: list[Row], places: dict[int, int]) -> Figure:
-    name, symbol, colour = _KINDS[kind]
+    symbol, colour = _KINDS[kind]
     return {
         "type": "scatter",
         "mode": "markers",
-        "name": name,
+        "name": kind,
         "x": [row.gain.value for row in rows],
         "y": [places[id(row)] for row in rows],
         "error_x": {
@@ -134,7 +133,12 @@ def _marks(kind: str, rows: list[Row], places: dict[int, int]) -> Figure:
         },
         "hovertext": [f"{_label(row.label)}: {numbers.estimate(row.gain)}" for row in rows],
         "hoverinfo": "text",
-        "marker": {"symbol": symbol, "size": 11 if kind == "plan" else 9, "color": colour, "line": {"width": 2}},
+        "marker": {
+            "symbol": symbol,
+            "size": 11 if kind == "plan" else 9,
+            "color": colour,
+            "line": {"width": 2, "color": colour},
+        },
     }
 
 
@@ -142,10 +146,11 @@ def _ticks(rows: Sequence[Row]) -> Figure:
     """Plain numbers on a log axis, as many as a narrow screen has room for."""
     low = min([row.gain.low for row in rows if row.gain.low > 0] + [0.9])
     high = max([row.gain.high for row in rows] + [1.1])
-    ladder = (0.1, 0.2, 0.5, 0.7, 1, 1.4, 2, 3, 5, 10, 20, 50, 100)
-    inside = [tick for tick in ladder if low / 1.1 <= tick <= high * 1.1]
+    ladders = (0.8, 0.9, 1, 1.1, 1.2, 1.3), (0.5, 0.7, 1, 1.4, 2, 3, 4), (0.01, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100)
+    ladder = ladders[0] if high / low < 1.5 else ladders[1] if high / low < 5 else ladders[2]
+    inside = [tick for tick in ladder if low / 1.06 <= tick <= high * 1.06]
     bounds = [log(max(low / 1.06, 0.01)) / log(10), log(min(high * 1.06, 1000)) / log(10)]
-    return {"tickvals": inside, "ticktext": [f"{tick:g}" for tick in inside], "range": bounds}
+    return {"tickvals": inside, "ticktext": [f"{tick:g}x" for tick in inside], "range": bounds}
 
 
 def loss_curves(curves: Sequence[Curve]) -> list[Figure]:
@@ -154,7 +159,7 @@ def loss_curves(curves: Sequence[Curve]) -> list[Figure]:
     every = [y for arms in drawn for _, raw, _ in arms for y in raw if y is not None]
     margin = 0.04 * (max(every) - min(every)) if every else 0.0
     bounds = [min(every) - margin, max(every) + margin] if margin else None
-    return [_seed(curve.seed, arms, bounds, first=place == 0) for place, (curve, arms) in enumerate(zip(curves, drawn))]
+    return [_seed(curve.seed, arms, bounds) for curve, arms in zip(curves, drawn)]
 
 
 Arm = tuple[list[int], list[float | None], list[float | None]]
@@ -173,21 +178,20 @@ def _mean(values: Sequence[float | None], centre: int, half: int) -> float | Non
     return fmean(near) if near and values[centre] is not None else None
 
 
-def _seed(seed: int, arms: list[Arm], bounds: list[float] | None, *, first: bool) -> Figure:
+def _seed(seed: int, arms: list[Arm], bounds: list[float] | None) -> Figure:
     names = (("as written", "var(--reference)", "solid"), ("tuned", "var(--candidate)", "dot"))
     traces: list[Figure] = []
     for (name, colour, dash), (steps, raw, smooth) in zip(names, arms):
-        curve = {"type": "scatter", "mode": "lines", "x": steps, "legendgroup": name}
-        faint = {"opacity": 0.25, "hoverinfo": "skip", "showlegend": False, "line": {"width": 1, "color": colour}}
-        strong = {"name": name, "showlegend": first, "line": {"width": 2.4, "color": colour, "dash": dash}}
+        curve = {"type": "scatter", "mode": "lines", "x": steps}
+        faint = {"opacity": 0.25, "hoverinfo": "skip", "line": {"width": 1, "color": colour}}
+        strong = {"name": name, "line": {"width": 2.4, "color": colour, "dash": dash}}
         traces += [{**curve, **faint, "y": raw}, {**curve, **strong, "y": smooth}]
     traces = [traces[0], traces[2], traces[1], traces[3]]  # both raw curves lie under both means
-    layout = _layout(height=230, showlegend=first, hovermode="x unified")
+    layout = _layout(height=230, hovermode="x unified")
     layout["title"] = {"text": f"seed {seed}", "font": {"size": 13}, "x": 0.02, "y": 0.97}
-    layout["legend"] = {"x": 1, "xanchor": "right", "y": 1, "bgcolor": "rgba(0,0,0,0)"}
     layout["margin"].update(t=30, b=44)
-    layout["xaxis"].update(title={"text": "training step"}, nticks=5)
-    layout["yaxis"].update(title={"text": "loss"}, automargin=True, hoverformat=".4f", nticks=5)
+    layout["xaxis"].update(title=_title("training step"), nticks=5)
+    layout["yaxis"].update(title=_title("loss"), automargin=True, hoverformat=".4f", nticks=5)
     if bounds:
         layout["yaxis"]["range"] = bounds
     return {"data": traces, "layout": layout}
@@ -197,7 +201,8 @@ def _layout(height: int, **more: Any) -> Figure:
     axis = {"gridcolor": "var(--line)", "linecolor": "var(--line)", "zeroline": False, "fixedrange": True}
     return {
         "height": height,
-        "margin": {"l": 12, "r": 12, "t": 8, "b": 48},
+        "showlegend": False,  # the page draws legends, which wrap on a narrow screen
+        "margin": {"l": 12, "r": 12, "t": 8, "b": 40},
         "paper_bgcolor": "rgba(0,0,0,0)",
         "plot_bgcolor": "rgba(0,0,0,0)",
         "font": {"color": "var(--ink)", "family": "var(--sans)", "size": 13},
@@ -206,6 +211,10 @@ def _layout(height: int, **more: Any) -> Figure:
         "yaxis": {**axis},
         **more,
     }
+
+
+def _title(text: str) -> Figure:
+    return {"text": text, "font": {"size": 13, "color": "var(--muted)"}}
 
 
 def _short(label: str) -> str:

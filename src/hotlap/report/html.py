@@ -11,8 +11,9 @@ import tomli_w
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from hotlap.records import Result
+from hotlap.records import PHASES, Result
 from hotlap.report import figures, numbers, words
+from hotlap.report.document import finite
 from hotlap.report.inert import inert_result
 
 _PAGE = jinja2.Environment(
@@ -22,6 +23,15 @@ _PAGE = jinja2.Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
+
+
+KINDS = {
+    "plan": ("\u25c6", "the whole plan, confirmed"),
+    "kept": ("\u25cf", "kept: what leaving it out costs"),
+    "rejected": ("\u25a0", "rejected"),
+    "screened": ("\u25cb", "screened alone: ranks, proves nothing"),
+}
+"""Signs of the forest plot and what they mean."""
 
 
 def page(result: Result) -> str:
@@ -39,6 +49,9 @@ def page(result: Result) -> str:
         numbers=numbers,
         answer=words.answer(result),
         rows=rows,
+        kinds=KINDS,
+        shown_kinds={row.kind for row in rows},
+        known_phases=PHASES,
         curves=len(curves),
         steps={"as written": result.baseline, **({"tuned": result.tuned} if result.tuned else {})},
         phases=words.phase_names(result.baseline, result.tuned),
@@ -51,13 +64,13 @@ def page(result: Result) -> str:
 
 def _settings(result: Result) -> str:
     """The plan's settings as they stand in hotlap.toml."""
-    tables = [{"knob": k.knob, "value": k.value, "contract": k.contract.value} for k in result.kept]
-    return tomli_w.dumps({"settings": tables}).strip() if tables else ""
+    tables = ({"knob": k.knob, "value": k.value, "contract": k.contract.value} for k in result.kept)
+    return "\n".join(f"[[settings]]\n{tomli_w.dumps(table)}" for table in tables).strip()
 
 
 def _island(data: Any) -> Markup:
     """JSON that no parser of HTML takes for anything else."""
-    text = json.dumps(data, separators=(",", ":"), allow_nan=False)
+    text = json.dumps(finite(data), separators=(",", ":"), allow_nan=False)
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")
     return Markup(text)

@@ -42,9 +42,10 @@ def seconds(time_s: float) -> str:
     """A time in the unit that suits it."""
     if not isfinite(time_s):
         return "unknown"
-    if time_s >= 3600:
-        hours, minutes = divmod(round(time_s / 60), 60)
-        return f"{hours:,} h {minutes} min" if minutes else f"{hours:,} h"
+    if time_s >= 3570:  # half a minute is rounded up
+        return _two_units(round(time_s / 60), "h", "min")
+    if time_s >= 59.95:
+        return _two_units(round(time_s), "min", "s")
     size, unit = _unit(time_s, _TIMES, (1e-6, "\u00b5s"))
     return f"{_significant(time_s / size, 3)} {unit}" if time_s else "0 s"
 
@@ -79,6 +80,11 @@ def count(number: float) -> str:
 def small(number: float) -> str:
     """A relative error or another bare number."""
     return f"{number:.2g}" if isfinite(number) else "unknown"
+
+
+def _two_units(count: int, large: str, small: str) -> str:
+    whole, rest = divmod(count, 60)
+    return f"{whole:,} {large} {rest} {small}" if rest else f"{whole:,} {large}"
 
 
 def _unit(value: float, units: tuple[tuple[float, str], ...], smallest: tuple[float, str]) -> tuple[float, str]:

@@ -5,16 +5,21 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 
 REDACTED = "REDACTED"
 
 # Names after Sentry's default list of sensitive fields.
 _SECRET = frozenset(
-    "password passwd passphrase passcode pwd secret secrets credential credentials apikey privatekey authorization "
-    "cookie".split()
+    (
+        *("password", "passwd", "passphrase", "passcode", "pwd", "secret", "secrets", "credential", "credentials"),
+        *("apikey", "privatekey", "authorization", "cookie"),
+    )
 )
 _OFTEN_SECRET = frozenset(("token", "auth", "session", "sessionid", "accesstoken", "authtoken"))
-_KEY_OF = frozenset("api private access secret wandb hf openai auth signing encryption account license ssh".split())
+_KEY_OF = frozenset(
+    ("api", "private", "access", "secret", "wandb", "hf", "openai", "auth", "signing", "encryption", "account", "ssh")
+)
 
 _SHAPES = re.compile(
     r"\b(?:wandb_v1_\w{20,}|hf_[A-Za-z0-9]{20,}|gh[pousr]_[A-Za-z0-9]{20,}|github_pat_\w{20,}|glpat-[\w-]{16,}"
@@ -36,7 +41,7 @@ def is_secret(name: str, value: str) -> bool:
     words = [w for w in re.split(r"[^a-z0-9]+", re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()) if w]
     if not _SECRET.isdisjoint(words):
         return True
-    is_key = any(b == "key" and a in _KEY_OF for a, b in zip(words, words[1:]))
+    is_key = any(b == "key" and a in _KEY_OF for a, b in pairwise(words))
     often = is_key or words == ["key"] or not _OFTEN_SECRET.isdisjoint(words)
     return often and not _SHORT_NUMBER.fullmatch(value)
 
@@ -98,7 +103,12 @@ def _with_secret_values(argv: Sequence[str]) -> list[tuple[str, str | None]]:
         name, equals, value = argument.partition("=")
         if equals and "://" not in name and is_secret(name, value):
             found.append((argument, value))
-        elif before.startswith("-") and "=" not in before and not argument.startswith("-") and is_secret(before, argument):
+        elif (
+            before.startswith("-")
+            and "=" not in before
+            and not argument.startswith("-")
+            and is_secret(before, argument)
+        ):
             found.append((argument, argument))
         else:
             found.append((argument, None))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 
 from hotlap.knobs import knob_by_id
-from hotlap.records import Estimate, Kept, Phases, Rejected, Result, Setup, Value, Word
+from hotlap.records import Estimate, Gate, Kept, Phases, Rejected, Result, Setup, Value, Word
 from hotlap.report import numbers
 from hotlap.stats import ALPHA, DELTA, LOOKS
 
@@ -41,17 +41,25 @@ CEILINGS = {
 
 def headline(result: Result) -> str:
     """The answer in one sentence."""
+    return f"{lead(result)}: {body(result)}"
+
+
+def body(result: Result) -> str:
+    """The answer's sentence without its lead."""
     if not result.kept:
         return nothing(result)
-    verdict = result.verdict
-    learning = LEARNING[verdict.word] if verdict else "whether it learns the same was not checked"
     gains = [
         f"{numbers.estimate(gain)} {scope}"
         for gain, scope in ((result.speedup_run, "over the whole run"), (result.speedup, "per training step"))
         if gain
     ]
     measured = " and ".join(gains) or "no speed-up is proven"
-    return f"{lead(result)}: {measured}; {learning}."
+    return f"{measured}; {learning(result)}."
+
+
+def learning(result: Result) -> str:
+    """Whether it learns the same, as part of a sentence."""
+    return LEARNING[result.verdict.word] if result.verdict else "whether it learns the same was not checked"
 
 
 def lead(result: Result) -> str:
@@ -72,13 +80,13 @@ def answer(result: Result) -> Estimate | None:
 
 
 def nothing(result: Result) -> str:
-    """Said when no setting was kept: an answer, with what was tried and what could have been found."""
+    """Why no setting was kept: what was tried, and what could have been found."""
     tried = Counter(str(rejected.setup) for rejected in result.rejected)
     gain = f"the smallest gain that could have been proven is {numbers.share(result.smallest_gain)}"
     if not tried:
-        return f"Nothing to gain here: no setting fits this script on this machine; {gain}."
+        return f"no setting fits this script on this machine; {gain}."
     what = "the one setup tried is not" if len(tried) == 1 else f"none of the {len(tried)} setups tried is"
-    return f"Nothing to gain here: {what} proven faster with the same learning; {gain}."
+    return f"{what} proven faster with the same learning; {gain}."
 
 
 def setting(knob: str, value: Value) -> str:
@@ -109,6 +117,15 @@ def verdict(result: Result) -> str:
     return f"{judged.word.value} (by {judged.gate}{seeds}): {sentence(judged.reason)}{guilty}"
 
 
+def gate_numbers(gate: Gate) -> str:
+    """Where and by how much a gate saw a difference; "" when it says neither."""
+    where = [f"first at step {numbers.count(gate.step)}"] if gate.step is not None else []
+    where += [f"in {gate.parameter}"] if gate.parameter else []
+    where += [f"gap {numbers.small(gate.gap)}"] if gate.gap is not None else []
+    where += [f"noise allows {numbers.small(gate.band)}"] if gate.band is not None else []
+    return ", ".join(where)
+
+
 def level(contract: str, gain: Estimate | None) -> str:
     """The speed-up when only settings up to a contract are kept."""
     return f"up to {contract}: {numbers.estimate(gain) if gain else 'not measured'}"
@@ -119,7 +136,9 @@ def memory(result: Result) -> str:
     before, after = result.peak_bytes
     if before <= 0:
         return ""
-    return f"{numbers.size(before)} as written" + (f", {numbers.size(after)} tuned" if after > 0 and result.kept else "")
+    return f"{numbers.size(before)} as written" + (
+        f", {numbers.size(after)} tuned" if after > 0 and result.kept else ""
+    )
 
 
 def payback(result: Result) -> str:
@@ -138,8 +157,9 @@ def payback(result: Result) -> str:
 def noise(result: Result) -> str:
     """How noisy the machine is, in words."""
     spread, gain = numbers.share(result.noise), numbers.share(result.smallest_gain)
-    said = f"one run differs from the next by {spread} (standard deviation of a pair), so gains below about {gain} stay unproven"
-    return f"This machine is noisy: {said}. Close other programs and tune again." if is_noisy(result) else f"{said}."
+    said = f"one run differs from the next by {spread} (standard deviation of a pair)"
+    said += f", so gains below about {gain} stay unproven."
+    return f"This machine is noisy: {said} Close other programs and tune again." if is_noisy(result) else said
 
 
 def is_noisy(result: Result) -> bool:
@@ -181,18 +201,29 @@ def method(result: Result) -> list[str]:
     ran = ", ".join(f"{number} {stage}" for stage, number in stages.items())
     blocks = len({pair.block for pair in result.pairs})
     looks = ", ".join(map(str, LOOKS[:-1]))
-    return [
+    interleaved = (
+        f" There were {len(result.pairs)} pairs in {blocks} interleaved blocks ({ran})." if result.pairs else ""
+    )
+    runs = (
         "Every trial was a fresh process running the script as it is. Each candidate ran back to back with the "
-        "untouched script, and one such pair gives one ratio of times per step, so slow drift of the machine cancels. "
-        + (f"There were {len(result.pairs)} pairs in {blocks} interleaved blocks ({ran})." if result.pairs else ""),
+        "untouched script, and one such pair gives one ratio of times per step, so slow drift of the machine cancels."
+    )
+    proof = (
         "Searching only ranks. The answer comes from fresh pairs that the search never saw, looked at after "
-        f"{looks} and {LOOKS[-1]} pairs and no sooner; the error of {numbers.share(ALPHA)} is split over these looks "
-        f"and over all finalists. A gain must be proven to exceed {numbers.share(DELTA)}. Intervals are 95 % intervals, "
-        "and n counts processes or pairs of them, never steps.",
-        noise(result)[0].upper() + noise(result)[1:],
+        f"{looks} and {LOOKS[-1]} pairs and no sooner; the error of {numbers.share(ALPHA)} is split over these "
+        f"looks and over all finalists. A gain must be proven to exceed {numbers.share(DELTA)}. Intervals are "
+        "95 % intervals, and n counts processes or pairs of them, never steps."
+    )
+    learning = (
         "Learning was judged against the untouched script at the same seeds, and a gate that could not be checked "
-        "counts as not passed. Memory is the peak of the training process.",
-    ]
+        "counts as not passed. Memory is the peak of the training process."
+    )
+    return [runs + interleaved, proof, capital(noise(result)), learning]
+
+
+def capital(text: str) -> str:
+    """The text with its first letter in upper case, and the others as they are."""
+    return text[:1].upper() + text[1:]
 
 
 def sentence(text: str) -> str:

@@ -1,0 +1,156 @@
+"""The terminal: the answer first, every number, and nothing that steers it."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import pytest
+from results import HOSTILE, hostile, nothing, phases, result, times, undecided, verdict
+from rich.console import Console, RenderableType
+
+from hotlap.records import Finding, Rejected, Result, Setup, Skip, Status, Word
+from hotlap.report import numbers
+from hotlap.report.clean import clean
+from hotlap.report.console import check_view, summary
+
+
+def show(view: RenderableType, width: int = 80, **options: Any) -> str:
+    console = Console(file=io.StringIO(), width=width, **options)
+    console.print(view)
+    return console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def flat(text: str) -> str:
+    return " ".join(text.split())
+
+
+def test_first_sentence_is_the_answer() -> None:
+    """The whole run before the step, each with its interval and n, and learning in words."""
+    assert flat(show(summary(result()))).startswith(
+        "Faster: 1.87x (1.79 to 1.95, 6 pairs) over the whole run and 2.41x (2.28 to 2.55, 6 pairs) per training step; "
+        "it learns the same, within the noise of training."
+    )
+
+
+def test_step_answers_when_the_run_is_not_known() -> None:
+    """Without a known length the answer is per step."""
+    assert flat(show(summary(result(speedup_run=None)))).startswith(
+        "Faster: 2.41x (2.28 to 2.55, 6 pairs) per training step; it learns the same"
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "lead"),
+    [
+        ({"verdict": verdict(word=Word.CHANGED)}, "Learning changed: "),
+        ({"verdict": None}, "Not proven: "),
+        ({"speedup_run": times(1.02, 0.97, 1.07)}, "Not proven faster: "),
+        ({"speedup_run": times(0.9, 0.85, 0.95)}, "Slower: "),
+        ({"speedup_run": None, "speedup": None}, "Not proven faster: no speed-up is proven; "),
+    ],
+)
+def test_never_claims_more_than_its_weakest_part(changes: dict[str, Any], lead: str) -> None:
+    """Only proven speed with proven learning is called faster."""
+    assert show(summary(result(**changes)), 200).startswith(lead)
+
+
+def test_nothing_to_gain_says_what_could_have_been_found() -> None:
+    """An empty plan is an answer, with what was tried, and loud about the noise."""
+    text = flat(show(summary(nothing())))
+
+    assert text.startswith(
+        "Nothing to gain here: none of the 3 setups tried is proven faster with the same learning; "
+        "the smallest gain that could have been proven is 8.3 %."
+    )
+    assert "This machine is noisy: one run differs from the next by 7.2 %" in text
+    assert "paid back" not in text
+
+
+def test_nothing_fits() -> None:
+    """With no setup to try there is none to count."""
+    assert show(summary(nothing(rejected=())), 200).startswith("Nothing to gain here: no setting fits this script")
+
+
+def test_undecided_is_never_passed() -> None:
+    """What could not be checked has not passed, and the gate says why."""
+    text = flat(show(summary(undecided())))
+
+    assert text.startswith("Not proven: ")
+    assert "whether it learns the same could not be decided" in text
+    assert "undecided (by trajectory, 2 seeds): two untouched runs differ by more than the margin." in text
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_fits_the_terminal(width: int) -> None:
+    """No line is wider than the terminal; the usual result is about a screen."""
+    lines = show(summary(result()), width).splitlines()
+
+    assert max(map(len, lines)) <= width
+    assert len(lines) <= 62
+
+
+def test_payback_in_steps_and_time() -> None:
+    """In steps and in time; a start that costs nothing more is said to."""
+    assert "after 212 training steps (18.6 s)" in show(summary(result()))
+    assert "from the first step" in show(summary(result(payback_steps=None)))
+    assert "never: no gain" in show(summary(result(payback_steps=None, speedup=None, speedup_run=None)))
+
+
+def test_long_lists_are_folded() -> None:
+    """At most ten rows of each list; the rest is counted."""
+    many = tuple(Rejected(Setup.of({"threads": n}), "slower") for n in range(14))
+
+    assert "and 4 more setups in the report" in show(summary(result(rejected=many)))
+    assert "threads=10" not in show(summary(result(rejected=many)))
+
+
+@pytest.mark.parametrize("color_system", [None, "truecolor"])
+def test_hostile_text_is_inert(color_system: Any) -> None:
+    """No markup is obeyed, no control character and no secret comes through."""
+    text = show(summary(hostile()), 400, color_system=color_system, force_terminal=color_system is not None)
+
+    assert "[red]loud[/red]" in text
+    for attack in ("\x1b]", "\x9b", "\x07", "\u202e", "\u2066", "hunter2"):
+        assert attack not in text
+    assert color_system or "\x1b" not in text
+
+
+def check(**changes: Any) -> RenderableType:
+    made: Result = result()
+    choices = {"compile": ("default", HOSTILE), "fused-update": (True,), "pinned-memory": Skip(f"no CUDA {HOSTILE}")}
+    options: dict[str, Any] = {"samples_per_step": 127.9, "evaluation_share": 0.114, "ceiling": made.ceiling}
+    return check_view(made.facts, made.baseline, made.findings, choices, **{**options, **changes})
+
+
+def test_check_shows_where_time_goes() -> None:
+    """Phases in ms and %, samples per second, evaluation, what can be tried and what cannot."""
+    text = flat(show(check(notes=("short run",)), 120))
+
+    assert text.startswith("212 ms per training step on cpu, 604 samples/s; evaluation takes 11 % of the time")
+    assert "data 55.4 ms 26 %" in text
+    assert "The device waits for input: 26.2 % (25.1 to 27.4, n = 6)" in text
+    assert "fused-update Update all parameters" in text
+    assert f"compile = default | {clean(HOSTILE)}" in text
+    assert "pinned-memory no CUDA" in text
+    assert "matrix products 431 GFLOP/s" in text
+    assert "short run" in text
+
+
+def test_check_without_samples_or_time() -> None:
+    """Nothing is made up for a run that measured little."""
+    nothing_seen = check_view(result().facts, phases(0.0), (), {})
+
+    assert "samples" not in show(nothing_seen)
+
+
+def test_failed_finding_without_numbers() -> None:
+    """A headline alone is enough."""
+    found = (Finding("a", "data", Status.FAIL, "Something waits", None, {}, (), ""),)
+
+    assert "Something waits\n" in show(summary(result(findings=found)), 60).replace(" \n", "\n").replace(" " * 2, "")
+
+
+def test_totals_carry_interval_and_n() -> None:
+    """The table ends with what all settings give together."""
+    assert f"all together, per step {numbers.estimate(times(2.41, 2.28, 2.55, 6))}" in flat(show(summary(result())))
