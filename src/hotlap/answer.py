@@ -12,8 +12,31 @@ from hotlap import stats
 from hotlap.judge import Judgement
 from hotlap.knobs import knob_by_id
 from hotlap.lab import Lab
-from hotlap.plan import Gain, Header, Level, Plan, PlannedMachine, PlannedRoot, PlannedSetting, PlannedSignature, PlannedVerdict
-from hotlap.records import PHASES, SCHEMA, Contract, Curve, Estimate, Facts, Kept, Pair, Phases, Recording, Result, Setup
+from hotlap.plan import (
+    Gain,
+    Header,
+    Level,
+    Plan,
+    PlannedMachine,
+    PlannedRoot,
+    PlannedSetting,
+    PlannedSignature,
+    PlannedVerdict,
+)
+from hotlap.records import (
+    PHASES,
+    SCHEMA,
+    Contract,
+    Curve,
+    Estimate,
+    Facts,
+    Kept,
+    Pair,
+    Phases,
+    Recording,
+    Result,
+    Setup,
+)
 from hotlap.trials import blocks
 
 
@@ -119,7 +142,8 @@ class Answer:
             for k in result.kept
         )
         levels = tuple(
-            Level(contract=Contract(name), speedup=Gain.of(gain) if gain else None) for name, gain in result.levels.items()
+            Level(contract=Contract(name), speedup=Gain.of(gain) if gain else None)
+            for name, gain in result.levels.items()
         )
         return Plan(schema=SCHEMA, header=header, settings=settings, levels=levels, roots=roots)
 
@@ -142,9 +166,7 @@ def _levels(kept: Sequence[Kept], speedup: Estimate | None) -> dict[str, Estimat
     loosest = max(k.contract.level for k in kept)
     present = {k.contract for k in kept}
     return {
-        contract.value: speedup if contract.level == loosest else None
-        for contract in Contract
-        if contract in present
+        contract.value: speedup if contract.level == loosest else None for contract in Contract if contract in present
     }
 
 
@@ -162,5 +184,3 @@ def _payback(reference: Sequence[Recording], candidate: Sequence[Recording]) -> 
 
 def _peak(records: Sequence[Recording]) -> int:
     return max((r.cuda_peak_bytes or r.peak_bytes for r in records), default=0)
-
-

@@ -23,11 +23,26 @@ app = typer.Typer(
 
 # Everything from the script on belongs to the script.
 TRAINING = {"allow_interspersed_args": False, "ignore_unknown_options": False}
-OPTIONS_WITH_VALUE = ("--budget", "--out", "--python", "--seed", "--set", "--only", "--skip", "--allow", "--plan", "--sandbox")
+OPTIONS_WITH_VALUE = (
+    "--budget",
+    "--out",
+    "--python",
+    "--seed",
+    "--set",
+    "--only",
+    "--skip",
+    "--allow",
+    "--plan",
+    "--sandbox",
+)
 
-Command = Annotated[list[str], typer.Argument(help="train.py ARGS, -m module ARGS, or -- launcher ARGS", show_default=False)]
+Command = Annotated[
+    list[str], typer.Argument(help="train.py ARGS, -m module ARGS, or -- launcher ARGS", show_default=False)
+]
 Out = Annotated[Optional[Path], typer.Option(help="hotlap's folder for this script.", show_default=".hotlap/<script>")]
-Python = Annotated[Optional[str], typer.Option(help="The training's interpreter.", show_default="the active environment's")]
+Python = Annotated[
+    Optional[str], typer.Option(help="The training's interpreter.", show_default="the active environment's")
+]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout; all else goes to stderr.")]
 Budget = Annotated[str, typer.Option(help="Time for everything: 90s, 5m, 1h.")]
 Allow = Annotated[str, typer.Option(help="The loosest contract to accept: exact, rounding, reduced.")]
@@ -45,7 +60,16 @@ def main() -> None:
         sys.exit(125 if running else 2 if error.slug in _USAGE else 1)
 
 
-_USAGE = ("no-script", "no-such-script", "no-such-command", "no-such-python", "bad-budget", "bad-setting", "unknown-knob", "bad-choice")
+_USAGE = (
+    "no-script",
+    "no-such-script",
+    "no-such-command",
+    "no-such-python",
+    "bad-budget",
+    "bad-setting",
+    "unknown-knob",
+    "bad-choice",
+)
 
 
 def split(arguments: list[str]) -> list[str]:
@@ -71,7 +95,14 @@ def interruptible(resume: str) -> Iterator[None]:
 
 
 @app.command(context_settings=TRAINING)
-def check(command: Command, out: Out = None, python: Python = None, json: Json = False, budget: Budget = "30s", sandbox: Sandbox = "auto") -> None:
+def check(
+    command: Command,
+    out: Out = None,
+    python: Python = None,
+    json: Json = False,
+    budget: Budget = "30s",
+    sandbox: Sandbox = "auto",
+) -> None:
     """One observed run: where a step's time goes, and what could be tried."""
     from hotlap import commands
 
@@ -88,7 +119,9 @@ def tune(
     budget: Budget = "5m",
     seed: Annotated[int, typer.Option(help="All randomness of the tune comes from it.")] = 1,
     allow: Allow = "reduced",
-    set_: Annotated[Optional[list[str]], typer.Option("--set", help="KNOB=VALUE: decided, not searched. Repeatable.")] = None,
+    set_: Annotated[
+        Optional[list[str]], typer.Option("--set", help="KNOB=VALUE: decided, not searched. Repeatable.")
+    ] = None,
     only: Annotated[Optional[list[str]], typer.Option(help="Try these knobs and no others. Repeatable.")] = None,
     skip: Annotated[Optional[list[str]], typer.Option(help="Leave these knobs out. Repeatable.")] = None,
     plan: Annotated[Path, typer.Option(help="Where the plan is written.")] = Path("hotlap.toml"),

@@ -57,7 +57,9 @@ class Job:
         book.start(" ".join(target.arguments), seed, __version__)
         tier = self._tier(console)
         runner = ProcessRunner(target, out, tier)
-        return Lab(runner, book, seconds(budget), seed, say=lambda text: console.log(text, markup=False, highlight=False))
+        return Lab(
+            runner, book, seconds(budget), seed, say=lambda text: console.log(text, markup=False, highlight=False)
+        )
 
     def _tier(self, console: Console) -> Tier:
         if self.sandbox == "auto":
@@ -67,7 +69,9 @@ class Job:
             return tier
         tiers = {"overlay": Tier.OVERLAY, "copy": Tier.COPY, "none": Tier.NONE}
         if self.sandbox not in tiers:
-            raise HotlapError("bad-choice", f"--sandbox {self.sandbox} is not known.", fix="use auto, overlay, copy or none")
+            raise HotlapError(
+                "bad-choice", f"--sandbox {self.sandbox} is not known.", fix="use auto, overlay, copy or none"
+            )
         return tiers[self.sandbox]
 
 
@@ -140,7 +144,9 @@ def tune(job: Job, request: Request, budget: str, seed: int, plan_path: Path) ->
     if not job.as_json:
         kept = bool(answer.result.kept)
         advice = f"hotlap run {answer.result.target}" if kept else "nothing to apply; the script is best as it is"
-        Console(stderr=True).print(f"plan: {plan_path}   report: {lab.runner.out / 'report.html'}\n{advice}", markup=False, highlight=False)
+        Console(stderr=True).print(
+            f"plan: {plan_path}   report: {lab.runner.out / 'report.html'}\n{advice}", markup=False, highlight=False
+        )
 
 
 def _publish(result: Result, out: Path, *, as_json: bool) -> None:
@@ -180,7 +186,13 @@ def check(job: Job, budget: str) -> None:
         choices = knob.choices(facts)
         tries[knob.id] = choices.reason if isinstance(choices, Skip) else choices
     if job.as_json:
-        fields: dict[str, Any] = {"facts": facts, "phases": phases_of(observed), "findings": [], "ceiling": {}, "knobs": tries}
+        fields: dict[str, Any] = {
+            "facts": facts,
+            "phases": phases_of(observed),
+            "findings": [],
+            "ceiling": {},
+            "knobs": tries,
+        }
         print(json.dumps(msgspec.to_builtins(fields), indent=1))
     else:
         Console().print(check_view(facts, phases_of(observed), observed, tries))
@@ -228,4 +240,6 @@ def listing(*, as_json: bool) -> None:
         print(json.dumps(everything, indent=1))
         return
     for knob in everything["knobs"]:
-        Console().print(f"{knob['id']:22}{knob['area']:10} {knob['contract']:9} {knob['summary']}", markup=False, highlight=False)
+        Console().print(
+            f"{knob['id']:22}{knob['area']:10} {knob['contract']:9} {knob['summary']}", markup=False, highlight=False
+        )

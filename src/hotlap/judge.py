@@ -10,7 +10,16 @@ from dataclasses import dataclass, field, replace
 
 from hotlap.knobs import knob_by_id
 from hotlap.records import Facts, Gate, Outcome, Recording, Setup, Signature, Trial, Value, Verdict, Word
-from hotlap.verify.gates import FLOAT32_UNIT, ArmRecord, Spread, event_gate, gradient_gate, spread, update_gate
+from hotlap.verify.gates import (
+    FLOAT32_UNIT,
+    ArmRecord,
+    Spread,
+    evaluation_gate,
+    event_gate,
+    gradient_gate,
+    spread,
+    update_gate,
+)
 from hotlap.verify.verdict import conclude
 
 _NOISE_SEEDS = 3
@@ -60,6 +69,7 @@ class Judge:
             event_gate(reference, candidate),
             gradient_gate(candidate, noise, unit),
             update_gate(candidate, noise, unit),
+            evaluation_gate(candidate, noise, unit),
         )
         return Judgement(conclude(gates, 1), candidate.signatures)
 

@@ -138,7 +138,11 @@ class Lab:
         if blocks.unusable(records[reference]):
             records[reference] = self._timed(reference, seed, window)
         if why := blocks.unusable(records[reference]):
-            raise HotlapError("baseline-failed", f"{reference} could not be timed twice in a row: {why}.", fix="run it alone and look at its output")
+            raise HotlapError(
+                "baseline-failed",
+                f"{reference} could not be timed twice in a row: {why}.",
+                fix="run it alone and look at its output",
+            )
         return self._paired(stage, records, reference, candidates)
 
     def repeat(self, setup: Setup, window: Window) -> Pair | None:
@@ -166,7 +170,9 @@ class Lab:
         late = max(0, record.warmup_steps - window.warmup)
         return record if not late else replace(record, warmup_steps=min(record.warmup_steps, len(record.steps.total_s)))
 
-    def _paired(self, stage: str, records: dict[Setup, Recording], reference: Setup, candidates: Sequence[Setup]) -> list[Pair]:
+    def _paired(
+        self, stage: str, records: dict[Setup, Recording], reference: Setup, candidates: Sequence[Setup]
+    ) -> list[Pair]:
         assert self.facts is not None
         pairs: list[Pair] = []
         for setup in candidates:

@@ -41,7 +41,9 @@ class Logbook:
             HotlapError: There is no logbook, or a newer hotlap wrote it.
         """
         if not self.path.exists():
-            raise HotlapError("no-logbook", f"There is no logbook in {self.path.parent}.", fix="run `hotlap tune` first")
+            raise HotlapError(
+                "no-logbook", f"There is no logbook in {self.path.parent}.", fix="run `hotlap tune` first"
+            )
         events: list[dict[str, Any]] = []
         for line in self.path.read_bytes().splitlines():
             try:

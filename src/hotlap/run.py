@@ -57,7 +57,9 @@ def prepare(plan: Plan, target: Target, out: Path, say: Say, *, anyway: bool) ->
     """
     for mismatch in check(plan, _today(plan, target)):
         if mismatch.severity is Severity.REFUSE and not anyway:
-            raise HotlapError("plan-mismatch", mismatch.message, fix="tune again, or add --anyway to apply it all the same")
+            raise HotlapError(
+                "plan-mismatch", mismatch.message, fix="tune again, or add --anyway to apply it all the same"
+            )
         say(mismatch.message)
     values = plan.setup().values
     task = {

@@ -56,15 +56,21 @@ def resolve(arguments: tuple[str, ...], python: str | None = None, cwd: Path | N
     first = arguments[0]
     if first == "-m":
         if len(arguments) < 2:
-            raise HotlapError("no-script", "-m was given without a module.", fix="name one, as in `hotlap tune -m package.train`")
+            raise HotlapError(
+                "no-script", "-m was given without a module.", fix="name one, as in `hotlap tune -m package.train`"
+            )
         return Target((interpreter, *arguments), None, arguments, interpreter, folder)
     if first.endswith(".py"):
         script = folder / first
         if not script.is_file():
-            raise HotlapError("no-such-script", f"There is no file {first} in {folder}.", fix="check the path" + _near(script))
+            raise HotlapError(
+                "no-such-script", f"There is no file {first} in {folder}.", fix="check the path" + _near(script)
+            )
         return Target((interpreter, *arguments), script.resolve(), arguments, interpreter, folder)
     if shutil.which(first) is None:
-        raise HotlapError("no-such-command", f"{first} is neither a Python script (*.py) nor a command on PATH.", fix="check the name")
+        raise HotlapError(
+            "no-such-command", f"{first} is neither a Python script (*.py) nor a command on PATH.", fix="check the name"
+        )
     script = next((folder / a for a in arguments if a.endswith(".py") and (folder / a).is_file()), None)
     return Target(arguments, script.resolve() if script else None, arguments, interpreter, folder)
 
@@ -83,7 +89,9 @@ def _interpreter(python: str | None) -> str:
     if python is not None:
         found = shutil.which(python)
         if found is None:
-            raise HotlapError("no-such-python", f"There is no interpreter {python}.", fix="give --python a path that exists")
+            raise HotlapError(
+                "no-such-python", f"There is no interpreter {python}.", fix="give --python a path that exists"
+            )
         return found
     active = os.environ.get("VIRTUAL_ENV") or os.environ.get("CONDA_PREFIX")
     if active and (Path(active) / "bin" / "python").exists():

@@ -115,7 +115,9 @@ def reserve_s(lab: Lab) -> float:
 
 def search(lab: Lab, singles: list[Setting], pinned: Setup, screen: Window, window: Window) -> Setup:
     """Let the search ask for blocks until it has decided or the time for it is over."""
-    conflicts: Mapping[str, Collection[str]] = {s.knob: knob_by_id(s.knob).conflicts for s in (*singles, *pinned.settings)}
+    conflicts: Mapping[str, Collection[str]] = {
+        s.knob: knob_by_id(s.knob).conflicts for s in (*singles, *pinned.settings)
+    }
     asking = greedy(singles, conflicts, pinned)
     gains: Gains = {}
     try:
@@ -200,5 +202,3 @@ def shares(lab: Lab, answer: Answer, window: Window) -> Answer:
             break
         lab.block("leave-one-out", answer.setup, parts, window)
     return answer
-
-

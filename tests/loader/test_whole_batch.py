@@ -351,6 +351,19 @@ def test_unequal_lengths_in_a_list() -> None:
         fast(dataset)([0, 1])
 
 
+def test_large_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of more than a megabyte: left to torch's threads, where there are several."""
+    dataset = TensorDataset(torch.randn(20, 3, 128, 128))
+    path, indices = fast(dataset), [3, 19, 0, 7, 7, 1]
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    assert path(indices[:5])
+    with pytest.raises(UnfitError, match="so large"):
+        path(indices)
+
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+    assert difference(stock(dataset, indices), path(indices)) == ""
+
+
 def test_without_numpy(monkeypatch: pytest.MonkeyPatch) -> None:
     """torch alone gathers the same."""
     dataset, indices = TensorDataset(torch.randn(9, 3), torch.arange(9)), [5, 0, 5]

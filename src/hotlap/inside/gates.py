@@ -16,7 +16,7 @@ from torch import nn
 
 from hotlap.inside import stochastic
 from hotlap.inside.events import Events
-from hotlap.inside.roots import signature
+from hotlap.inside.roots import signature, tensors_in
 from hotlap.inside.state import LearningState, Tensors, compared
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ class Arm:
         self._before: Tensors = {}
         self._reference: dict[str, Tensors] = {}
         self._gradients: Tensors = {}
+        self._outputs: Tensors = {}
         self._begun = 0
 
     def install(self) -> None:
@@ -71,6 +72,7 @@ class Arm:
             if torch.is_grad_enabled() and self._compared:
                 if self._begun != self.recorder.index:
                     self._begin()
+                    self._evaluate(root, call, args, kwargs)
                 shapes, dtypes = signature(args, kwargs)
                 key = self.host.roots.keys[root]
                 self.host.journal.write("signature", root=key, training=root.training, shapes=shapes, dtypes=dtypes)
@@ -92,6 +94,23 @@ class Arm:
         if self.unit:
             self._perturb_weights()
 
+    def _evaluate(self, root: nn.Module, call: Callable[..., Any], args: Any, kwargs: Any) -> None:
+        """The step's input through the model in evaluation mode: a setup may train right and evaluate wrong."""
+        modes = [(module, module.training) for module in root.modules()]
+        root.eval()
+        try:
+            with torch.no_grad():
+                out = tensors_in(call(*args, **kwargs))
+            self._outputs = {f"output {number}": t.detach().cpu().clone() for number, t in enumerate(out)}
+        except Exception as error:
+            self._outputs = {}
+            self.host.journal.write(
+                "no-evaluation", step=self.recorder.index, reason=f"{type(error).__name__}: {error}"
+            )
+        finally:
+            for module, mode in modes:
+                module.training = mode
+
     def _perturb_weights(self) -> None:
         with torch.no_grad():
             for parameter in self.state.parameters().values():
@@ -105,7 +124,7 @@ class Arm:
     def _perturb_output(self, module: nn.Module, args: Any, out: Any) -> Any:
         if torch.compiler.is_compiling() or next(module.children(), None) is not None:
             return None
-        if self._compared and isinstance(out, torch.Tensor) and out.is_floating_point() and torch.is_grad_enabled():
+        if self._compared and isinstance(out, torch.Tensor) and out.is_floating_point():
             return out * self._factor(out)
         return None
 
@@ -128,11 +147,15 @@ class Arm:
         after = self.state.snapshot()
         if self.purpose == "reference":
             path = os.path.join(self.folder, f"step-{index}.pt")
-            torch.save({"before": self._before, "gradients": gradients, "after": after}, path)
+            torch.save({"before": self._before, "gradients": gradients, "after": after, "outputs": self._outputs}, path)
             self.host.journal.write("captured", step=index, gradients=len(gradients))
             return
         reference = self._reference
-        self.host.journal.write("compared", step=index, what="gradient", rows=compared(reference["gradients"], gradients))
+        self.host.journal.write(
+            "compared", step=index, what="gradient", rows=compared(reference["gradients"], gradients)
+        )
+        outputs = compared(reference["outputs"], self._outputs)
+        self.host.journal.write("compared", step=index, what="evaluation", rows=outputs)
         if self.purpose == "candidate":
             rows = compared(reference["after"], after, reference["before"])
             self.host.journal.write("compared", step=index, what="update", rows=rows)

@@ -86,7 +86,9 @@ class Host:
         for act in self._first_step:
             self.guarded("first step", lambda act=act: act(optimizer))
 
-    def rewrite_roots(self, layer: Callable[[torch.nn.Module, Callable[..., Any]], Callable[..., Any]], order: int) -> None:
+    def rewrite_roots(
+        self, layer: Callable[[torch.nn.Module, Callable[..., Any]], Callable[..., Any]], order: int
+    ) -> None:
         """Put a layer around every root's call, for training with gradients only.
 
         Args:

@@ -77,7 +77,9 @@ class Observer:
         seen.setdefault(Signature(shapes, dtypes, module.training, grad), self.recorder.index)
         if grad:
             self.loaders.fed_training()
-            self._autocast |= torch.is_autocast_enabled(next((t.device.type for t in args if hasattr(t, "device")), "cpu"))
+            self._autocast |= torch.is_autocast_enabled(
+                next((t.device.type for t in args if hasattr(t, "device")), "cpu")
+            )
 
     def _random_layer(self, original: Any) -> Any:
         def random_layer(*args: Any, **kwargs: Any) -> Any:
@@ -127,7 +129,8 @@ class Observer:
             optimizers=[asdict(self._optimizer(o)) for o in self.recorder.stepped],
             epoch_steps=self.epoch_steps(),
             threads=torch.get_num_threads(),
-            stochastic=self._stochastic or any(isinstance(m, nn.RNNBase) and m.dropout for r in trained for m in r.modules()),
+            stochastic=self._stochastic
+            or any(isinstance(m, nn.RNNBase) and m.dropout for r in trained for m in r.modules()),
             manual_update=not self.recorder.stepped,
         )
 

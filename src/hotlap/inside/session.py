@@ -43,6 +43,4 @@ def _served(root: dict[str, Any]) -> frozenset[Any] | None:
     """The call signatures that rewritten calls may serve; None for all."""
     if root.get("served") is None:
         return None
-    return frozenset(
-        (tuple(tuple(shape) for shape in shapes), tuple(dtypes)) for shapes, dtypes in root["served"]
-    )
+    return frozenset((tuple(tuple(shape) for shape in shapes), tuple(dtypes)) for shapes, dtypes in root["served"])

@@ -63,7 +63,9 @@ def greedy(
             if s.knob not in current.values and best[s] > _HOPELESS and fits(s.knob, current, conflicts)
         ]
         removals = [
-            current.without(s.knob) for s in ranked if s in current.settings and best[s] < _WEAK and len(current.settings) > 1
+            current.without(s.knob)
+            for s in ranked
+            if s in current.settings and best[s] < _WEAK and len(current.settings) > 1
         ]
         fresh = tuple(setup for setup in (*additions, *removals) if setup not in tried)
         if not fresh:
@@ -100,7 +102,9 @@ def combine(settings: Iterable[Setting], conflicts: Mapping[str, Collection[str]
 def fits(knob: str, setup: Setup, conflicts: Mapping[str, Collection[str]]) -> bool:
     """Whether the knob gets along with everything in the setup."""
     others = setup.values
-    return not any(other in conflicts.get(knob, ()) or knob in conflicts.get(other, ()) for other in others if other != knob)
+    return not any(
+        other in conflicts.get(knob, ()) or knob in conflicts.get(other, ()) for other in others if other != knob
+    )
 
 
 def _improved(current: Setup, gains: Gains, conflicts: Mapping[str, Collection[str]]) -> Setup:

@@ -76,7 +76,9 @@ def warmup_of(steps: Steps) -> int:
     return max(_LEAST_WARMUP, last + 1)
 
 
-def recording(trial: Trial, folder: Path, outcome: Outcome, reason: str, exit_code: int | None, wall_s: float) -> Recording:
+def recording(
+    trial: Trial, folder: Path, outcome: Outcome, reason: str, exit_code: int | None, wall_s: float
+) -> Recording:
     """Everything that the processes of a trial wrote, as one record."""
     journals = lines_by_process(folder)
     lines = training_process(journals)

@@ -44,10 +44,14 @@ def event_gate(reference: ArmRecord, candidate: ArmRecord) -> Gate:
     for ours, theirs in zip(candidate.events, reference.events, strict=False):
         for key, words in _EVENT_WORDS.items():
             if ours[key] != theirs[key]:
-                return Gate("events", Word.CHANGED, words + _first_difference(theirs[key], ours[key]), step=theirs["step"])
+                return Gate(
+                    "events", Word.CHANGED, words + _first_difference(theirs[key], ours[key]), step=theirs["step"]
+                )
     if not candidate.events or len(candidate.events) < len(reference.events):
         return Gate("events", Word.UNDECIDED, "the arm ended before all steps were compared")
-    return Gate("events", Word.IDENTICAL, f"batches, calls and hyper-parameters of {len(reference.events)} steps are equal")
+    return Gate(
+        "events", Word.IDENTICAL, f"batches, calls and hyper-parameters of {len(reference.events)} steps are equal"
+    )
 
 
 _EVENT_WORDS = {
@@ -177,7 +181,12 @@ def _judge_gradient(
         band = _SLACK * max(unit, FLOAT32_UNIT) * model
         ratio = got / band if band else math.inf
         if ratio > 1 and name in silent:
-            return Gate("gradients", Word.UNDECIDED, f"{name} has no gradient to compare with", step, name), ratio, got, band
+            return (
+                Gate("gradients", Word.UNDECIDED, f"{name} has no gradient to compare with", step, name),
+                ratio,
+                got,
+                band,
+            )
         return (changed("a gradient that should vanish does not", got, band) if ratio > 1 else None), ratio, got, band
     gap = error / reference
     band = _SLACK * max(noise.unit.get(place, 0.0), noise.float32.get(place, 0.0), _FLOOR_UNITS * unit)
@@ -222,3 +231,28 @@ def update_gate(candidate: ArmRecord, noise: Spread, unit: float) -> Gate:
                 return changed("its change in the step is off", relative, band / reference if reference else 0.0)
     word = Word.IDENTICAL if bits else Word.ROUNDING
     return Gate("updates", word, "all bits equal" if bits else "parameters, buffers and optimizer state change alike")
+
+
+def evaluation_gate(candidate: ArmRecord, noise: Spread, unit: float) -> Gate:
+    """What the model answers in evaluation mode, from the reference's weights and on the steps' own inputs."""
+    compared = {step: rows for (what, step), rows in candidate.rows.items() if what == "evaluation" and rows}
+    if not compared:  # the reference has no outputs either, or the gate would see them missing
+        return Gate("evaluation", Word.IDENTICAL, "the untouched model gives no output in evaluation mode to compare")
+    bits = True
+    for step, rows in sorted(compared.items()):
+        for name, reference, got, error, equal, _ in rows:
+            bits &= equal
+            if equal:
+                continue
+            changed = _changed("evaluation", step, name)
+            if got is None or reference is None:
+                return changed("it is missing in one arm: the model cannot be evaluated under this setup")
+            place = ("evaluation", step, name)
+            band = _SLACK * max(noise.unit.get(place, 0.0), noise.float32.get(place, 0.0), _FLOOR_UNITS * unit)
+            gap = error / reference if reference else math.inf
+            if not gap <= band:
+                return changed("the model's answer is off", gap, band)
+    if bits:
+        return Gate("evaluation", Word.IDENTICAL, "outputs in evaluation mode are equal to the bit")
+    word = Word.ROUNDING if unit <= FLOAT32_UNIT else Word.EQUIVALENT
+    return Gate("evaluation", word, "outputs in evaluation mode lie within the noise")

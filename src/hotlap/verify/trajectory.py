@@ -31,7 +31,9 @@ def trajectory_gate(curves: Sequence[Curve]) -> Gate:
         reason = f"no difference in loss found over {steps} steps and {len(pairs)} seeds, margin {margin:.2g}"
         return Gate("trajectory", Word.EQUIVALENT, reason, gap=gap, band=margin)
     if answer.decision is Sameness.DIFFERENT:
-        return Gate("trajectory", Word.CHANGED, f"the loss over the last half differs by {gap:.2g}", gap=gap, band=margin)
+        return Gate(
+            "trajectory", Word.CHANGED, f"the loss over the last half differs by {gap:.2g}", gap=gap, band=margin
+        )
     reason = f"{len(pairs)} seeds cannot tell a difference in loss of {margin:.2g} from the noise"
     return Gate("trajectory", Word.UNDECIDED, reason, gap=gap, band=margin)
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from hotlap.knobs.knob import Knob, When
+from hotlap.knobs.nest import mapped
 from hotlap.records import Contract, Facts, Skip, Value
 
 if TYPE_CHECKING:
@@ -58,20 +59,6 @@ def _autocast(root: Any, call: Callable[..., Any]) -> Callable[..., Any]:
     def autocasted(*args: Any, **kwargs: Any) -> Any:
         with torch.autocast(device, dtype=torch.bfloat16):
             out = call(*args, **kwargs)
-        return _widened(out, torch.bfloat16, torch.float32)
+        return mapped(out, lambda tensor: tensor.float() if tensor.dtype == torch.bfloat16 else tensor)
 
     return autocasted
-
-
-def _widened(value: Any, narrow: Any, wide: Any) -> Any:
-    """The same nest with narrow tensors made wide; other objects are passed on as they are."""
-    if hasattr(value, "dtype"):
-        return value.to(wide) if value.dtype == narrow else value
-    if type(value) in (list, tuple):
-        return type(value)(_widened(item, narrow, wide) for item in value)
-    if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return type(value)(*(_widened(item, narrow, wide) for item in value))
-    if isinstance(value, dict):
-        for key in value:  # in place: model outputs of libraries are dict subclasses
-            value[key] = _widened(value[key], narrow, wide)
-    return value

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from hotlap.knobs.knob import Knob, When
+from hotlap.knobs.nest import mapped
 from hotlap.records import Contract, Facts, Skip, Value
 
 if TYPE_CHECKING:
@@ -19,9 +20,9 @@ class ChannelsLast(Knob):
     The memory order of 4-D weights (and of their optimizer state) at the first training call, and of 4-D inputs on
     each one. Shapes, values and parameter names stay; evaluation runs as written, on the weights as they lie.
     ## Why it can help
-    Convolutions then need no reordering before and after each layer.
+    Convolutions need no reordering before and after each layer.
     ## When it cannot
-    Models without Conv2d; with Conv3d; code that calls `.view()` on a convolution's output or a weight, which fails.
+    Models without Conv2d; with Conv3d. A `.view()` that the layout forbids copies instead of failing.
     ## Source
     PyTorch's channels-last tutorial; pytorch#34977, #44943, #68101 (slower cases).
     """
@@ -33,43 +34,49 @@ class ChannelsLast(Knob):
 
     def choices(self, facts: Facts) -> tuple[Value, ...] | Skip:
         """On for models with two-dimensional convolutions."""
-        counts = [root.modules for root in facts.roots]
-        if not any("Conv2d" in c or "ConvTranspose2d" in c for c in counts):
+        names = {name for root in facts.roots for name in root.modules}
+        if not names & {"Conv2d", "ConvTranspose2d"}:
             return Skip("no model of the script has a Conv2d")
-        if any("Conv3d" in c or "ConvTranspose3d" in c for c in counts):
+        if names & {"Conv3d", "ConvTranspose3d"}:
             return Skip("a model has a Conv3d, whose weights have no such layout")
         return (True,)
 
     def install(self, value: Value, host: Host) -> None:
         """Convert weights and inputs where the roots are called, and optimizer state wherever it comes up."""
+        import torch
+
         optimizers: list[Any] = []
 
-        def layer(root: Any, call: Callable[..., Any]) -> Callable[..., Any]:
-            import torch
+        def laid(tensor: Any) -> Any:
+            images = tensor.dim() == 4 and tensor.is_floating_point()
+            return tensor.contiguous(memory_format=torch.channels_last) if images else tensor
 
+        def layer(root: Any, call: Callable[..., Any]) -> Callable[..., Any]:
             def lay(layout: Any) -> None:
                 root.to(memory_format=layout)
                 _follow(*optimizers)
 
             host.call(lambda: lay(torch.channels_last), lambda: lay(torch.contiguous_format))
-            return lambda *args, **kwargs: call(*_laid(args, torch.channels_last), **_laid(kwargs, torch.channels_last))
+            return lambda *args, **kwargs: call(*mapped(args, laid), **mapped(kwargs, laid))
 
         def watch(optimizer: Any) -> None:
             optimizers.append(optimizer)
             _follow(optimizer)
             host.call(lambda: None, optimizer.register_load_state_dict_post_hook(_follow).remove)
 
+        host.wrap(torch.Tensor, "view", _tolerant)
         host.rewrite_roots(layer, order=20)
         host.before_first_step(watch)
 
 
-def _laid(value: Any, layout: Any) -> Any:
-    """The same nest with 4-D floating tensors in this layout; other objects are passed on as they are."""
-    if hasattr(value, "is_floating_point"):
-        return value.contiguous(memory_format=layout) if value.dim() == 4 and value.is_floating_point() else value
-    if type(value) in (list, tuple):
-        return type(value)([_laid(item, layout) for item in value])
-    return {key: _laid(item, layout) for key, item in value.items()} if type(value) is dict else value
+def _tolerant(original: Callable[..., Any]) -> Callable[..., Any]:
+    """`x.view(-1, 128 * 7 * 7)` as tutorials write it: a view where the layout has one, else a copy."""
+
+    def view(tensor: Any, *shape: Any, **kwargs: Any) -> Any:
+        as_dtype = kwargs or type(shape[0]).__name__ == "dtype"
+        return original(tensor, *shape, **kwargs) if as_dtype else tensor.reshape(*shape)
+
+    return view
 
 
 def _follow(*optimizers: Any) -> None:

@@ -1,0 +1,87 @@
+#!/usr/bin/env python3
+"""Write docs/knobs.md from the knobs' own docstrings, and say which errors have no paragraph in docs/errors.md.
+
+tools/make_docs.py           write
+tools/make_docs.py --check   fail when something is stale or missing
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+SOURCE, KNOBS_MD, ERRORS_MD = ROOT / "src", ROOT / "docs" / "knobs.md", ROOT / "docs" / "errors.md"
+KEBAB = re.compile(r"[a-z]+(-[a-z]+)+")
+
+HEAD = """\
+# Knobs
+
+Every change that hotlap tries, in its four areas. This page is generated from the knobs themselves by
+`tools/make_docs.py`; `hotlap explain ID` shows the same.
+"""
+
+
+def knobs_page() -> str:
+    """The page, from what `hotlap explain` says."""
+    sys.path.insert(0, str(SOURCE))
+    from hotlap.explain import markdown
+    from hotlap.knobs import all_knobs
+
+    knobs = all_knobs()
+    parts = [HEAD]
+    for area in ("data", "model", "optimizer", "hardware"):
+        parts.append(f"## Area: {area}\n")
+        parts += [markdown(knob, level=3) for knob in knobs if knob.area == area]
+    return "\n".join(parts)
+
+
+def slugs(folder: Path = SOURCE) -> dict[str, str]:
+    """Every slug that a HotlapError is raised with, and where.
+
+    Where the first argument is a name, the slug comes from a table: then every kebab-case text in a tuple counts.
+    """
+    found: dict[str, str] = {}
+    for path in sorted(folder.rglob("*.py")):
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and node.args and _makes_error(node)]
+        holders = [node.args[0] for node in calls]
+        if any(isinstance(holder, ast.Name) for holder in holders):
+            holders += [part for node in ast.walk(tree) if isinstance(node, ast.Tuple) for part in node.elts]
+        for part in (part for holder in holders for part in ast.walk(holder)):
+            if isinstance(part, ast.Constant) and isinstance(part.value, str) and KEBAB.fullmatch(part.value):
+                found.setdefault(part.value, f"{path.relative_to(folder)}:{part.lineno}")
+    return found
+
+
+def _makes_error(call: ast.Call) -> bool:
+    return isinstance(call.func, ast.Name) and call.func.id == "HotlapError"
+
+
+def missing_paragraphs() -> dict[str, str]:
+    """Slugs without a heading and a text in docs/errors.md."""
+    texts: dict[str, str] = {}
+    for section in ERRORS_MD.read_text(encoding="utf-8").split("\n## ")[1:] if ERRORS_MD.exists() else []:
+        heading, _, text = section.partition("\n")
+        texts[heading.strip()] = text.strip()
+    return {slug: where for slug, where in slugs().items() if not texts.get(slug)}
+
+
+def main() -> int:
+    """Write or check; the exit code is 1 when something is stale or missing."""
+    page, check, bad = knobs_page(), "--check" in sys.argv[1:], False
+    if not check:
+        KNOBS_MD.write_text(page, encoding="utf-8")
+    elif not KNOBS_MD.exists() or KNOBS_MD.read_text(encoding="utf-8") != page:
+        print("docs/knobs.md is stale: run tools/make_docs.py")
+        bad = True
+    for slug, where in missing_paragraphs().items():
+        print(f"docs/errors.md has no paragraph for {slug} ({where})")
+        bad = True
+    return int(bad)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
