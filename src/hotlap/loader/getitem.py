@@ -11,6 +11,7 @@ import builtins
 import inspect
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from types import CodeType, FunctionType
 from typing import Any, Union
 
@@ -118,6 +119,8 @@ class _Reader:
 
     def read(self) -> Reading:
         definition = _definition(self.reading.function)
+        if isinstance(definition, str):
+            raise UnfitError(definition)
         given = definition.args
         names = [a.arg for a in given.posonlyargs + given.args]
         if len(names) != 2 or given.vararg or given.kwarg or given.kwonlyargs:
@@ -252,8 +255,9 @@ def _refusal(node: ast.AST) -> UnfitError:
     return UnfitError(f"__getitem__ does more than take rows: `{text if len(text) <= 60 else text[:57] + '...'}`")
 
 
-def _definition(function: FunctionType) -> ast.FunctionDef:
-    """The syntax tree of a function, provided that it is the code that runs.
+@lru_cache(maxsize=64)  # asked anew at every epoch
+def _definition(function: FunctionType) -> ast.FunctionDef | str:
+    """The syntax tree of a function, provided that it is the code that runs; else why there is none.
 
     The whole file is compiled: how a call is compiled depends on what the module imports.
     """
@@ -262,13 +266,13 @@ def _definition(function: FunctionType) -> ast.FunctionDef:
         module = ast.parse("".join(inspect.findsource(function)[0]))
         compiled = compile(module, "<read>", "exec", dont_inherit=True)
     except (OSError, TypeError, SyntaxError, ValueError):
-        raise UnfitError("the source of __getitem__ cannot be read") from None
+        return "the source of __getitem__ cannot be read"
     for node in ast.walk(module):
         if not isinstance(node, ast.FunctionDef) or node.decorator_list or node.lineno != running.co_firstlineno:
             continue
         if any(code == running for code in _codes(compiled)):
             return node
-    raise UnfitError("the source of __getitem__ is not the code that runs")
+    return "the source of __getitem__ is not the code that runs"
 
 
 def _codes(code: CodeType) -> Iterator[CodeType]:

@@ -255,7 +255,7 @@ def _changed(sample: str, dtype: torch.dtype, change: Any) -> tuple[str, torch.d
 
 
 def _gather(source: torch.Tensor, indices: _Indices, shared: bool) -> torch.Tensor:
-    picked = indices.gather(len(source))
+    picked = indices.gather(source.shape[0])
     if len(indices.items) * source[:1].nbytes > _LARGE_BYTES and torch.get_num_threads() > 1:
         raise UnfitError("the batches are so large that torch's threads stack them faster")
     out = _empty((len(indices.items), *source.shape[1:]), source.dtype, shared)
@@ -271,7 +271,7 @@ def _rows_of(tensor: torch.Tensor) -> Any:
 
     By address: `Tensor.numpy()` would forbid the tensor, the user's or the batch, to be resized ever after.
     """
-    row_bytes = tensor.nbytes // len(tensor)
+    row_bytes = tensor.nbytes // tensor.shape[0]
     memory = (ctypes.c_char * tensor.nbytes).from_address(tensor.data_ptr())
     return sys.modules["numpy"].frombuffer(memory, dtype=f"V{row_bytes}")
 
