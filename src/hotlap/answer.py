@@ -24,6 +24,7 @@ from hotlap.plan import (
     PlannedVerdict,
 )
 from hotlap.records import (
+    AS_WRITTEN,
     PHASES,
     SCHEMA,
     Contract,
@@ -47,6 +48,16 @@ def phases_of(record: Recording) -> Phases:
     return Phases(sum(means.values()), means)
 
 
+def samples_per_step(record: Recording) -> float:
+    """Mean samples in a steady step."""
+    return fmean(record.steps.samples[min(record.warmup_steps, len(record.steps.samples) // 2) :])
+
+
+def evaluation_share(record: Recording) -> float:
+    """Share of the recorded time that went into evaluation."""
+    return record.evaluation_s / (sum(record.steps.total_s) + record.evaluation_s)
+
+
 def _mean_phases(records: Sequence[Recording]) -> Phases:
     every = [phases_of(record) for record in records]
     means = {phase: fmean(p.phases_s[phase] for p in every) for phase in PHASES}
@@ -59,7 +70,7 @@ class Answer:
 
     facts: Facts
     skipped: dict[str, str] = field(default_factory=dict)
-    setup: Setup = Setup()
+    setup: Setup = AS_WRITTEN
     ratios: tuple[float, ...] = ()
     judgement: Judgement | None = None
     curves: tuple[Curve, ...] = ()
@@ -77,7 +88,6 @@ class Answer:
         kept = tuple(_kept(knob, self.setup, lab.pairs) for knob in self.setup.values)
         speedup = stats.confirmed_speedup(self.ratios) if self.setup.settings else None
         watched = next(r for r in lab.recordings.values() if r.trial.purpose == "observe")
-        steps_s = sum(watched.steps.total_s)
         result = Result(
             target=" ".join(lab.runner.target.arguments),
             facts=self.facts,
@@ -97,7 +107,7 @@ class Answer:
             smallest_gain=stats.smallest_provable_gain(noise),
             tuning_s=lab.spent_s,
             payback_steps=_payback(reference, candidate),
-            evaluation_share=watched.evaluation_s / (steps_s + watched.evaluation_s) if steps_s else 0.0,
+            evaluation_share=evaluation_share(watched),
             peak_bytes=(_peak(reference or [watched]), _peak(candidate)),
             ceiling={},
             notes=tuple(lab.notes),

@@ -1,12 +1,12 @@
-"""The command line: arguments to a request, prints, exit codes. No decisions, and nothing imported before it is needed."""
+"""The command line: arguments to a request, exit codes. No decisions, and nothing imported before it is needed."""
 
 from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
-from typing import Annotated, Any, Optional
+from typing import Annotated, Any
 
 import typer
 
@@ -39,9 +39,9 @@ OPTIONS_WITH_VALUE = (
 Command = Annotated[
     list[str], typer.Argument(help="train.py ARGS, -m module ARGS, or -- launcher ARGS", show_default=False)
 ]
-Out = Annotated[Optional[Path], typer.Option(help="hotlap's folder for this script.", show_default=".hotlap/<script>")]
+Out = Annotated[Path | None, typer.Option(help="hotlap's folder for this script.", show_default=".hotlap/<script>")]
 Python = Annotated[
-    Optional[str], typer.Option(help="The training's interpreter.", show_default="the active environment's")
+    str | None, typer.Option(help="The training's interpreter.", show_default="the active environment's")
 ]
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout; all else goes to stderr.")]
 Budget = Annotated[str, typer.Option(help="Time for everything: 90s, 5m, 1h.")]
@@ -85,7 +85,7 @@ def split(arguments: list[str]) -> list[str]:
 
 
 @contextlib.contextmanager
-def interruptible(resume: str) -> Iterator[None]:
+def interruptible(resume: str) -> Generator[None]:
     """Ctrl-C ends the trial under way, keeps what was learnt and says how to go on."""
     try:
         yield
@@ -120,10 +120,10 @@ def tune(
     seed: Annotated[int, typer.Option(help="All randomness of the tune comes from it.")] = 1,
     allow: Allow = "reduced",
     set_: Annotated[
-        Optional[list[str]], typer.Option("--set", help="KNOB=VALUE: decided, not searched. Repeatable.")
+        list[str] | None, typer.Option("--set", help="KNOB=VALUE: decided, not searched. Repeatable.")
     ] = None,
-    only: Annotated[Optional[list[str]], typer.Option(help="Try these knobs and no others. Repeatable.")] = None,
-    skip: Annotated[Optional[list[str]], typer.Option(help="Leave these knobs out. Repeatable.")] = None,
+    only: Annotated[list[str] | None, typer.Option(help="Try these knobs and no others. Repeatable.")] = None,
+    skip: Annotated[list[str] | None, typer.Option(help="Leave these knobs out. Repeatable.")] = None,
     plan: Annotated[Path, typer.Option(help="Where the plan is written.")] = Path("hotlap.toml"),
     sandbox: Sandbox = "auto",
 ) -> None:
@@ -138,7 +138,7 @@ def tune(
 @app.command(context_settings=TRAINING)
 def run(
     command: Command,
-    plan: Annotated[Optional[Path], typer.Option(help="The plan.", show_default="./hotlap.toml")] = None,
+    plan: Annotated[Path | None, typer.Option(help="The plan.", show_default="./hotlap.toml")] = None,
     allow: Allow = "recipe",
     python: Python = None,
     out: Out = None,

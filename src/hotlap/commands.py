@@ -7,7 +7,6 @@ import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import msgspec
 from rich.console import Console
@@ -17,7 +16,7 @@ from hotlap.errors import HotlapError
 from hotlap.knobs import KNOBS, all_knobs, knob_by_id
 from hotlap.lab import Lab
 from hotlap.logbook import Logbook
-from hotlap.records import Contract, Result, Setup, Skip, Value
+from hotlap.records import Contract, Result, Setup, Value
 from hotlap.target import Target, resolve
 from hotlap.toml_file import replace_file
 from hotlap.trials.launch import Tier, best_tier
@@ -139,7 +138,7 @@ def tune(job: Job, request: Request, budget: str, seed: int, plan_path: Path) ->
     lab = job.lab(budget, seed, console)
     answer = run_tune(lab, request)
     assert answer.result is not None
-    write(answer.plan(datetime.date.today()), plan_path)
+    write(answer.plan(datetime.datetime.now(datetime.UTC).date()), plan_path)
     _publish(answer.result, lab.runner.out, as_json=job.as_json)
     if not job.as_json:
         kept = bool(answer.result.kept)
@@ -173,29 +172,27 @@ def report(folder: Path, *, as_json: bool) -> None:
 
 def check(job: Job, budget: str) -> None:
     """`hotlap check`."""
-    from hotlap.answer import phases_of
-    from hotlap.report.console import check_view
+    from hotlap.answer import evaluation_share, phases_of, samples_per_step
+    from hotlap.report.check_view import check_view
+    from hotlap.report.document import check_document
 
-    console = Console(stderr=True)
-    lab = job.lab(budget, 1, console)
+    lab = job.lab(budget, 1, Console(stderr=True))
     observed = lab.observe(limit_s=seconds(budget))
-    facts = observed.facts
+    facts, phases = observed.facts, phases_of(observed)
     assert facts is not None
-    tries: dict[str, tuple[Value, ...] | str] = {}
-    for knob in all_knobs():
-        choices = knob.choices(facts)
-        tries[knob.id] = choices.reason if isinstance(choices, Skip) else choices
     if job.as_json:
-        fields: dict[str, Any] = {
-            "facts": facts,
-            "phases": phases_of(observed),
-            "findings": [],
-            "ceiling": {},
-            "knobs": tries,
-        }
-        print(json.dumps(msgspec.to_builtins(fields), indent=1))
-    else:
-        Console().print(check_view(facts, phases_of(observed), observed, tries))
+        print(json.dumps(check_document(facts, phases, (), {}), indent=1))
+        return
+    view = check_view(
+        facts,
+        phases,
+        (),
+        {knob.id: knob.choices(facts) for knob in all_knobs()},
+        samples_per_step=samples_per_step(observed),
+        evaluation_share=evaluation_share(observed),
+        notes=lab.notes,
+    )
+    Console().print(view)
 
 
 def run(job: Job, plan_path: Path | None, allow: str, *, anyway: bool) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from hotlap.knobs import knob_by_id
-from hotlap.records import Facts, Gate, Outcome, Recording, Setup, Signature, Trial, Value, Verdict, Word
+from hotlap.records import AS_WRITTEN, Facts, Gate, Outcome, Recording, Setup, Signature, Trial, Value, Verdict, Word
 from hotlap.verify.gates import (
     FLOAT32_UNIT,
     ArmRecord,
@@ -57,7 +57,7 @@ class Judge:
     def judge(self, setup: Setup) -> Judgement:
         """The verdict on a setup, from all gates but the trajectory."""
         unit = max((knob_by_id(s.knob).unit for s in setup.settings), default=FLOAT32_UNIT)
-        reference = self._arm("reference", Setup()) if self._reference is None else self._reference
+        reference = self._arm("reference", AS_WRITTEN) if self._reference is None else self._reference
         self._reference = reference
         if reference.failed:
             return Judgement(_undecided("reference", f"the untouched script could not be compared: {reference.failed}"))
@@ -75,9 +75,9 @@ class Judge:
 
     def _noise_arms(self, unit: float) -> list[ArmRecord]:
         if unit not in self._noise:
-            arms = [self._arm("noise", Setup(), unit=unit, noise_seed=seed) for seed in range(_NOISE_SEEDS)]
+            arms = [self._arm("noise", AS_WRITTEN, unit=unit, noise_seed=seed) for seed in range(_NOISE_SEEDS)]
             if unit == FLOAT32_UNIT:  # the script against itself: kernels that are not repeatable show here
-                arms.append(self._arm("noise", Setup(), unit=0.0, noise_seed=0))
+                arms.append(self._arm("noise", AS_WRITTEN, unit=0.0, noise_seed=0))
             self._noise[unit] = [arm for arm in arms if not arm.failed]
         return self._noise[unit]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from hotlap.errors import HotlapError
 from hotlap.logbook import Logbook
-from hotlap.records import Facts, Outcome, Pair, Recording, Rejected, Setup, Trial
+from hotlap.records import AS_WRITTEN, Facts, Outcome, Pair, Recording, Rejected, Setup, Trial
 from hotlap.trials import blocks, journals
 from hotlap.trials.blocks import Window
 from hotlap.trials.runner import ProcessRunner
@@ -61,7 +61,7 @@ class Lab:
     def cost_s(self, setup: Setup, purpose: str = "time") -> float:
         """What a trial will probably take: as long as the last one of its kind, else of the untouched script."""
         known = self._costs_s
-        usual = known.get(f"{purpose} {Setup()}", known.get(f"time {Setup()}", _FIRST_GUESS_S))
+        usual = known.get(f"{purpose} {AS_WRITTEN}", known.get(f"time {AS_WRITTEN}", _FIRST_GUESS_S))
         return known.get(f"{purpose} {setup}", usual)
 
     # -- single trials
@@ -94,7 +94,7 @@ class Lab:
         Raises:
             HotlapError: The script failed, or did not train long enough to be timed.
         """
-        trial = Trial(self.next_id("observe"), "observe", Setup(), 0, 0, 0, limit_s)
+        trial = Trial(self.next_id("observe"), "observe", AS_WRITTEN, 0, 0, 0, limit_s)
         record = self.run(trial)
         script, log = Path(self.runner.target.name), self.runner.out / "trials" / record.log
         if record.outcome not in (Outcome.BUDGET, Outcome.ENDED):
@@ -106,7 +106,7 @@ class Lab:
         if record.facts is None or not record.steps.total_s:
             raise HotlapError(
                 "no-steps",
-                f"{script} ran for {record.wall_s:.0f} s and never took a training step (no optimizer step, no backward).",
+                f"{script} ran for {record.wall_s:.0f} s and took no training step (no optimizer step, no backward).",
                 fix=f"check that it trains at all; its output is in {log}",
             )
         if len(record.steps.total_s) < _OBSERVED_STEPS:

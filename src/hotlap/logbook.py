@@ -31,7 +31,7 @@ class Logbook:
         """Begin a new book; the previous one is kept beside it."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         if self.path.exists():
-            os.replace(self.path, self.path.with_suffix(".previous.jsonl"))
+            self.path.replace(self.path.with_suffix(".previous.jsonl"))
         self.append("start", schema=SCHEMA, target=target, seed=seed, version=version)
 
     def events(self) -> list[dict[str, Any]]:

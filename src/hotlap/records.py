@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Union
 
 SCHEMA = 1  # of everything written to disk; a reader refuses a newer one
 
-Value = Union[bool, int, float, str]
+Value = bool | int | float | str
 
 PHASES = ("data", "copy", "forward", "loss", "backward", "optimizer", "other")  # they sum to the step
 
@@ -289,6 +288,10 @@ class Setup:
 
     def __str__(self) -> str:
         return ", ".join(s.knob if s.value is True else f"{s.knob}={s.value}" for s in self.settings) or "as written"
+
+
+AS_WRITTEN = Setup()
+"""The untouched script."""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from hotlap.answer import Answer, phases_of
 from hotlap.judge import Judge, Judgement
 from hotlap.knobs import all_knobs, knob_by_id
 from hotlap.lab import Lab
-from hotlap.records import Contract, Curve, Facts, Rejected, Setting, Setup, Skip, Verdict, Word
+from hotlap.records import AS_WRITTEN, Contract, Curve, Facts, Rejected, Setting, Setup, Skip, Verdict, Word
 from hotlap.search.greedy import Gains, greedy
 from hotlap.stats import Look
 from hotlap.trials import blocks
@@ -32,7 +32,7 @@ class Request:
     allow: Contract = Contract.REDUCED
     only: tuple[str, ...] = ()
     skip: tuple[str, ...] = ()
-    pinned: Setup = Setup()
+    pinned: Setup = AS_WRITTEN
 
 
 def tune(lab: Lab, request: Request) -> Answer:
@@ -93,8 +93,8 @@ def learn_noise(lab: Lab, window: Window) -> None:
     """A/A pairs: as many of three as a small part of the budget pays for."""
     for _ in range(3):
         lab.say("noise: the script as written, twice")
-        lab.repeat(Setup(), window)
-        if 2 * lab.cost_s(Setup()) > _NOISE_SHARE * lab.budget_s / 3 or not lab.affordable([Setup()] * 10):
+        lab.repeat(AS_WRITTEN, window)
+        if 2 * lab.cost_s(AS_WRITTEN) > _NOISE_SHARE * lab.budget_s / 3 or not lab.affordable([AS_WRITTEN] * 10):
             return
 
 
@@ -109,8 +109,8 @@ def noise_of(lab: Lab) -> float:
 
 def reserve_s(lab: Lab) -> float:
     """What the learning check and four confirmation pairs will take."""
-    arm_s = lab.cost_s(Setup(), "candidate")
-    return _JUDGE_ARMS * arm_s + 8 * lab.cost_s(Setup())
+    arm_s = lab.cost_s(AS_WRITTEN, "candidate")
+    return _JUDGE_ARMS * arm_s + 8 * lab.cost_s(AS_WRITTEN)
 
 
 def search(lab: Lab, singles: list[Setting], pinned: Setup, screen: Window, window: Window) -> Setup:
@@ -158,11 +158,11 @@ def confirm(lab: Lab, setup: Setup, window: Window) -> tuple[list[float], list[C
     ratios: list[float] = []
     curves: list[Curve] = []
     while len(ratios) < stats.LOOKS[-1]:
-        if not lab.affordable([Setup(), setup]):
+        if not lab.affordable([AS_WRITTEN, setup]):
             lab.notes.append(f"the budget ended after {len(ratios)} confirmation pairs")
             break
         lab.say(f"confirming, pair {len(ratios) + 1}: {setup}")
-        for pair in lab.block("confirm", Setup(), [setup], window):
+        for pair in lab.block("confirm", AS_WRITTEN, [setup], window):
             ratios.append(blocks.log_gain(pair))
             losses = [lab.recordings[trial].steps.losses for trial in (pair.reference, pair.candidate)]
             curves.append(Curve(pair.seed, losses[0], losses[1]))
@@ -186,10 +186,10 @@ def retreat(lab: Lab, setup: Setup, looked: Look, ratios: list[float], verdict: 
     evidence = stats.confirmed_speedup(ratios) if len(ratios) > 1 else None
     if looked is not Look.ACCEPT:
         lab.reject(Rejected(setup, "not proven faster", evidence))
-        return Setup()
+        return AS_WRITTEN
     lab.reject(Rejected(setup, f"its losses: {verdict.reason}", evidence, verdict))
     reduced = [s.knob for s in setup.settings if knob_by_id(s.knob).contract.level >= Contract.REDUCED.level]
-    return setup.without(*reduced) if reduced else Setup()
+    return setup.without(*reduced) if reduced else AS_WRITTEN
 
 
 def shares(lab: Lab, answer: Answer, window: Window) -> Answer:

@@ -98,7 +98,7 @@ class Clock:
         self._held.clear()
 
     def end_step(self) -> dict[str, float]:
-        """Phases of the step that ends here [s], with "evaluation" and "epoch start" beside them when there were any."""
+        """Phases of the step that ends here [s], with "evaluation" and "epoch start" beside them if there were any."""
         self._charge()
         self._commit("evaluation" if self._evaluating else None)
         self._evaluating = False

@@ -45,7 +45,7 @@ class Events:
         self._hyper: list[Any] = []
 
     def install(self) -> None:
-        """Hook what is counted. Names bound by `from torch.nn.utils import ...` are reached: torch has just been imported."""
+        """Hook what is counted; torch has just been imported, so `from torch.nn.utils import ...` is reached too."""
         for owner, name in (
             (torch.optim.Optimizer, "zero_grad"),
             (nn.Module, "zero_grad"),
@@ -92,7 +92,7 @@ class Events:
             self._hyper.append({key: str(value) for key, value in group.items() if key not in _NOT_HYPER})
 
     def _write(self, index: int) -> None:
-        # Batches that a loader serves are hashed with their targets; the model's inputs stand in where there is no loader.
+        # A loader's batches are hashed with their targets; where there is no loader the model's inputs stand in.
         inputs = [] if self._batches else self._inputs
         self.host.journal.write(
             "events",

@@ -97,7 +97,7 @@ class Roots:
             original(module, *args, **kwargs)
             self.user_compiled.add(id(module))
             if attached is not None:  # ours stays outside, the user's compiled call takes the core's place
-                self._cores[id(module)][0] = module._compiled_call_impl
+                self._cores[id(module)][0] = vars(module)["_compiled_call_impl"]
                 self._host.set(module, "_compiled_call_impl", attached)
 
         return compile

@@ -1,8 +1,8 @@
 """The interface of a knob: one change that may make a training faster.
 
 A knob is one class in one file. Its docstring carries the published headings (`## What it changes`,
-`## Why it can help`, `## When it cannot`, `## Source`). The parent asks `choices` and `environment`; `install` runs in the user's process and
-is the only place where a knob may import torch.
+`## Why it can help`, `## When it cannot`, `## Source`). The parent asks `choices` and `environment`; `install` runs
+in the user's process and is the only place where a knob may import torch.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class Knob(ABC):
         """Variables for the user's process; for knobs that take hold at its start."""
         return {}
 
-    def install(self, value: Value, host: Host) -> None:
+    def install(self, value: Value, host: Host) -> None:  # noqa: B027 an environment can be all there is to it
         """Turn the knob in the user's process, right after torch was imported, through the host only.
 
         Raises:

@@ -1,4 +1,4 @@
-"""Changing the tensors in whatever a model is given or gives back."""
+"""Changing the tensors in a nest: what a model is given or gives back, and what an optimizer keeps."""
 
 from __future__ import annotations
 
@@ -20,3 +20,11 @@ def mapped(value: Any, change: Callable[[Any], Any]) -> Any:
         for key in value:  # a library's own class of outputs, which only it knows how to build
             value[key] = mapped(value[key], change)
     return value
+
+
+def follow_layout(*optimizers: Any) -> None:
+    """Lay state out as its parameters lie: the CPU's fused update kernels walk both in memory order, unchecked."""
+    for parameter, state in (pair for optimizer in optimizers for pair in optimizer.state.items()):
+        for key, old in state.items() if isinstance(state, dict) else ():
+            if hasattr(old, "stride") and old.shape == parameter.shape and old.stride() != parameter.stride():
+                state[key] = parameter.detach().to(old.dtype, copy=True).copy_(old)

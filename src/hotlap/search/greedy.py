@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from hotlap.records import Setting, Setup
+from hotlap.records import AS_WRITTEN, Setting, Setup
 
 KEEP = 0.01  # a log gain worth keeping for now; what it is really worth is for the confirmation to say
 ADD = 0.015
@@ -31,7 +31,7 @@ class Ask:
 
 
 def greedy(
-    singles: Sequence[Setting], conflicts: Mapping[str, Collection[str]], pinned: Setup = Setup()
+    singles: Sequence[Setting], conflicts: Mapping[str, Collection[str]], pinned: Setup = AS_WRITTEN
 ) -> Generator[Ask, Gains, Setup]:
     """The fastest setup found, from single settings upwards.
 
@@ -49,7 +49,7 @@ def greedy(
     singles = [s for s in singles if s.knob not in pinned.values and fits(s.knob, pinned, conflicts)]
     if not singles:
         return pinned
-    alone = yield Ask("screen", Setup(), tuple(Setup((single,)) for single in singles))
+    alone = yield Ask("screen", AS_WRITTEN, tuple(Setup((single,)) for single in singles))
     best = _best_values(singles, alone)
     ranked = sorted(best, key=lambda setting: -best[setting])
     current = combine((*pinned.settings, *(s for s in ranked if best[s] > KEEP)), conflicts)
@@ -92,7 +92,7 @@ def _best_values(singles: Sequence[Setting], alone: Gains) -> dict[Setting, floa
 
 def combine(settings: Iterable[Setting], conflicts: Mapping[str, Collection[str]]) -> Setup:
     """All of the settings that get along, the earlier first."""
-    setup = Setup()
+    setup = AS_WRITTEN
     for setting in settings:
         if fits(setting.knob, setup, conflicts):
             setup = setup.with_(setting.knob, setting.value)

@@ -17,7 +17,7 @@ from hotlap.trials import environment, journals
 from hotlap.trials.launch import Launch, launch
 from hotlap.trials.sandbox import Tier
 
-_MOST_SHIELDS = 5
+_MOST_SHIELDS = 16
 
 
 class Runner(Protocol):
@@ -65,16 +65,14 @@ class ProcessRunner:
 
     def run(self, trial: Trial, facts: Facts | None = None) -> Recording:
         """Run one trial; a folder that it was refused to write to is shielded as well, and it starts again."""
-        for _ in range(_MOST_SHIELDS):
+        record, denied = self._once(trial, facts)
+        while self._shield(denied):
             record, denied = self._once(trial, facts)
-            grown = self._shield(denied)
-            if not grown:
-                break
         if record.outcome is Outcome.NOT_REACHED:
             raise HotlapError(
                 "not-reached",
-                f"{' '.join(self.target.arguments)} ran to its end and hotlap never got inside: no process of it imported "
-                "torch, or Python was started with -I, -E or -S.",
+                f"{' '.join(self.target.arguments)} ran to its end and hotlap never got inside: no process of it "
+                "imported torch, or Python was started with -I, -E or -S.",
                 fix="start the training itself, with an interpreter that reads PYTHONPATH",
             )
         return record
@@ -86,7 +84,7 @@ class ProcessRunner:
         folder = Path(denied)
         while not folder.is_dir():
             folder = folder.parent
-        if folder == Path("/") or folder in self.shields:
+        if folder == Path("/") or folder in self.shields or len(self.shields) >= _MOST_SHIELDS:
             return False
         self.shields.append(folder)
         return True

@@ -1,6 +1,7 @@
 """The gates: pure functions from what the arms wrote to an answer each.
 
-A row of a comparison is `[name, norm in the reference, norm here, norm of the difference, bits equal, norm of the base]`.
+A row of a comparison is
+`[name, norm in the reference, norm here, norm of the difference, bits equal, norm of the base]`.
 """
 
 from __future__ import annotations
@@ -127,7 +128,7 @@ def gradient_gate(candidate: ArmRecord, noise: Spread, unit: float) -> Gate:
     for step, rows in sorted(compared.items()):
         model = math.sqrt(sum(row[1] ** 2 for row in rows if row[1] is not None))
         for row in rows:
-            gate, ratio, gap, band = _judge_gradient(row, step, noise, unit, model, silent)
+            gate, ratio, gap, _ = _judge_gradient(row, step, noise, unit, model, silent)
             if gate is not None:
                 return gate
             bits &= row[4]
@@ -141,7 +142,7 @@ def gradient_gate(candidate: ArmRecord, noise: Spread, unit: float) -> Gate:
     if bits:
         return Gate("gradients", Word.IDENTICAL, f"all bits equal at steps {steps}")
     word = Word.ROUNDING if unit <= FLOAT32_UNIT else Word.EQUIVALENT
-    reason = f"every gradient lies within {_SLACK:g} times the noise at steps {steps}; nearest at {worst[0]:.2f} of the limit"
+    reason = f"every gradient lies within {_SLACK:g} times the noise at steps {steps}, nearest at {worst[0]:.0%} of it"
     return Gate("gradients", word, reason, step=worst[2], parameter=worst[3], gap=worst[1])
 
 

@@ -8,7 +8,7 @@ import os
 import sys
 
 
-def _chain(here):
+def _chain(here: str) -> None:
     """Run the next `sitecustomize` on the path as if this one did not exist."""
     import importlib.machinery
     import importlib.util
@@ -22,7 +22,7 @@ def _chain(here):
     spec.loader.exec_module(module)
 
 
-def _enter(here):
+def _enter(here: str) -> None:
     source = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(here + os.sep))))
     import importlib.machinery
 
@@ -30,12 +30,12 @@ def _enter(here):
         """Finds the package `hotlap` by path; its submodules follow from the package."""
 
         @staticmethod
-        def find_spec(name, path=None, target=None):
+        def find_spec(name: str, path: object = None, target: object = None) -> object:
             if name != "hotlap":
                 return None
             return importlib.machinery.PathFinder.find_spec(name, [source])
 
-    sys.meta_path.insert(0, Finder)
+    sys.meta_path.insert(0, Finder)  # type: ignore[arg-type]
     from hotlap.inside import bootstrap
 
     bootstrap.enter()

@@ -36,7 +36,6 @@ class MallocThresholds(Knob):
     contract: ClassVar[Contract] = Contract.EXACT
     when: ClassVar[When] = When.ANY
     allowed: ClassVar[tuple[Value, ...] | range] = ("mallopt", "environment")
-    allowed = ("mallopt", "environment")
 
     def choices(self, facts: Facts) -> tuple[Value, ...] | Skip:
         """On for CPU steps that fault in many pages under glibc's own malloc."""

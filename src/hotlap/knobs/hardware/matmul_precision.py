@@ -33,7 +33,6 @@ class MatmulPrecision(Knob):
     contract: ClassVar[Contract] = Contract.REDUCED
     when: ClassVar[When] = When.ANY
     allowed: ClassVar[tuple[Value, ...] | range] = ("high", "medium")
-    allowed = ("high", "medium")
     unit: ClassVar[float] = 2.0**-9
     conflicts: ClassVar[tuple[str, ...]] = ("autocast-bf16",)
 

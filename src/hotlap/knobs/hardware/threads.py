@@ -33,7 +33,6 @@ class Threads(Knob):
     contract: ClassVar[Contract] = Contract.ROUNDING
     when: ClassVar[When] = When.ANY
     allowed: ClassVar[tuple[Value, ...] | range] = range(1, 1025)
-    allowed = range(1, 1025)
 
     def choices(self, facts: Facts) -> tuple[Value, ...] | Skip:
         """Physical cores, logical ones, half and one, within the quota and shared among the ranks."""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from hotlap.knobs.knob import Knob, When
-from hotlap.knobs.nest import mapped
+from hotlap.knobs.nest import follow_layout, mapped
 from hotlap.records import Contract, Facts, Skip, Value
 
 if TYPE_CHECKING:
@@ -54,15 +54,15 @@ class ChannelsLast(Knob):
         def layer(root: Any, call: Callable[..., Any]) -> Callable[..., Any]:
             def lay(layout: Any) -> None:
                 root.to(memory_format=layout)
-                _follow(*optimizers)
+                follow_layout(*optimizers)
 
             host.call(lambda: lay(torch.channels_last), lambda: lay(torch.contiguous_format))
             return lambda *args, **kwargs: call(*mapped(args, laid), **mapped(kwargs, laid))
 
         def watch(optimizer: Any) -> None:
             optimizers.append(optimizer)
-            _follow(optimizer)
-            host.call(lambda: None, optimizer.register_load_state_dict_post_hook(_follow).remove)
+            follow_layout(optimizer)
+            host.call(lambda: None, optimizer.register_load_state_dict_post_hook(follow_layout).remove)
 
         host.wrap(torch.Tensor, "view", _tolerant)
         host.rewrite_roots(layer, order=20)
@@ -77,11 +77,3 @@ def _tolerant(original: Callable[..., Any]) -> Callable[..., Any]:
         return original(tensor, *shape, **kwargs) if as_dtype else tensor.reshape(*shape)
 
     return view
-
-
-def _follow(*optimizers: Any) -> None:
-    """Lay state out as its parameters lie: the CPU's fused update kernels walk both in memory order, unchecked."""
-    for parameter, state in (pair for optimizer in optimizers for pair in optimizer.state.items()):
-        for key, old in state.items() if isinstance(state, dict) else ():
-            if hasattr(old, "stride") and old.shape == parameter.shape and old.stride() != parameter.stride():
-                state[key] = parameter.detach().to(old.dtype, copy=True).copy_(old)
