@@ -12,7 +12,7 @@ import msgspec
 from rich.console import Console
 
 from hotlap import __version__
-from hotlap.errors import HotlapError
+from hotlap.errors import HotlapError, did_you_mean
 from hotlap.knobs import KNOBS, all_knobs, knob_by_id
 from hotlap.lab import Lab
 from hotlap.logbook import Logbook
@@ -111,12 +111,9 @@ def wishes(allow: str, pinned: list[str], only: list[str], skip: list[str]) -> R
 
 
 def _known(knob: str) -> None:
-    import difflib
-
     if knob not in KNOBS and ":" not in knob:
-        near = difflib.get_close_matches(knob, KNOBS, n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        raise HotlapError("unknown-knob", f"There is no knob {knob}{hint}", fix="see `hotlap list`")
+        what = f"There is no knob {knob}.{did_you_mean(knob, KNOBS)}"
+        raise HotlapError("unknown-knob", what, fix="take a name from `hotlap list`")
 
 
 def _value(text: str) -> Value:

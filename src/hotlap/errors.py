@@ -3,6 +3,17 @@
 from __future__ import annotations
 
 
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """A hint at the known name that was probably meant, ready to follow a sentence; "" when none is near."""
+    names = list(known)
+    near = [other for other in names if other.startswith(name)] or get_close_matches(name, names, n=1)
+    return f" Did you mean {near[0]}?" if name and near else ""
+
+
 class HotlapError(Exception):
     """Something the user can act on.
 

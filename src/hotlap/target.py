@@ -9,7 +9,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from hotlap.errors import HotlapError
+from hotlap.errors import HotlapError, did_you_mean
 
 
 @dataclass(frozen=True)
@@ -63,9 +63,9 @@ def resolve(arguments: tuple[str, ...], python: str | None = None, cwd: Path | N
     if first.endswith(".py"):
         script = folder / first
         if not script.is_file():
-            raise HotlapError(
-                "no-such-script", f"There is no file {first} in {folder}.", fix="check the path" + _near(script)
-            )
+            names = [path.name for path in script.parent.glob("*.py")]
+            what = f"There is no file {first} in {folder}.{did_you_mean(script.name, names)}"
+            raise HotlapError("no-such-script", what, fix="check the path")
         return Target((interpreter, *arguments), script.resolve(), arguments, interpreter, folder)
     if shutil.which(first) is None:
         raise HotlapError(
@@ -73,15 +73,6 @@ def resolve(arguments: tuple[str, ...], python: str | None = None, cwd: Path | N
         )
     script = next((folder / a for a in arguments if a.endswith(".py") and (folder / a).is_file()), None)
     return Target(arguments, script.resolve() if script else None, arguments, interpreter, folder)
-
-
-def _near(script: Path) -> str:
-    """A hint at a file of nearly that name."""
-    import difflib
-
-    names = [path.name for path in script.parent.glob("*.py")] if script.parent.is_dir() else []
-    close = difflib.get_close_matches(script.name, names, n=1)
-    return f"; did you mean {close[0]}?" if close else ""
 
 
 def _interpreter(python: str | None) -> str:

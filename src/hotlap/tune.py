@@ -11,7 +11,7 @@ from hotlap.answer import Answer, phases_of
 from hotlap.judge import Judge, Judgement
 from hotlap.knobs import all_knobs, knob_by_id
 from hotlap.lab import Lab
-from hotlap.records import AS_WRITTEN, Contract, Curve, Facts, Rejected, Setting, Setup, Skip, Verdict, Word
+from hotlap.records import AS_WRITTEN, Contract, Curve, Facts, Phases, Rejected, Setting, Setup, Skip, Verdict, Word
 from hotlap.search.greedy import Gains, greedy
 from hotlap.stats import Look
 from hotlap.trials import blocks
@@ -19,10 +19,11 @@ from hotlap.trials.blocks import Window
 from hotlap.verify.trajectory import trajectory_gate
 from hotlap.verify.verdict import conclude
 
-_OBSERVED_SHARE = 0.1  # of the budget at most, unless an epoch ends before
+_OBSERVED_SHARE = 0.05  # of the budget at most, unless an epoch ends before
 _NOISE_SHARE = 0.12
 _SCREEN_S, _CONFIRM_S = 2.5, 5.0  # windows of a trial
 _JUDGE_ARMS = 9
+_WORTHWHILE = 0.01  # of the step: what could be proven at all
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ def tune(lab: Lab, request: Request) -> Answer:
     observed = lab.observe(limit_s=max(6.0, _OBSERVED_SHARE * lab.budget_s))
     facts = observed.facts
     assert facts is not None
-    singles, skipped = candidates(facts, request)
+    singles, skipped = candidates(facts, request, phases_of(observed))
     step_s = blocks.step_s(observed, facts, min(observed.warmup_steps, len(observed.steps.total_s) // 2))
     available = len(observed.steps.total_s) if observed.outcome.value == "script ended early" else None
     screen = blocks.window_for(step_s, _SCREEN_S, observed.warmup_steps, available)
@@ -70,7 +71,7 @@ def tune(lab: Lab, request: Request) -> Answer:
     return answer.finished(lab, phases_of(observed), noise_of(lab))
 
 
-def candidates(facts: Facts, request: Request) -> tuple[list[Setting], dict[str, str]]:
+def candidates(facts: Facts, request: Request, step: Phases) -> tuple[list[Setting], dict[str, str]]:
     """Every setting worth trying, and for the other knobs the reason why not."""
     settings: list[Setting] = []
     skipped: dict[str, str] = {}
@@ -82,6 +83,9 @@ def candidates(facts: Facts, request: Request) -> tuple[list[Setting], dict[str,
             skipped[knob.id] = "left out by --skip or --only"
         elif knob.contract.level > request.allow.level:
             skipped[knob.id] = f"its contract is {knob.contract.value}, and --allow {request.allow.value} caps it"
+        elif knob.phase and step.phases_s[knob.phase] < _WORTHWHILE * step.total_s:
+            share = step.phases_s[knob.phase] / step.total_s
+            skipped[knob.id] = f"the {knob.phase} phase is {share:.1%} of the step, and no more could be gained"
         elif knob.suggested_only:
             skipped[knob.id] = "only by --set: it undoes what the script asks for"
         else:

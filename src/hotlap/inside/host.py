@@ -69,6 +69,7 @@ class Host:
         """Take back every change, last first."""
         while self._undo:
             self._undo.pop()()
+        self._first_step.clear()
 
     # -- what knobs ask for
 
@@ -96,6 +97,34 @@ class Host:
             order: The lower, the closer to the module (compile 0, autocast 10, layout 20).
         """
         self.roots.rewrite(layer, order)
+
+    def allow_copying_views(self) -> None:
+        """Let `x.view(-1, 128 * 7 * 7)`, as tutorials write it, copy where another layout has no such view.
+
+        Only while a root is being called: elsewhere a write through such a copy would be lost without a word.
+        """
+        depth = [0]
+
+        def layer(root: torch.nn.Module, call: Callable[..., Any]) -> Callable[..., Any]:
+            def inside(*args: Any, **kwargs: Any) -> Any:
+                depth[0] += 1
+                try:
+                    return call(*args, **kwargs)
+                finally:
+                    depth[0] -= 1
+
+            return inside
+
+        def tolerant(original: Callable[..., Any]) -> Callable[..., Any]:
+            def view(tensor: torch.Tensor, *shape: Any, **kwargs: Any) -> torch.Tensor:
+                if not depth[0] or kwargs or isinstance(shape[0], torch.dtype):
+                    return original(tensor, *shape, **kwargs)
+                return tensor.reshape(*shape)
+
+            return view
+
+        self.roots.observe(layer)
+        self.wrap(torch.Tensor, "view", tolerant)
 
     def override_loaders(self, **attributes: Any) -> None:
         """Let every DataLoader iterate as if it had these attributes; its own stay the user's."""

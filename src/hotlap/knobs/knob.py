@@ -36,6 +36,8 @@ class Knob(ABC):
     when: ClassVar[When]
     unit: ClassVar[float] = 2.0**-23
     """Relative rounding error of the arithmetic it brings; the gates' noise arms perturb by as much."""
+    phase: ClassVar[str] = ""
+    """The phase of a step that it can shorten at most; "" when it may shorten any."""
     allowed: ClassVar[tuple[Value, ...] | range] = (True,)
     """What its value may be."""
     conflicts: ClassVar[tuple[str, ...]] = ()
@@ -55,7 +57,7 @@ class Knob(ABC):
             return f"it takes a whole number from {self.allowed.start} to {self.allowed.stop - 1}"
         if any(type(value) is type(one) and value == one for one in self.allowed):
             return None
-        return "it takes " + " or ".join("true" if one is True else str(one) for one in self.allowed)
+        return "it takes " + " or ".join(str(one).lower() for one in self.allowed)
 
     def environment(self, value: Value) -> dict[str, str]:
         """Variables for the user's process; for knobs that take hold at its start."""

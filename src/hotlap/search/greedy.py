@@ -15,7 +15,8 @@ KEEP = 0.01  # a log gain worth keeping for now; what it is really worth is for 
 ADD = 0.015
 _HOPELESS = -0.25  # alone this much slower: not tried in company either
 _WEAK = 0.05
-_ROUNDS = 2
+_UNLIKELY = -0.10  # not screened a second time
+_ROUNDS = 3
 
 Gains = Mapping[Setup, float]
 """Log gain over the reference of the block; a setup that failed is missing."""
@@ -50,25 +51,18 @@ def greedy(
     if not singles:
         return pinned
     alone = yield Ask("screen", AS_WRITTEN, tuple(Setup((single,)) for single in singles))
+    again = tuple(setup for setup, gain in alone.items() if gain > _UNLIKELY)
+    if len(singles) > 1 and again:
+        second = yield Ask("screen", AS_WRITTEN, again)
+        alone = {setup: (gain + second.get(setup, gain)) / 2 for setup, gain in alone.items()}
     best = _best_values(singles, alone)
     ranked = sorted(best, key=lambda setting: -best[setting])
     current = combine((*pinned.settings, *(s for s in ranked if best[s] > KEEP)), conflicts)
-    if not current.settings:
-        return current
-    tried: set[Setup] = {current}
+    tried: set[Setup] = {AS_WRITTEN, current}
     for _ in range(_ROUNDS):
-        additions = [
-            current.with_(s.knob, s.value)
-            for s in ranked
-            if s.knob not in current.values and best[s] > _HOPELESS and fits(s.knob, current, conflicts)
-        ]
-        removals = [
-            current.without(s.knob)
-            for s in ranked
-            if s in current.settings and best[s] < _WEAK and len(current.settings) > 1
-        ]
-        fresh = tuple(setup for setup in (*additions, *removals) if setup not in tried)
-        if not fresh:
+        moves = _moves(current, ranked, best, conflicts, pinned)
+        fresh = tuple(setup for setup in moves if setup not in tried)
+        if not fresh or not current.settings:
             return current
         tried.update(fresh)
         gains = yield Ask("combine", current, fresh)
@@ -78,6 +72,25 @@ def greedy(
         current = changed
         tried.add(current)
     return current
+
+
+def _moves(
+    current: Setup,
+    ranked: Sequence[Setting],
+    best: Mapping[Setting, float],
+    conflicts: Mapping[str, Collection[str]],
+    pinned: Setup,
+) -> list[Setup]:
+    """One step away: a setting added, in the place of what it conflicts with if need be, or a weak one left out."""
+    moves: list[Setup] = []
+    for setting in ranked:
+        if setting.knob not in current.values and best[setting] > _HOPELESS:
+            rivals = [knob for knob in current.values if not fits(setting.knob, Setup.of({knob: True}), conflicts)]
+            if not set(rivals) & set(pinned.values):
+                moves.append(current.without(*rivals).with_(setting.knob, setting.value))
+        elif setting in current.settings and best[setting] < _WEAK and len(current.settings) > 1:
+            moves.append(current.without(setting.knob))
+    return moves
 
 
 def _best_values(singles: Sequence[Setting], alone: Gains) -> dict[Setting, float]:
@@ -108,13 +121,16 @@ def fits(knob: str, setup: Setup, conflicts: Mapping[str, Collection[str]]) -> b
 
 
 def _improved(current: Setup, gains: Gains, conflicts: Mapping[str, Collection[str]]) -> Setup:
-    """The current setup with every change that helped on its own, best first."""
+    """The current setup with every move that helped, best first, as far as they go together."""
     changed = current
     for setup, gain in sorted(gains.items(), key=lambda item: -item[1]):
-        added = [s for s in setup.settings if s.knob not in current.values]
+        added = [s for s in setup.settings if s not in current.settings]
         removed = [s.knob for s in current.settings if s.knob not in setup.values]
-        if added and gain > ADD and fits(added[0].knob, changed, conflicts):
-            changed = changed.with_(added[0].knob, added[0].value)
-        elif removed and gain > 0 and len(changed.settings) > 1:
-            changed = changed.without(*removed)
+        if gain <= (ADD if added else 0.0) or not set(removed) <= set(changed.values):
+            continue
+        moved = changed.without(*removed)
+        if all(fits(s.knob, moved, conflicts) for s in added):
+            for s in added:
+                moved = moved.with_(s.knob, s.value)
+            changed = moved if moved.settings else changed
     return changed

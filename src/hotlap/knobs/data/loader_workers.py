@@ -29,6 +29,7 @@ class LoaderWorkers(Knob):
     area: ClassVar[str] = "data"
     contract: ClassVar[Contract] = Contract.EXACT
     when: ClassVar[When] = When.IMPORT
+    phase: ClassVar[str] = "data"
     allowed: ClassVar[tuple[Value, ...] | range] = range(257)
     conflicts: ClassVar[tuple[str, ...]] = ("whole-batch-fetch",)
 

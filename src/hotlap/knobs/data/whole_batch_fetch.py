@@ -31,6 +31,7 @@ class WholeBatchFetch(Knob):
     area: ClassVar[str] = "data"
     contract: ClassVar[Contract] = Contract.EXACT
     when: ClassVar[When] = When.IMPORT
+    phase: ClassVar[str] = "data"
     conflicts: ClassVar[tuple[str, ...]] = ("loader-workers",)
 
     def choices(self, facts: Facts) -> tuple[Value, ...] | Skip:

@@ -22,7 +22,7 @@ class ChannelsLast(Knob):
     ## Why it can help
     Convolutions need no reordering before and after each layer.
     ## When it cannot
-    Models without Conv2d; with Conv3d. A `.view()` that the layout forbids copies instead of failing.
+    Models without Conv2d; with Conv3d. Inside the model a `.view()` that the layout forbids copies.
     ## Source
     PyTorch's channels-last tutorial; pytorch#34977, #44943, #68101 (slower cases).
     """
@@ -64,16 +64,6 @@ class ChannelsLast(Knob):
             follow_layout(optimizer)
             host.call(lambda: None, optimizer.register_load_state_dict_post_hook(follow_layout).remove)
 
-        host.wrap(torch.Tensor, "view", _tolerant)
         host.rewrite_roots(layer, order=20)
+        host.allow_copying_views()
         host.before_first_step(watch)
-
-
-def _tolerant(original: Callable[..., Any]) -> Callable[..., Any]:
-    """`x.view(-1, 128 * 7 * 7)` as tutorials write it: a view where the layout has one, else a copy."""
-
-    def view(tensor: Any, *shape: Any, **kwargs: Any) -> Any:
-        as_dtype = kwargs or type(shape[0]).__name__ == "dtype"
-        return original(tensor, *shape, **kwargs) if as_dtype else tensor.reshape(*shape)
-
-    return view

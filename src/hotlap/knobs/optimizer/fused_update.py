@@ -31,6 +31,7 @@ class FusedUpdate(Knob):
     area: ClassVar[str] = "optimizer"
     contract: ClassVar[Contract] = Contract.ROUNDING
     when: ClassVar[When] = When.FIRST_STEP
+    phase: ClassVar[str] = "optimizer"
 
     def choices(self, facts: Facts) -> tuple[Value, ...] | Skip:
         """On for scripts with an optimizer that has a fused kernel and does not use it."""

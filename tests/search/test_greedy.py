@@ -1,0 +1,137 @@
+"""The search against machines that are made up: what it asks for, and what it finds."""
+
+from __future__ import annotations
+
+import random
+from math import log
+
+import pytest
+
+from hotlap.records import AS_WRITTEN, Setting, Setup
+from hotlap.search.greedy import greedy
+
+CONFLICTS = {"autocast": ("matmul",), "matmul": ("autocast",), "workers": ("whole",), "whole": ("workers",)}
+
+
+def found(machine, singles, conflicts=CONFLICTS, pinned=AS_WRITTEN):
+    """Let the search ask a machine, a function from a setup to how many times faster it is."""
+    asking = greedy(singles, conflicts, pinned)
+    asked = []
+    try:
+        ask = next(asking)
+        while True:
+            asked.append(ask)
+            gains = {c: log(machine(c) / machine(ask.reference)) for c in ask.candidates if machine(c)}
+            ask = asking.send(gains)
+    except StopIteration as decided:
+        return decided.value, asked
+
+
+def product(**factors):
+    """A machine on which settings multiply."""
+
+    def machine(setup):
+        speed = 1.0
+        for knob in setup.values:
+            speed *= factors[knob]
+        return speed
+
+    return machine
+
+
+def test_nothing_to_try_asks_nothing():
+    """Without candidates the script stays as written, at no cost."""
+    assert found(product(), []) == (AS_WRITTEN, [])
+
+
+def test_nothing_faster_keeps_the_script_as_written():
+    """Slower settings do not come into the plan."""
+    setup, _ = found(product(a=0.9, b=0.99), [Setting("a", True), Setting("b", True)])
+
+    assert setup == AS_WRITTEN
+
+
+def test_everything_that_helps_is_combined():
+    """Independent gains add up; what hurts stays out."""
+    setup, _ = found(product(a=1.3, b=1.1, c=0.8), [Setting(k, True) for k in "abc"])
+
+    assert setup == Setup.of({"a": True, "b": True})
+
+
+def test_a_setting_that_helps_only_in_company_is_found():
+    """Channels-last is slower alone and faster with bfloat16."""
+
+    def machine(setup):
+        knobs = set(setup.values)
+        speed = 1.4 if "autocast" in knobs else 1.0
+        return speed * (1.2 if knobs >= {"autocast", "layout"} else 0.97 if "layout" in knobs else 1.0)
+
+    setup, _ = found(machine, [Setting("autocast", True), Setting("layout", True)])
+
+    assert setup == Setup.of({"autocast": True, "layout": True})
+
+
+def test_a_rival_takes_the_place_of_what_it_conflicts_with():
+    """Autocast gains nothing alone and much once page faults are gone; its rival must not keep it out."""
+
+    def machine(setup):
+        knobs = set(setup.values)
+        if {"autocast", "matmul"} <= knobs:
+            return None
+        speed = (1.2 if "malloc" in knobs else 1.0) * (1.05 if "matmul" in knobs else 1.0)
+        return speed * (1.5 if knobs >= {"autocast", "malloc"} else 0.99 if "autocast" in knobs else 1.0)
+
+    setup, _ = found(machine, [Setting(k, True) for k in ("matmul", "autocast", "malloc")])
+
+    assert setup == Setup.of({"autocast": True, "malloc": True})
+
+
+def test_a_passenger_is_left_out():
+    """What looked good alone and brings nothing in company goes."""
+
+    def machine(setup):
+        knobs = set(setup.values)
+        return (1.5 if "a" in knobs else 1.0) * (1.03 if knobs == {"b"} else 0.99 if "b" in knobs else 1.0)
+
+    setup, _ = found(machine, [Setting("a", True), Setting("b", True)])
+
+    assert setup == Setup.of({"a": True})
+
+
+def test_the_best_value_of_a_knob_is_taken():
+    """One value a knob."""
+    speed = {1: 1.1, 2: 1.3, 4: 1.2}
+    singles = [Setting("workers", n) for n in speed]
+    setup, _ = found(lambda s: speed.get(s.values.get("workers"), 1.0), singles)
+
+    assert setup == Setup.of({"workers": 2})
+
+
+def test_a_candidate_that_failed_is_not_built_upon():
+    """A setup for which nothing was measured is out."""
+    setup, asked = found(lambda s: 0 if "bad" in s.values else 1.2 ** len(s.values), [Setting("bad", 1), Setting("a", 1)])
+
+    assert setup == Setup.of({"a": 1})
+    assert not any("bad" in c.values for ask in asked[1:] for c in ask.candidates)
+
+
+def test_what_the_user_pinned_is_in_every_answer():
+    """Even if it is slower: it is the user's word."""
+    setup, _ = found(product(a=1.3, slow=0.8), [Setting("a", True), Setting("slow", True)], pinned=Setup.of({"slow": True}))
+
+    assert setup == Setup.of({"a": True, "slow": True})
+
+
+@pytest.mark.parametrize("seed", range(50))
+def test_it_ends_and_never_combines_rivals(seed):
+    """Whatever is measured, the number of blocks is bounded and conflicts are kept apart."""
+    luck = random.Random(seed)
+    speeds: dict[Setup, float] = {}
+    singles = [Setting(k, True) for k in ("autocast", "matmul", "workers", "whole", "c", "d", "e")]
+    setup, asked = found(lambda s: speeds.setdefault(s, luck.lognormvariate(0.05, 0.2)), singles)
+
+    assert len(asked) <= 5
+    for ask in asked:
+        for candidate in (*ask.candidates, setup):
+            assert not {"autocast", "matmul"} <= set(candidate.values)
+            assert not {"workers", "whole"} <= set(candidate.values)

@@ -1,0 +1,233 @@
+"""The command line on real scripts, as a user meets it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from scripts import SCRIPTS
+
+HOTLAP = (sys.executable, "-m", "hotlap")
+
+
+def hotlap(*arguments: str, cwd: Path, before: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+    """Run the command line to its end."""
+    command = [*before, *HOTLAP, *arguments]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=500, check=False)
+
+
+def copied(script: str, folder: Path) -> Path:
+    """A folder of its own for a script."""
+    folder.mkdir(exist_ok=True)
+    shutil.copy(SCRIPTS / script, folder / "train.py")
+    return folder
+
+
+def tree(folder: Path) -> dict[str, str]:
+    """Every file and folder below, with its content's hash, but for hotlap's own."""
+    found: dict[str, str] = {}
+    for path in sorted(folder.rglob("*")):
+        name = str(path.relative_to(folder))
+        if not name.startswith((".hotlap", "hotlap.toml")):
+            content = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else "folder"
+            found[name] = f"{content} {path.stat().st_mode} {path.stat().st_mtime_ns}"
+    return found
+
+
+def test_nothing_to_gain_is_an_answer(tmp_path: Path) -> None:
+    """A script whose steps wait for something else gets an empty plan, in words, and exit code 0."""
+    folder = copied("sleeper.py", tmp_path / "work")
+    done = hotlap("tune", "--budget", "75s", "train.py", cwd=folder)
+
+    assert done.returncode == 0, done.stderr
+    assert "othing to gain" in done.stdout
+    assert "[[settings]]" not in (folder / "hotlap.toml").read_text()
+    document = json.loads((folder / ".hotlap/train/report.json").read_text())
+    assert document["settings"] == []
+    assert document["speedup"] is None
+
+
+@pytest.mark.parametrize("user", ["root", "ordinary"])
+def test_trials_leave_every_file_as_it_was(tmp_path: Path, user: str) -> None:
+    """Checkpoints, logs, deletions, in the folder, beside the script and at an absolute path: none of it lasts."""
+    before: tuple[str, ...] = ()
+    if user == "ordinary" and os.geteuid() == 0:
+        before = ("unshare", "--user", "--map-user=1000", "--map-group=1000")
+        if subprocess.run([*before, "true"], capture_output=True, check=False).returncode:
+            pytest.skip("this kernel lets nobody play an ordinary user")
+    elif user == "root" and os.geteuid() != 0:
+        pytest.skip("not root")
+    folder, elsewhere, scripts = tmp_path / "work", tmp_path / "elsewhere", copied("writer.py", tmp_path / "scripts")
+    for where in (folder, elsewhere):
+        where.mkdir()
+        for name in ("keep.txt", "old.txt", "renamed.txt"):
+            (where / name).write_text("as it was")
+    (scripts / "beside.log").write_text("as it was")
+    was = tree(tmp_path)
+    arguments = ("tune", "--budget", "45s", "--only", "fused-update", str(scripts / "train.py"), str(elsewhere))
+    done = hotlap(*arguments, cwd=folder, before=before)
+
+    assert done.returncode == 0, done.stderr
+    now = {name: what for name, what in tree(tmp_path).items() if ".hotlap" not in name and "hotlap.toml" not in name}
+    was.pop("work", None), now.pop("work", None)  # hotlap's own folder and plan were put there
+    assert now == was
+
+
+def test_a_typo_in_the_script_is_the_scripts_own_error(tmp_path: Path) -> None:
+    """The message names the exception and where the output is; the exit code is 1."""
+    (tmp_path / "train.py").write_text("import torch\nmodel = torch.nn.Liner(2, 2)\n")
+    done = hotlap("tune", "train.py", cwd=tmp_path)
+
+    assert done.returncode == 1
+    assert "Liner" in done.stderr
+    assert "output.log" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("print('no torch here')\n", "hotlap never got inside"),
+        ("import torch\nprint(torch.zeros(2))\n", "took no training step"),
+        (
+            "import torch\nw = torch.nn.Parameter(torch.ones(2))\no = torch.optim.SGD([w], lr=0.1)\n"
+            "for _ in range(4):\n    w.sum().backward()\n    o.step()\n",
+            "4 training steps",
+        ),
+    ],
+    ids=["no torch", "no step", "too short"],
+)
+def test_what_cannot_be_timed_is_said(tmp_path: Path, text: str, words: str) -> None:
+    """A script that never trains, or not for long, gets a clear answer with what was seen."""
+    (tmp_path / "train.py").write_text(text)
+    done = hotlap("tune", "--budget", "60s", "train.py", cwd=tmp_path)
+
+    assert done.returncode == 1
+    assert words in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("tune",), "Missing argument"),
+        (("tune", "trian.py"), "did you mean train.py?"),
+        (("tune", "--budget", "soon", "train.py"), "90s, 5m or 1h"),
+        (("tune", "--only", "fused", "train.py"), "fused-update"),
+        (("tune", "--set", "threads=many", "train.py"), "whole number"),
+        (("tune", "--allow", "wild", "train.py"), "exact, rounding, reduced"),
+        (("tune", "--python", "/no/python", "train.py"), "no interpreter"),
+    ],
+)
+def test_bad_usage_is_two_and_says_what_to_do(tmp_path: Path, arguments: tuple[str, ...], words: str) -> None:
+    """Exit code 2, the mistake and the way out."""
+    (tmp_path / "train.py").write_text("import torch\n")
+    done = hotlap(*arguments, cwd=tmp_path)
+
+    assert done.returncode == 2, done.stderr
+    assert words in done.stderr
+
+
+PLAN = """
+schema = 1
+
+[plan]
+date = 2026-01-01
+script = "train.py"
+script_sha256 = "{sha}"
+argv = ["train.py"]
+torch = "{torch}"
+python = "python"
+device = "cpu"
+machine = {{ cpu = "any", cores = 1 }}
+
+[[settings]]
+knob = "{knob}"
+value = true
+contract = "rounding"
+"""
+
+TRAINS = """
+import sys
+import torch
+
+weight = torch.nn.Parameter(torch.ones(3))
+optimizer = torch.optim.AdamW([weight], lr=0.1)
+weight.sum().backward()
+optimizer.step()
+print("fused", optimizer.param_groups[0]["fused"], "saved", optimizer.state_dict()["param_groups"][0]["fused"])
+print("argv", sys.argv, "main", __name__)
+print("to stderr", file=sys.stderr)
+sys.exit(int(sys.argv[1]))
+"""
+
+
+def planned(folder: Path, script: str, knob: str = "fused-update", torch: str | None = None) -> None:
+    """A script and a plan for it."""
+    from hotlap.versions import torch_version
+
+    (folder / "train.py").write_text(script)
+    sha = hashlib.sha256(script.encode()).hexdigest()
+    version = torch or torch_version(sys.executable)
+    (folder / "hotlap.toml").write_text(PLAN.format(sha=sha, torch=version, knob=knob))
+
+
+@pytest.mark.parametrize("code", [0, 7])
+def test_run_is_the_script_under_the_plan(tmp_path: Path, code: int) -> None:
+    """Arguments, output and exit code are the script's own; the plan is in force and leaves no trace in checkpoints."""
+    planned(tmp_path, TRAINS)
+    done = hotlap("run", "train.py", str(code), "--epochs", "3", cwd=tmp_path)
+
+    assert done.returncode == code, done.stderr
+    assert "fused True saved None" in done.stdout
+    assert f"argv ['train.py', '{code}', '--epochs', '3'] main __main__" in done.stdout
+    assert "to stderr" in done.stderr
+
+
+def test_run_passes_signals_through(tmp_path: Path) -> None:
+    """The process that the user signals is the training itself."""
+    planned(tmp_path, "import time\nimport torch\nprint('ready', flush=True)\ntime.sleep(60)\n")
+    with subprocess.Popen([*HOTLAP, "run", "train.py"], cwd=tmp_path, stdout=subprocess.PIPE, text=True) as running:
+        assert running.stdout is not None
+        assert running.stdout.readline() == "ready\n"
+        running.send_signal(signal.SIGTERM)
+
+        assert running.wait(20) == -signal.SIGTERM
+
+
+def test_run_refuses_a_plan_for_another_torch(tmp_path: Path) -> None:
+    """125 is hotlap's own failure; --anyway applies it all the same."""
+    planned(tmp_path, TRAINS, torch="2.0.0")
+    done = hotlap("run", "train.py", "0", cwd=tmp_path)
+
+    assert done.returncode == 125
+    assert "another version of torch" in done.stderr
+
+    assert hotlap("run", "--anyway", "train.py", "0", cwd=tmp_path).returncode == 0
+
+
+def test_run_without_a_plan_says_how_to_get_one(tmp_path: Path) -> None:
+    """There is nothing to apply yet."""
+    (tmp_path / "train.py").write_text(TRAINS)
+    done = hotlap("run", "train.py", "0", cwd=tmp_path)
+
+    assert done.returncode == 125
+    assert "hotlap tune" in done.stderr
+
+
+def test_check_shows_phases_that_sum_to_the_step(tmp_path: Path) -> None:
+    """One document on stdout, and nothing else there."""
+    folder = copied("conv_norm.py", tmp_path / "work")
+    done = hotlap("check", "--json", "--budget", "10s", "train.py", cwd=folder)
+
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    phases = document["phases"]
+    assert sum(phases["phases_s"].values()) == pytest.approx(phases["total_s"])
+    assert document["facts"]["roots"][0]["name"] == "torch.nn.modules.container:Sequential"
+    assert document["facts"]["stochastic"] is True
