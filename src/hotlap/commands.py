@@ -17,11 +17,12 @@ from hotlap.knobs import KNOBS, all_knobs, knob_by_id
 from hotlap.lab import Lab
 from hotlap.logbook import Logbook
 from hotlap.records import Contract, Result, Setup, Value
+from hotlap.search.candidates import Request
 from hotlap.target import Target, resolve
+from hotlap.terminal import Voice
 from hotlap.toml_file import replace_file
 from hotlap.trials.launch import Tier, best_tier
 from hotlap.trials.runner import ProcessRunner
-from hotlap.tune import Request
 from hotlap.tune import tune as run_tune
 
 
@@ -48,23 +49,20 @@ class Job:
             return home / target.name
         return self.out
 
-    def lab(self, budget: str, seed: int, console: Console) -> Lab:
+    def lab(self, budget_s: float, seed: int, voice: Voice) -> Lab:
         """Where its trials run."""
         target = self.target()
         out = self.folder(target)
         book = Logbook(out / "logbook.jsonl")
         book.start(" ".join(target.arguments), seed, __version__)
-        tier = self._tier(console)
-        runner = ProcessRunner(target, out, tier)
-        return Lab(
-            runner, book, seconds(budget), seed, say=lambda text: console.log(text, markup=False, highlight=False)
-        )
+        runner = ProcessRunner(target, out, self._tier(voice))
+        return Lab(runner, book, budget_s, seed, on_trying=voice.trying, learnt=voice.learnt)
 
-    def _tier(self, console: Console) -> Tier:
+    def _tier(self, voice: Voice) -> Tier:
         if self.sandbox == "auto":
             tier, why = best_tier()
             if why:
-                console.print(f"trials run in a {tier.value} ({why})", markup=False)
+                voice.learnt(f"trials run on a scratch copy of the folder ({why})")
             return tier
         tiers = {"overlay": Tier.OVERLAY, "copy": Tier.COPY, "none": Tier.NONE}
         if self.sandbox not in tiers:
@@ -131,9 +129,10 @@ def tune(job: Job, request: Request, budget: str, seed: int, plan_path: Path) ->
     """`hotlap tune`."""
     from hotlap.plan import write
 
-    console = Console(stderr=True)
-    lab = job.lab(budget, seed, console)
-    answer = run_tune(lab, request)
+    budget_s = seconds(budget)
+    with Voice(Console(stderr=True), budget_s) as voice:
+        lab = job.lab(budget_s, seed, voice)
+        answer = run_tune(lab, request)
     assert answer.result is not None
     write(answer.plan(datetime.datetime.now(datetime.UTC).date()), plan_path)
     _publish(answer.result, lab.runner.out, as_json=job.as_json)
@@ -173,8 +172,10 @@ def check(job: Job, budget: str) -> None:
     from hotlap.report.check_view import check_view
     from hotlap.report.document import check_document
 
-    lab = job.lab(budget, 1, Console(stderr=True))
-    observed = lab.observe(limit_s=seconds(budget))
+    with Voice(Console(stderr=True), seconds(budget)) as voice:
+        lab = job.lab(seconds(budget), 1, voice)
+        lab.trying("observing the script as written")
+        observed = lab.observe(limit_s=seconds(budget))
     facts, phases = observed.facts, phases_of(observed)
     assert facts is not None
     if job.as_json:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from hotlap.errors import HotlapError
@@ -28,14 +28,16 @@ class Lab:
         logbook: Where every event goes.
         budget_s: Time for everything.
         seed: All randomness of the tune comes from it.
-        say: Told in words what is being done, for the terminal.
+        on_trying: Told what is being run from now on, and the time spent so far [s].
+        learnt: Told what was found out.
     """
 
     runner: ProcessRunner
     logbook: Logbook
     budget_s: float
     seed: int
-    say: Callable[[str], None] = print
+    on_trying: Callable[[str, float], None] = lambda text, spent_s: None
+    learnt: Callable[[str], None] = lambda text: None
     started_s: float = field(default_factory=time.monotonic)
     facts: Facts | None = None
     recordings: dict[str, Recording] = field(default_factory=dict)
@@ -63,6 +65,10 @@ class Lab:
         known = self._costs_s
         usual = known.get(f"{purpose} {AS_WRITTEN}", known.get(f"time {AS_WRITTEN}", _FIRST_GUESS_S))
         return known.get(f"{purpose} {setup}", usual)
+
+    def trying(self, text: str) -> None:
+        """Say what is being run from now on."""
+        self.on_trying(text, self.spent_s)
 
     # -- single trials
 
@@ -133,7 +139,7 @@ class Lab:
         seed = self.seed * 1000 + self._blocks
         records: dict[Setup, Recording] = {}
         for setup in blocks.order(self.seed, self._blocks, [reference, *candidates]):
-            self.say(f"{stage}: {setup}")
+            self.trying(f"{stage}: {setup}")
             records[setup] = self._timed(setup, seed, window)
         if blocks.unusable(records[reference]):
             records[reference] = self._timed(reference, seed, window)
@@ -166,9 +172,7 @@ class Lab:
             steps=window.warmup + window.steps,
             limit_s=max(90.0, self.budget_s / 4),
         )
-        record = self.run(trial)
-        late = max(0, record.warmup_steps - window.warmup)
-        return record if not late else replace(record, warmup_steps=min(record.warmup_steps, len(record.steps.total_s)))
+        return self.run(trial)
 
     def _paired(
         self, stage: str, records: dict[Setup, Recording], reference: Setup, candidates: Sequence[Setup]
@@ -192,7 +196,7 @@ class Lab:
         """Write down why a setup is out."""
         self.rejected.append(rejected)
         self.logbook.append("rejected", rejected=rejected)
-        self.say(f"out: {rejected.setup} ({rejected.reason})")
+        self.learnt(f"out: {rejected.setup} ({rejected.reason})")
 
     def affordable(self, setups: Collection[Setup], reserve_s: float = 0.0) -> bool:
         """Whether trials of these setups would end before the budget does, with so much to spare."""

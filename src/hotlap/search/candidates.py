@@ -1,0 +1,62 @@
+"""What is worth trying for a script, and why the rest is not."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from hotlap.knobs.knob import Knob
+from hotlap.records import AS_WRITTEN, Contract, Facts, Phases, Setting, Setup, Skip
+
+_WORTHWHILE = 0.01  # of the step: less could not be proven
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asked of the tune."""
+
+    allow: Contract = Contract.REDUCED
+    only: tuple[str, ...] = ()
+    skip: tuple[str, ...] = ()
+    pinned: Setup = AS_WRITTEN
+
+
+def candidates(
+    knobs: Sequence[Knob], facts: Facts, request: Request, step: Phases
+) -> tuple[list[Setting], dict[str, str]]:
+    """Every setting worth trying, and for the other knobs the reason why not.
+
+    Args:
+        knobs: All there are.
+        facts: Of the script.
+        request: The user's wishes.
+        step: Mean phases of an observed step, which bound what some knobs could gain.
+    """
+    settings: list[Setting] = []
+    skipped: dict[str, str] = {}
+    for knob in knobs:
+        choices = knob.choices(facts)
+        if knob.id in request.pinned.values:
+            continue
+        if isinstance(choices, Skip):
+            skipped[knob.id] = choices.reason
+        elif reason := _unwanted(knob, request) or _cannot_pay(knob, step):
+            skipped[knob.id] = reason
+        else:
+            settings += [Setting(knob.id, value) for value in choices]
+    return settings, skipped
+
+
+def _unwanted(knob: Knob, request: Request) -> str:
+    if knob.id in request.skip or (request.only and knob.id not in request.only):
+        return "left out by --skip or --only"
+    if knob.contract.level > request.allow.level:
+        return f"its contract is {knob.contract.value}, and --allow {request.allow.value} caps it"
+    return "only by --set, for it undoes what the script asks for" if knob.suggested_only else ""
+
+
+def _cannot_pay(knob: Knob, step: Phases) -> str:
+    if not knob.phase or not step.total_s:
+        return ""
+    share = step.phases_s[knob.phase] / step.total_s
+    return f"the {knob.phase} phase is {share:.1%} of the step" if share < _WORTHWHILE else ""
