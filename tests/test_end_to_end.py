@@ -44,7 +44,7 @@ def tree(folder: Path) -> dict[str, str]:
 def test_nothing_to_gain_is_an_answer(tmp_path: Path) -> None:
     """A script whose steps wait for something else gets an empty plan, in words, and exit code 0."""
     folder = copied("sleeper.py", tmp_path / "work")
-    done = hotlap("tune", "--budget", "75s", "train.py", cwd=folder)
+    done = hotlap("tune", "--budget", "120s", "train.py", cwd=folder)
 
     assert done.returncode == 0, done.stderr
     assert "othing to gain" in done.stdout
@@ -71,7 +71,7 @@ def test_trials_leave_every_file_as_it_was(tmp_path: Path, user: str) -> None:
             (where / name).write_text("as it was")
     (scripts / "beside.log").write_text("as it was")
     was = tree(tmp_path)
-    arguments = ("tune", "--budget", "45s", "--only", "fused-update", str(scripts / "train.py"), str(elsewhere))
+    arguments = ("tune", "--budget", "120s", "--only", "fused-update", str(scripts / "train.py"), str(elsewhere))
     done = hotlap(*arguments, cwd=folder, before=before)
 
     assert done.returncode == 0, done.stderr
@@ -116,7 +116,7 @@ def test_what_cannot_be_timed_is_said(tmp_path: Path, text: str, words: str) -> 
     ("arguments", "words"),
     [
         (("tune",), "Missing argument"),
-        (("tune", "trian.py"), "did you mean train.py?"),
+        (("tune", "trian.py"), "Did you mean train.py?"),
         (("tune", "--budget", "soon", "train.py"), "90s, 5m or 1h"),
         (("tune", "--only", "fused", "train.py"), "fused-update"),
         (("tune", "--set", "threads=many", "train.py"), "whole number"),
@@ -231,3 +231,30 @@ def test_check_shows_phases_that_sum_to_the_step(tmp_path: Path) -> None:
     assert sum(phases["phases_s"].values()) == pytest.approx(phases["total_s"])
     assert document["facts"]["roots"][0]["name"] == "torch.nn.modules.container:Sequential"
     assert document["facts"]["stochastic"] is True
+
+
+def test_an_interrupted_tune_goes_on_where_it_was(tmp_path: Path) -> None:
+    """Ctrl-C leaves nobody behind, exits with 130 and names the way on; --resume runs no trial twice."""
+    folder = copied("conv_norm.py", tmp_path / "work")
+    arguments = ("--budget", "300s", "--only", "fused-update", "train.py")
+    with subprocess.Popen([*HOTLAP, "tune", *arguments], cwd=folder, stderr=subprocess.PIPE, text=True) as running:
+        logbook = folder / ".hotlap/train/logbook.jsonl"
+        while not (logbook.exists() and logbook.read_text().count('"kind":"recording"') >= 3):
+            assert running.poll() is None
+        running.send_signal(signal.SIGINT)
+        _, said = running.communicate(timeout=30)
+
+    assert running.returncode == 130
+    assert "--resume" in said
+    assert not [p for p in Path("/proc").glob("[0-9]*/cmdline") if str(folder).encode() in p.read_bytes()]
+    before = logbook.read_text().count('"kind":"recording"')
+
+    done = hotlap("tune", "--resume", *arguments, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    ids = [
+        json.loads(line)["recording"]["trial"]["id"]
+        for line in logbook.read_text().splitlines()
+        if '"recording"' in line
+    ]
+    assert len(ids) == len(set(ids)) > before
+    assert sum(name.endswith("observe") for name in ids) == 1

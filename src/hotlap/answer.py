@@ -111,6 +111,7 @@ class Answer:
             peak_bytes=(_peak(reference or [watched]), _peak(candidate)),
             ceiling={},
             notes=tuple(lab.notes),
+            cut_short=lab.cut_short if not kept else "",
         )
         lab.logbook.append("result", result=result)
         return replace(self, result=result)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import sys
 from collections.abc import Generator
 from pathlib import Path
@@ -85,13 +86,16 @@ def split(arguments: list[str]) -> list[str]:
 
 
 @contextlib.contextmanager
-def interruptible(resume: str) -> Generator[None]:
-    """Ctrl-C ends the trial under way, keeps what was learnt and says how to go on."""
+def interruptible(how: str) -> Generator[None]:
+    """Ctrl-C and SIGTERM end the trial under way, keep what was learnt and say how to go on."""
+    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield
     except KeyboardInterrupt:
-        print(f"\nhotlap: interrupted; what was learnt is kept. To see it: {resume}", file=sys.stderr)
+        print(f"\nhotlap: interrupted; {how}.", file=sys.stderr)
         sys.exit(130)
+    finally:
+        signal.signal(signal.SIGTERM, previous)
 
 
 @app.command(context_settings=TRAINING)
@@ -106,7 +110,7 @@ def check(
     """One observed run: where a step's time goes, and what could be tried."""
     from hotlap import commands
 
-    with interruptible("hotlap check ..."):
+    with interruptible("nothing was changed"):
         commands.check(commands.Job(tuple(command), out, python, json, sandbox), budget)
 
 
@@ -125,14 +129,17 @@ def tune(
     only: Annotated[list[str] | None, typer.Option(help="Try these knobs and no others. Repeatable.")] = None,
     skip: Annotated[list[str] | None, typer.Option(help="Leave these knobs out. Repeatable.")] = None,
     plan: Annotated[Path, typer.Option(help="Where the plan is written.")] = Path("hotlap.toml"),
+    resume: Annotated[bool, typer.Option(help="Go on from where a tune was interrupted, or refine it.")] = False,
     sandbox: Sandbox = "auto",
 ) -> None:
     """Find what makes the training faster, prove it, prove that learning is unchanged, and write a plan."""
     from hotlap import commands
 
-    with interruptible("hotlap report"):
+    with interruptible("the same command with --resume after `tune` goes on from there"):
         job = commands.Job(tuple(command), out, python, json, sandbox)
-        commands.tune(job, commands.wishes(allow, set_ or [], only or [], skip or []), budget, seed, plan)
+        request = commands.wishes(allow, set_ or [], only or [], skip or [])
+        answered = commands.tune(job, request, budget, seed, plan, resume=resume)
+    sys.exit(0 if answered else 1)
 
 
 @app.command(context_settings=TRAINING)

@@ -49,14 +49,24 @@ class Job:
             return home / target.name
         return self.out
 
-    def lab(self, budget_s: float, seed: int, voice: Voice) -> Lab:
-        """Where its trials run."""
+    def lab(self, budget_s: float, seed: int, voice: Voice, *, resume: bool = False) -> Lab:
+        """Where its trials run.
+
+        Args:
+            budget_s: Time for them.
+            seed: All randomness comes from it.
+            voice: Told what happens.
+            resume: Go on from the logbook that an interrupted tune left.
+        """
         target = self.target()
         out = self.folder(target)
         book = Logbook(out / "logbook.jsonl")
-        book.start(" ".join(target.arguments), seed, __version__)
+        command = " ".join(target.arguments)
+        known = book.resume(command, target.sha256, seed) if resume else []
+        if not resume:
+            book.start(command, target.sha256, seed, __version__)
         runner = ProcessRunner(target, out, self._tier(voice))
-        return Lab(runner, book, budget_s, seed, on_trying=voice.trying, learnt=voice.learnt)
+        return Lab(runner, book, budget_s, seed, on_trying=voice.trying, learnt=voice.learnt, known=known)
 
     def _tier(self, voice: Voice) -> Tier:
         if self.sandbox == "auto":
@@ -125,23 +135,28 @@ def _value(text: str) -> Value:
     return text
 
 
-def tune(job: Job, request: Request, budget: str, seed: int, plan_path: Path) -> None:
-    """`hotlap tune`."""
+def tune(job: Job, request: Request, budget: str, seed: int, plan_path: Path, *, resume: bool) -> bool:
+    """`hotlap tune`; False when the budget ended before there was an answer, which leaves an earlier plan alone."""
     from hotlap.plan import write
 
     budget_s = seconds(budget)
     with Voice(Console(stderr=True), budget_s) as voice:
-        lab = job.lab(budget_s, seed, voice)
+        lab = job.lab(budget_s, seed, voice, resume=resume)
         answer = run_tune(lab, request)
-    assert answer.result is not None
-    write(answer.plan(datetime.datetime.now(datetime.UTC).date()), plan_path)
-    _publish(answer.result, lab.runner.out, as_json=job.as_json)
-    if not job.as_json:
-        kept = bool(answer.result.kept)
-        advice = f"hotlap run {answer.result.target}" if kept else "nothing to apply; the script is best as it is"
-        Console(stderr=True).print(
-            f"plan: {plan_path}   report: {lab.runner.out / 'report.html'}\n{advice}", markup=False, highlight=False
-        )
+    result = answer.result
+    assert result is not None
+    if not result.cut_short:
+        write(answer.plan(datetime.datetime.now(datetime.UTC).date()), plan_path)
+    _publish(result, lab.runner.out, as_json=job.as_json)
+    report_path = lab.runner.out / "report.html"
+    if result.cut_short:
+        advice = f"no plan was written; give it more time: --resume --budget, now {budget}"
+    elif result.kept:
+        advice = f"plan: {plan_path}, applied by: hotlap run {result.target}"
+    else:
+        advice = f"plan: {plan_path}, which is empty: the script is best as it is"
+    Console(stderr=True).print(f"report: {report_path}\n{advice}", markup=False, highlight=False, soft_wrap=True)
+    return not result.cut_short
 
 
 def _publish(result: Result, out: Path, *, as_json: bool) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from hotlap.errors import HotlapError
@@ -30,6 +30,7 @@ class Lab:
         seed: All randomness of the tune comes from it.
         on_trying: Told what is being run from now on, and the time spent so far [s].
         learnt: Told what was found out.
+        known: Recordings of an interrupted tune; a trial that is among them is not run again.
     """
 
     runner: ProcessRunner
@@ -40,10 +41,12 @@ class Lab:
     learnt: Callable[[str], None] = lambda text: None
     started_s: float = field(default_factory=time.monotonic)
     facts: Facts | None = None
+    known: list[Recording] = field(default_factory=list)
     recordings: dict[str, Recording] = field(default_factory=dict)
     pairs: list[Pair] = field(default_factory=list)
     rejected: list[Rejected] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    cut_short: str = ""
     _count: int = 0
     _blocks: int = 0
     _costs_s: dict[str, float] = field(default_factory=dict)
@@ -79,11 +82,16 @@ class Lab:
 
     def run(self, trial: Trial) -> Recording:
         """Run one trial and write it down."""
-        begun = time.monotonic()
-        record = self.runner.run(trial, self.facts)
-        self._costs_s[f"{trial.purpose} {trial.setup}"] = time.monotonic() - begun
-        self.recordings[trial.id] = record
-        self.logbook.append("recording", recording=record)
+        record = next((known for known in self.known if replace(known.trial, id=trial.id) == trial), None)
+        if record is not None:
+            self.known.remove(record)
+            self._count = max(self._count, int(record.trial.id.split("-")[0]))
+        else:
+            begun = time.monotonic()
+            record = self.runner.run(trial, self.facts)
+            self._costs_s[f"{trial.purpose} {trial.setup}"] = time.monotonic() - begun
+            self.logbook.append("recording", recording=record)
+        self.recordings[record.trial.id] = record
         for note in record.notes:
             if note not in self.notes:
                 self.notes.append(note)
@@ -92,7 +100,7 @@ class Lab:
     def arm(self, trial: Trial) -> tuple[Recording, ArmRecord]:
         """Run one arm of the learning check."""
         record = self.run(trial)
-        return record, journals.arm(self.runner.folder(trial))
+        return record, journals.arm(self.runner.folder(record.trial))
 
     def observe(self, limit_s: float) -> Recording:
         """The observed run, which finds out what the script is made of.
@@ -123,6 +131,8 @@ class Lab:
                 fix="let it train longer, or name a bigger --budget when its steps are slow",
             )
         self.facts = record.facts
+        # Until the first has run: an arm of the learning check starts up and takes a few steps.
+        self._costs_s[f"candidate {AS_WRITTEN}"] = (record.startup_s or 0.0) + 10 * max(record.steps.total_s[1:])
         self.logbook.append("facts", facts=record.facts)
         return record
 

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from hotlap.errors import HotlapError
-from hotlap.records import SCHEMA
+from hotlap.records import SCHEMA, Recording
 
 
 class Logbook:
@@ -27,12 +27,34 @@ class Logbook:
             file.flush()
             os.fsync(file.fileno())
 
-    def start(self, target: str, seed: int, version: str) -> None:
-        """Begin a new book; the previous one is kept beside it."""
+    def start(self, target: str, sha256: str, seed: int, version: str) -> None:
+        """Begin a new book; the previous one is kept beside it.
+
+        Args:
+            target: The command line that is tuned.
+            sha256: Hash of the script.
+            seed: Of the tune.
+            version: hotlap's own.
+        """
         self.path.parent.mkdir(parents=True, exist_ok=True)
         if self.path.exists():
             self.path.replace(self.path.with_suffix(".previous.jsonl"))
-        self.append("start", schema=SCHEMA, target=target, seed=seed, version=version)
+        self.append("start", schema=SCHEMA, target=target, sha256=sha256, seed=seed, version=version)
+
+    def resume(self, target: str, sha256: str, seed: int) -> list[Recording]:
+        """What an earlier tune recorded, to go on from.
+
+        Raises:
+            HotlapError: There is nothing to go on from, or it was another script, command or seed.
+        """
+        events = self.events()
+        then = events[0] if events else {}
+        for key, now in (("target", target), ("sha256", sha256), ("seed", seed)):
+            if then.get(key) != now:
+                what = f"{self.path} was written for another {key} ({then.get(key)}, now {now})."
+                raise HotlapError("resume-mismatch", what, fix="tune again without --resume")
+        self.append("resume")
+        return [msgspec.convert(event["recording"], Recording) for event in events if event["kind"] == "recording"]
 
     def events(self) -> list[dict[str, Any]]:
         """All events, oldest first.

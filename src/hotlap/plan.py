@@ -77,6 +77,7 @@ class Header(_Table, frozen=True):
     script: str
     script_sha256: str
     argv: tuple[str, ...]
+    """As typed: script or `-m module` or launcher, and its arguments."""
     torch: str
     python: str
     device: str
@@ -257,7 +258,8 @@ def _check_setting(place: int, setting: PlannedSetting, path: Path, known: Mappi
 
 def _comments(plan: Plan) -> list[str]:
     header = plan.header
-    launch = "-- <your launcher> " if header.world_size > 1 else ""
+    as_typed = header.argv or (header.script,)
+    launch = "" if as_typed[0] == "-m" or as_typed[0].endswith(".py") else "-- "
     gain, verdict = header.speedup, header.verdict
     found = f"{gain.value:.2f}x faster per training step ({gain.low:.2f}x to {gain.high:.2f}x). " if gain else ""
     found += f"Learning: {verdict.word.value}. " if verdict else ""
@@ -265,7 +267,7 @@ def _comments(plan: Plan) -> list[str]:
     return [
         f"The plan that hotlap made for {header.script}. {found}".rstrip(),
         "",
-        f"    hotlap run {launch}{shlex.join((header.script, *header.argv))}",
+        f"    hotlap run {launch}{shlex.join(as_typed)}",
         "",
         advice if plan.settings else "No setting: nothing tried made the script faster and kept its learning.",
     ]

@@ -500,3 +500,5 @@ class Result:
     ceiling: dict[str, float]
     """Measured ceilings of the machine: "matmul_flops", "copy_bytes_s"; empty when not measured."""
     notes: tuple[str, ...]
+    cut_short: str = ""
+    """What the budget left undone before anything was proven; "" when the answer is complete."""

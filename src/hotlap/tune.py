@@ -108,6 +108,7 @@ def search(lab: Lab, singles: list[Setting], pinned: Setup, screen: Window) -> S
                 left_out = affordable.pop()
                 if ask.stage == "screen" and left_out not in (pair.setup for pair in lab.pairs):
                     lab.reject(Rejected(left_out, "not measured: the budget is too small"))
+                    lab.cut_short = "settings were left unmeasured"
             pairs = lab.block(ask.stage, ask.reference, affordable, screen) if affordable else []
             gains: Gains = {pair.setup: blocks.log_gain(pair) for pair in pairs}
             told = ", ".join(f"{setup} {expm1(gain):+.0%}" for setup, gain in gains.items())
@@ -142,7 +143,7 @@ def confirm(lab: Lab, setup: Setup, window: Window) -> tuple[list[float], list[C
     curves: list[Curve] = []
     while len(ratios) < stats.LOOKS[-1]:
         if not lab.affordable([AS_WRITTEN, setup]):
-            lab.notes.append(f"the budget ended after {len(ratios)} confirmation pairs")
+            lab.cut_short = f"the budget ended after {len(ratios)} confirmation pairs"
             break
         pairs = lab.block("confirm", AS_WRITTEN, [setup], window)
         if not pairs:

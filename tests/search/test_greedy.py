@@ -109,7 +109,9 @@ def test_the_best_value_of_a_knob_is_taken():
 
 def test_a_candidate_that_failed_is_not_built_upon():
     """A setup for which nothing was measured is out."""
-    setup, asked = found(lambda s: 0 if "bad" in s.values else 1.2 ** len(s.values), [Setting("bad", 1), Setting("a", 1)])
+    setup, asked = found(
+        lambda s: 0 if "bad" in s.values else 1.2 ** len(s.values), [Setting("bad", 1), Setting("a", 1)]
+    )
 
     assert setup == Setup.of({"a": 1})
     assert not any("bad" in c.values for ask in asked[1:] for c in ask.candidates)
@@ -117,7 +119,9 @@ def test_a_candidate_that_failed_is_not_built_upon():
 
 def test_what_the_user_pinned_is_in_every_answer():
     """Even if it is slower: it is the user's word."""
-    setup, _ = found(product(a=1.3, slow=0.8), [Setting("a", True), Setting("slow", True)], pinned=Setup.of({"slow": True}))
+    setup, _ = found(
+        product(a=1.3, slow=0.8), [Setting("a", True), Setting("slow", True)], pinned=Setup.of({"slow": True})
+    )
 
     assert setup == Setup.of({"a": True, "slow": True})
 

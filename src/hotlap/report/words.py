@@ -65,7 +65,7 @@ def learning(result: Result) -> str:
 def lead(result: Result) -> str:
     """The answer in a word or two, no better than its weakest part."""
     if not result.kept:
-        return "Nothing to gain here"
+        return "No answer yet" if result.cut_short else "Nothing to gain here"
     gain, verdict = answer(result), result.verdict
     if verdict is None or not verdict.word.may_enter_plan:
         return "Learning changed" if verdict and verdict.word is Word.CHANGED else "Not proven"
@@ -81,6 +81,8 @@ def answer(result: Result) -> Estimate | None:
 
 def nothing(result: Result) -> str:
     """Why no setting was kept: what was tried, and what could have been found."""
+    if result.cut_short:
+        return f"{result.cut_short}; give it more time."
     tried = Counter(str(rejected.setup) for rejected in result.rejected)
     gain = f"the smallest gain that could have been proven is {numbers.share(result.smallest_gain)}"
     if not tried:
