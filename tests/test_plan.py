@@ -51,7 +51,7 @@ schema = 1
 date = 2026-03-01
 script = "train.py"
 script_sha256 = "abcd"
-argv = ["--epochs", "3"]
+argv = ["train.py", "--epochs", "3"]
 torch = "2.11.0+cpu"
 python = "3.12.3"
 device = "cpu"
@@ -118,7 +118,7 @@ def plan() -> Plan:
             date=datetime.date(2026, 3, 1),
             script="train.py",
             script_sha256="abcd",
-            argv=("--epochs", "3"),
+            argv=("train.py", "--epochs", "3"),
             torch="2.11.0+cpu",
             python="3.12.3",
             device="cpu",
@@ -186,7 +186,7 @@ def test_an_empty_plan_is_an_answer(plan: Plan, path: Path):
 
 def test_an_argument_cannot_break_out_of_the_comment(plan: Plan, path: Path):
     """A line break in an argument is text, never a line of the file."""
-    argv = ("--note", 'a\nschema = 9\r\n[plan]\x1b[31m"""', "--odd", "\udcff")
+    argv = ("train.py", 'a\nschema = 9\r\n[plan]\x1b[31m"""', "--odd", "\udcff")
     write(msgspec.structs.replace(plan, header=msgspec.structs.replace(plan.header, argv=argv)), path)
     again = read(path, KNOWN)
 
@@ -194,11 +194,21 @@ def test_an_argument_cannot_break_out_of_the_comment(plan: Plan, path: Path):
     assert "\x1b" not in path.read_text(encoding="utf-8")
 
 
-def test_several_processes_are_told_to_use_their_launcher(plan: Plan, path: Path):
-    """The command in the header is one that would work."""
-    write(msgspec.structs.replace(plan, header=msgspec.structs.replace(plan.header, world_size=4)), path)
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (("train.py", "--lr", "0.1"), "hotlap run train.py --lr 0.1"),
+        (("-m", "package.train"), "hotlap run -m package.train"),
+        (("torchrun", "--nproc-per-node", "4", "train.py"), "hotlap run -- torchrun --nproc-per-node 4 train.py"),
+    ],
+)
+def test_the_command_in_the_header_is_one_that_would_work(
+    plan: Plan, path: Path, argv: tuple[str, ...], said: str
+) -> None:
+    """It names the script once, as it was typed, with `--` before a launcher."""
+    write(msgspec.structs.replace(plan, header=msgspec.structs.replace(plan.header, argv=argv)), path)
 
-    assert "#     hotlap run -- <your launcher> train.py --epochs 3\n" in path.read_text(encoding="utf-8")
+    assert f"#     {said}\n" in path.read_text(encoding="utf-8")
 
 
 def test_the_file_may_be_read_by_everyone(plan: Plan, path: Path):
@@ -452,7 +462,7 @@ def test_the_same_facts_match(plan: Plan):
     ("change", "severity", "said"),
     [
         ({"script_sha256": "ffff"}, Severity.WARN, "the script was edited since: abcd in the plan, ffff here"),
-        ({"argv": ()}, Severity.NOTE, "other arguments: --epochs 3 in the plan, none here"),
+        ({"argv": ()}, Severity.NOTE, "other arguments: train.py --epochs 3 in the plan, none here"),
         ({"torch": "2.12.0"}, Severity.REFUSE, "another version of torch: 2.11.0+cpu in the plan, 2.12.0 here"),
         ({"device": "H200"}, Severity.REFUSE, "another device: cpu in the plan, H200 here"),
         ({"world_size": 2}, Severity.REFUSE, "another number of processes: 1 in the plan, 2 here"),
