@@ -260,6 +260,12 @@ def test_noise_pools_about_each_groups_own_mean():
     assert stats.pooled_noise(groups) == close(math.sqrt((4 * 0.04**2 + squares) / 9))
 
 
+def test_one_pair_of_the_same_thing_is_evidence():
+    """A machine on which the script differs from itself by half is not called quiet."""
+    assert stats.pooled_noise([], prior_df=0, same=[-0.5]) == close(0.5)
+    assert stats.pooled_noise([[0.1]], same=[0.5]) == close(math.sqrt((4 * 0.04**2 + 0.25) / 5))
+
+
 def test_noise_from_nothing_at_all_is_refused():
     """No prior and no two pairs."""
     with pytest.raises(ValueError):

@@ -172,7 +172,10 @@ def confirmed_speedup(log_ratios: Sequence[float], finalists: int = 1) -> Estima
 
 
 def pooled_noise(
-    log_ratios_by_group: Iterable[Sequence[float]], prior: float = PRIOR_NOISE, prior_df: float = PRIOR_DF
+    log_ratios_by_group: Iterable[Sequence[float]],
+    prior: float = PRIOR_NOISE,
+    prior_df: float = PRIOR_DF,
+    same: Sequence[float] = (),
 ) -> float:
     """Standard deviation of one pair's log ratio, pooled over all blocks so far and held by a prior.
 
@@ -182,19 +185,20 @@ def pooled_noise(
     to 1.4 of a true 4 %; five groups of three pairs outweigh it by 10 to 4.
 
     Args:
-        log_ratios_by_group: One sequence for each arm (A/A included); each group's own mean is removed, and a
-            group of one pair says nothing about noise. Arms that share a baseline are not quite independent.
+        log_ratios_by_group: One sequence for each arm; each group's own mean is removed, and a group of one pair
+            says nothing about noise. Arms that share a baseline are not quite independent.
         prior: Noise expected before any measurement.
         prior_df: Degrees of freedom that the prior counts for; 0 takes the data alone.
+        same: A/A pairs: one thing measured twice has ratio 1, so even a single such pair is evidence.
 
     Raises:
         ValueError: No degree of freedom at all.
     """
     groups = [group for group in log_ratios_by_group if len(group) > 1]
-    df = prior_df + sum(len(group) - 1 for group in groups)
+    df = prior_df + sum(len(group) - 1 for group in groups) + len(same)
     if df <= 0:
         raise ValueError("neither a pair of pairs nor a prior to tell the noise from")
-    squares = fsum(stdev(group) ** 2 * (len(group) - 1) for group in groups)
+    squares = fsum(stdev(group) ** 2 * (len(group) - 1) for group in groups) + fsum(ratio**2 for ratio in same)
     return sqrt((prior_df * prior**2 + squares) / df)
 
 

@@ -52,6 +52,7 @@ def tune(lab: Lab, request: Request) -> Answer:
         setup, judged = fit_to_learn(lab, judge, setup)
         if not setup.settings:
             break
+        lab.runner.verified = judged.signatures
         ratios, curves = confirm(lab, setup, window)
         looked = stats.look(ratios) if len(ratios) in stats.LOOKS else Look.NOT_PROVEN
         verdict = with_trajectory(judged.verdict, setup, facts, curves)
@@ -84,9 +85,10 @@ def noise_of(lab: Lab) -> float:
     """Standard deviation of a pair's log ratio, pooled over everything that was repeated."""
     groups: dict[Setup, list[float]] = {}
     for pair in lab.pairs:
-        if pair.stage in ("noise", "confirm", "leave-one-out"):
+        if pair.stage in ("confirm", "leave-one-out"):
             groups.setdefault(pair.setup, []).append(blocks.log_gain(pair))
-    return stats.pooled_noise(list(groups.values()))
+    same = [blocks.log_gain(pair) for pair in lab.pairs if pair.stage == "noise"]
+    return stats.pooled_noise(list(groups.values()), same=same)
 
 
 def reserve_s(lab: Lab) -> float:
