@@ -16,7 +16,7 @@ from hotlap.plan import Header, Plan, Severity, check, read
 from hotlap.records import Contract, Value
 from hotlap.target import Target
 from hotlap.trials.environment import entered
-from hotlap.trials.runner import ordered
+from hotlap.trials.runner import ordered, root_of
 from hotlap.versions import device_name, torch_version
 
 Say = Callable[[str], None]
@@ -65,10 +65,7 @@ def prepare(plan: Plan, target: Target, out: Path, say: Say, *, anyway: bool) ->
     task = {
         "purpose": "run",
         "settings": ordered(values),
-        "roots": [
-            {"name": r.name, "index": r.index, "served": [[s.shapes, s.dtypes] for s in r.signatures if s.grad]}
-            for r in plan.roots
-        ],
+        "roots": [root_of(root.name, root.index, root.signatures) for root in plan.roots],
         "seed": 0,
         "steps": 0,
         "limit_s": 0,

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from hotlap.errors import HotlapError
 from hotlap.knobs import knob_by_id
-from hotlap.records import Facts, Outcome, Recording, Trial, Value
+from hotlap.plan import PlannedSignature
+from hotlap.records import Facts, Outcome, Recording, Signature, Trial, Value
 from hotlap.target import Target
 from hotlap.trials import environment, journals
 from hotlap.trials.launch import Launch, launch
 from hotlap.trials.sandbox import Tier
 
 _MOST_SHIELDS = 16
+
+RootKey = tuple[str, int]
+"""Class name and order of construction."""
 
 
 class Runner(Protocol):
@@ -37,6 +41,9 @@ class ProcessRunner:
         out: hotlap's folder for this script.
         tier: How its files are protected.
         startup_s: How long a trial may take to its first step.
+        shields: Folders with a scratch layer.
+        verified: Calls of each root that the learning check covers; from then on timed trials serve no others, as
+            `hotlap run` will.
     """
 
     target: Target
@@ -44,6 +51,7 @@ class ProcessRunner:
     tier: Tier
     startup_s: float = 600.0
     shields: list[Path] = field(default_factory=list)
+    verified: Mapping[RootKey, Sequence[Signature]] | None = None
 
     def __post_init__(self) -> None:
         """Shield what a training usually writes to."""
@@ -68,6 +76,9 @@ class ProcessRunner:
         record, denied = self._once(trial, facts)
         while self._shield(denied):
             record, denied = self._once(trial, facts)
+        refused = journals.refusal(self.folder(trial))
+        if refused:
+            raise HotlapError("not-installed", f"hotlap got inside, but {refused}.", fix="train with another torch")
         if record.outcome is Outcome.NOT_REACHED:
             raise HotlapError(
                 "not-reached",
@@ -94,7 +105,7 @@ class ProcessRunner:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         task = folder / "task.json"
-        task.write_text(json.dumps(task_of(trial, facts, self.scratch)))
+        task.write_text(json.dumps(task_of(trial, facts, self.scratch, self.verified)))
         knobs: dict[str, str] = {}
         for setting in trial.setup.settings:
             knobs |= knob_by_id(setting.knob).environment(setting.value)
@@ -121,7 +132,12 @@ class ProcessRunner:
         return record, ending.denied
 
 
-def task_of(trial: Trial, facts: Facts | None, scratch: Path) -> dict[str, object]:
+def task_of(
+    trial: Trial,
+    facts: Facts | None,
+    scratch: Path,
+    verified: Mapping[RootKey, Sequence[Signature]] | None = None,
+) -> dict[str, object]:
     """What the inside needs to know of a trial; see `hotlap.inside.session`."""
     options: dict[str, Value] = dict(trial.options)
     if "reference" in options:
@@ -130,12 +146,26 @@ def task_of(trial: Trial, facts: Facts | None, scratch: Path) -> dict[str, objec
     return {
         "purpose": trial.purpose,
         "settings": ordered(trial.setup.values),
-        "roots": [{"name": r.name, "index": r.index} for r in facts.roots if r.reachable] if facts else [],
+        "roots": [
+            root_of(
+                r.name,
+                r.index,
+                None if verified is None or trial.purpose != "time" else verified.get((r.name, r.index), ()),
+            )
+            for r in (facts.roots if facts else ())
+            if r.reachable
+        ],
         "seed": trial.seed,
         "steps": trial.steps,
         "limit_s": trial.limit_s,
         "options": options,
     }
+
+
+def root_of(name: str, index: int, verified: Sequence[Signature | PlannedSignature] | None) -> dict[str, object]:
+    """A root as the inside is told of it, with the calls that rewritten ones may serve; None for all."""
+    served = None if verified is None else [(s.shapes, s.dtypes) for s in verified if s.grad]
+    return {"name": name, "index": index, "served": served}
 
 
 def ordered(values: Mapping[str, Value]) -> list[tuple[str, Value]]:
