@@ -74,7 +74,7 @@ class Arm:
                     self._begin()
                     self._evaluate(root, call, args, kwargs)
                 shapes, dtypes = signature(args, kwargs)
-                key = self.host.roots.keys[root]
+                key = self.host.roots.keys.get(root)
                 self.host.journal.write("signature", root=key, training=root.training, shapes=shapes, dtypes=dtypes)
             return call(*args, **kwargs)
 

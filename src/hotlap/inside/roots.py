@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
+from weakref import ref
 
 import torch
 from torch import nn
@@ -45,6 +45,28 @@ def signature(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[tupl
     return tuple(tuple(t.shape) for t in tensors), tuple(str(t.dtype)[6:] for t in tensors)
 
 
+class Keys:
+    """The key of each module that lives, by identity: modules may hash as they like, and not before they are built."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[ref[nn.Module], Key]] = {}
+
+    def put(self, module: nn.Module, key: Key) -> None:
+        """Remember a module until it is gone."""
+        number = id(module)
+
+        def forget(gone: ref[nn.Module]) -> None:
+            if number in self._known and self._known[number][0] is gone:
+                del self._known[number]
+
+        self._known[number] = (ref(module, forget), key)
+
+    def get(self, module: nn.Module) -> Key | None:
+        """The module's key; None when its construction was not seen."""
+        known = self._known.get(id(module))
+        return known[1] if known and known[0]() is module else None
+
+
 class Roots:
     """Finds the wanted roots as they are built and routes their calls."""
 
@@ -55,7 +77,7 @@ class Roots:
         self._rewrites: list[tuple[int, Layer]] = []
         self._observers: list[Layer] = []
         self._cores: dict[int, list[Call]] = {}
-        self.keys: WeakKeyDictionary[nn.Module, Key] = WeakKeyDictionary()
+        self.keys = Keys()
         self.user_compiled: set[int] = set()
         self.attached: list[nn.Module] = []
 
@@ -85,7 +107,7 @@ class Roots:
             name = class_name(module)
             key = (name, self._counts[name])
             self._counts[name] += 1
-            self.keys[module] = key
+            self.keys.put(module, key)
             if key in self._wanted:
                 self._attach(module, self._wanted[key])
 
