@@ -25,6 +25,7 @@ class Gradients09(Fault):
     """Gradients come out 10 % short."""
 
     id = "faults:Gradients09"
+    factor = 0.9
 
     def install(self, value, host):
         def make(original):
@@ -34,7 +35,7 @@ class Gradients09(Fault):
                     for group in optimizer.param_groups:
                         for parameter in group["params"]:
                             if parameter.grad is not None:
-                                parameter.grad.mul_(0.9)
+                                parameter.grad.mul_(self.factor)
                 return result
 
             return backward
@@ -143,3 +144,89 @@ class NoClip(Fault):
 
     def install(self, value, host):
         host.set(torch.nn.utils, "clip_grad_norm_", lambda *args, **kwargs: torch.tensor(0.0))
+
+
+class Gradients099(Gradients09):
+    """Gradients come out 1 % short."""
+
+    id = "faults:Gradients099"
+    factor = 0.99
+
+
+class Short(Fault):
+    """What flows back out of each linear layer is 10 % short, with or without an optimizer."""
+
+    id = "faults:Short"
+
+    def install(self, value, host):
+        def layer(root, call):
+            for parameter in root.parameters():
+                parameter.register_hook(lambda gradient: 0.9 * gradient)
+            return call
+
+        host.rewrite_roots(layer, order=5)
+
+
+class ShiftedField(Fault):
+    """The labels of a batch that is an object are shifted by one class."""
+
+    id = "faults:ShiftedField"
+    area = "data"
+
+    def install(self, value, host):
+        def shifted(iterator, batch):
+            batch.labels = (batch.labels + 1) % 5
+            return batch
+
+        host.loaders.serve(shifted)
+
+
+class TenthBatch(Fault):
+    """Every tenth batch is dropped."""
+
+    id = "faults:TenthBatch"
+    area = "data"
+
+    def install(self, value, host):
+        def make(original):
+            def __next__(iterator):
+                served[0] += 1
+                if served[0] % 10 == 0:
+                    original(iterator)
+                return original(iterator)
+
+            return __next__
+
+        served = [0]
+        host.wrap(torch.utils.data.dataloader._BaseDataLoaderIter, "__next__", make)
+
+
+class NoInstall(Fault):
+    """It cannot be installed, so the script runs as written."""
+
+    id = "faults:NoInstall"
+
+    def install(self, value, host):
+        raise RuntimeError("not on this machine")
+
+
+class LateFailure(Fault):
+    """It fails at the first step, so the script goes on as written."""
+
+    id = "faults:LateFailure"
+
+    def install(self, value, host):
+        def act(optimizer):
+            raise RuntimeError("not with this optimizer")
+
+        host.before_first_step(act)
+
+
+class DropoutOff(Fault):
+    """Dropout is left off, which the exact gates cannot see: they switch it off themselves."""
+
+    id = "faults:DropoutOff"
+    contract = Contract.EXACT
+
+    def install(self, value, host):
+        host.set(torch.nn.functional, "dropout", lambda input, *args, **kwargs: input)

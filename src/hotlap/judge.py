@@ -10,12 +10,13 @@ from dataclasses import dataclass, field, replace
 
 from hotlap.knobs import knob_by_id
 from hotlap.records import AS_WRITTEN, Facts, Gate, Outcome, Recording, Setup, Signature, Trial, Value, Verdict, Word
+from hotlap.verify.arms import ArmRecord, event_gate, noise_gate, reach_gate
 from hotlap.verify.gates import (
+    BF16_UNIT,
     FLOAT32_UNIT,
-    ArmRecord,
+    TF32_UNIT,
     Spread,
     evaluation_gate,
-    event_gate,
     gradient_gate,
     spread,
     update_gate,
@@ -24,8 +25,13 @@ from hotlap.verify.verdict import conclude
 
 _NOISE_SEEDS = 3
 _STEPS = (1, 2, 3, 6)
+_FEW_STEPS = (2, 3)  # of a model so big that its snapshots would fill a disk
+_BIG = 100_000_000  # parameters; each compared step of such a model is 3 GB on disk
 _TAIL_STEP = 4
+_EVENT_STEPS = 48  # at most, to see an epoch end and the next begin
+_EVENT_S = 8.0
 _LIMIT_S = 600.0
+_STORED = {"bfloat16": BF16_UNIT, "float16": TF32_UNIT}
 
 
 @dataclass(frozen=True)
@@ -45,66 +51,125 @@ class Judge:
         next_id: Names the next trial.
         facts: Of the observed run.
         seed: Of all arms.
+        step_s: Mean time of a training step, which bounds how far the batches are followed.
     """
 
     run: Callable[[Trial], tuple[Recording, ArmRecord]]
     next_id: Callable[[str], str]
     facts: Facts
     seed: int
+    step_s: float = 0.0
     _reference: ArmRecord | None = None
     _noise: dict[float, list[ArmRecord]] = field(default_factory=dict)
+    _known: dict[Setup, Judgement] = field(default_factory=dict)
 
     def judge(self, setup: Setup) -> Judgement:
-        """The verdict on a setup, from all gates but the trajectory."""
-        unit = max((knob_by_id(s.knob).unit for s in setup.settings), default=FLOAT32_UNIT)
-        reference = self._arm("reference", AS_WRITTEN) if self._reference is None else self._reference
-        self._reference = reference
+        """The verdict on a setup, from all gates but the trajectory.
+
+        A reduced precision's noise would hide faults of everything beside it, so the rest is judged apart as well.
+        """
+        if setup not in self._known:
+            found = self._judge(setup)
+            exact = setup.without(*(s.knob for s in setup.settings if knob_by_id(s.knob).unit > FLOAT32_UNIT))
+            if found.verdict.word.may_enter_plan and exact.settings and exact != setup:
+                apart = self.judge(exact).verdict
+                found = found if apart.word.may_enter_plan else Judgement(apart)
+            self._known[setup] = found
+        return self._known[setup]
+
+    def _judge(self, setup: Setup) -> Judgement:
+        stored = max((_STORED.get(d, 0.0) for root in self.facts.roots for d in root.dtypes), default=0.0)
+        own = max(stored, BF16_UNIT if self.facts.precision.autocast else FLOAT32_UNIT)
+        unit = max((knob_by_id(s.knob).unit for s in setup.settings), default=own)
+        unit = max(unit, own)
+        if self._reference is None:
+            self._reference = self._arm("reference", AS_WRITTEN, self._event_steps())
+        reference = self._reference
         if reference.failed:
-            return Judgement(_undecided("reference", f"the untouched script could not be compared: {reference.failed}"))
-        noise = Spread(spread(self._noise_arms(FLOAT32_UNIT)), spread(self._noise_arms(unit)))
-        candidate = self._arm("candidate", setup)
+            return _undecided("reference", f"the untouched script could not be compared: {reference.failed}")
+        arms = self._noise_arms(own), self._noise_arms(unit)
+        unsure = noise_gate(reference, (*arms[0], *arms[1]), self._compared())
+        if unsure is not None:
+            return Judgement(conclude((unsure,), 1))
+        noise = Spread(spread(arms[0]), spread(arms[1]))
+        loads = any(knob_by_id(s.knob).area == "data" for s in setup.settings)
+        steps = self._event_steps() if loads else self._last_step()
+        candidate = self._arm("candidate", setup, steps)
         if candidate.failed:
-            return Judgement(_undecided("candidate", f"it could not be compared: {candidate.failed}"))
+            return _undecided("candidate", f"it could not be compared: {candidate.failed}")
         gates = (
-            event_gate(reference, candidate),
+            reach_gate(candidate, self._compared()),
+            event_gate(reference, candidate, steps),
             gradient_gate(candidate, noise, unit),
-            update_gate(candidate, noise, unit),
-            evaluation_gate(candidate, noise, unit),
+            update_gate(candidate, noise, unit, max(stored, FLOAT32_UNIT)),
+            evaluation_gate(candidate, noise, unit) or self._not_evaluated(),
         )
-        return Judgement(conclude(gates, 1), candidate.signatures)
+        return Judgement(conclude([gate for gate in gates if gate], 1), candidate.signatures)
+
+    def _not_evaluated(self) -> Gate | None:
+        """A script that evaluates its model must be comparable there too; one that never does has no such gate."""
+        if any(not call.grad and not call.training for root in self.facts.roots for call in root.signatures):
+            return Gate("evaluation", Word.UNDECIDED, "the model gives nothing in evaluation mode to compare")
+        return None
 
     def _noise_arms(self, unit: float) -> list[ArmRecord]:
         if unit not in self._noise:
-            arms = [self._arm("noise", AS_WRITTEN, unit=unit, noise_seed=seed) for seed in range(_NOISE_SEEDS)]
-            if unit == FLOAT32_UNIT:  # the script against itself: kernels that are not repeatable show here
-                arms.append(self._arm("noise", AS_WRITTEN, unit=0.0, noise_seed=0))
-            self._noise[unit] = [arm for arm in arms if not arm.failed]
+            options: list[tuple[float, int]] = [(unit, seed) for seed in range(_NOISE_SEEDS)]
+            if not self._noise:  # the script against itself: kernels that are not repeatable show here
+                options.append((0.0, 0))
+            self._noise[unit] = [
+                self._arm("noise", AS_WRITTEN, self._last_step(), unit=size, noise_seed=seed) for size, seed in options
+            ]
         return self._noise[unit]
 
-    def _arm(self, purpose: str, setup: Setup, **options: Value) -> ArmRecord:
-        steps, tail = self._plan()
+    def _arm(self, purpose: str, setup: Setup, steps: int, **options: Value) -> ArmRecord:
+        compared = self._compared()
+        tail = self._tail()
         trial = Trial(
             id=self.next_id(purpose),
             purpose=purpose,
             setup=setup,
             seed=self.seed,
             block=0,
-            steps=max(steps),
+            steps=steps,
             limit_s=_LIMIT_S,
-            options={"reference": f"reference-{self.seed}", "compare": ",".join(map(str, steps)), **tail, **options},
+            options={"reference": f"reference-{self.seed}", "compare": ",".join(map(str, compared)), **tail, **options},
         )
         record, arm = self.run(trial)
+        not_as_asked = {**record.failed_knobs, **record.failed_probes}
+        if not_as_asked:
+            what, reason = next(iter(not_as_asked.items()))
+            return replace(arm, failed=f"{what} could not take hold: {reason}")
         if arm.failed or record.outcome is Outcome.BUDGET:
             return arm
         return replace(arm, failed=f"{record.outcome.value}: {record.reason}")
 
-    def _plan(self) -> tuple[tuple[int, ...], dict[str, Value]]:
-        """Steps to compare, and where the epoch's last, smaller batch is served early."""
+    def _compared(self) -> tuple[int, ...]:
+        """Steps to compare; without an optimizer, or with several, the first is not a step like the others."""
+        size = max(
+            sum(optimizer.parameters for optimizer in self.facts.optimizers),
+            sum(root.parameters for root in self.facts.roots),
+        )
+        plain = len(self.facts.optimizers) <= 1 and not self.facts.manual_update
+        steps = _FEW_STEPS if size > _BIG else _STEPS if plain else _STEPS[1:]
+        return tuple(sorted((*steps, _TAIL_STEP))) if self._tail() else steps
+
+    def _last_step(self) -> int:
+        """An update by hand comes after the step, so it is seen in the next one."""
+        return self._compared()[-1] + self.facts.manual_update
+
+    def _event_steps(self) -> int:
+        """How far batches are followed where a knob touches the loading: past the end of an epoch, if that is near."""
+        far = min(_EVENT_STEPS, int(_EVENT_S / self.step_s)) if self.step_s else _EVENT_STEPS
+        epoch = self.facts.epoch_steps
+        return max(self._last_step(), min(far, epoch + 3) if epoch else 0)
+
+    def _tail(self) -> dict[str, Value]:
+        """Where the epoch's last, smaller batch is served early."""
         loader = next((o for o in self.facts.loaders if o.trains and o.tail and o.default_collate), None)
         if loader is None:
-            return _STEPS, {}
-        tail: dict[str, Value] = {"tail": loader.tail, "tail_step": _TAIL_STEP, "tail_loader": loader.index}
-        return tuple(sorted((*_STEPS, _TAIL_STEP))), tail
+            return {}
+        return {"tail": loader.tail, "tail_step": _TAIL_STEP, "tail_loader": loader.index}
 
     def guilty(self, setup: Setup) -> tuple[tuple[str, ...], Verdict] | None:
         """The smallest set of knobs, found by halving, that is not fit for a plan on its own.
@@ -123,5 +188,5 @@ class Judge:
         return None
 
 
-def _undecided(gate: str, reason: str) -> Verdict:
-    return conclude((Gate(gate, Word.UNDECIDED, reason),), 1)
+def _undecided(gate: str, reason: str) -> Judgement:
+    return Judgement(conclude((Gate(gate, Word.UNDECIDED, reason),), 1))

@@ -8,11 +8,13 @@ A noise arm is the untouched script with weights and activations perturbed by on
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from hotlap.inside import stochastic
 from hotlap.inside.events import Events
@@ -50,13 +52,17 @@ class Arm:
         self._reference: dict[str, Tensors] = {}
         self._gradients: Tensors = {}
         self._outputs: Tensors = {}
+        self._updates: Counter[str] = Counter()
         self._begun = 0
+        self._open = 0  # step whose update is still to come: a script without an optimizer makes it after the step
 
     def install(self) -> None:
         """Hook the beginning of a step (its first training call), its optimizer and its end."""
         self.host.roots.observe(self._called)
         self.recorder.on_optimizer_start.append(self._before_update)
         self.recorder.on_end.append(self._after_step)
+        closures = register_optimizer_step_pre_hook(self._follow_closure)
+        self.host.call(lambda: None, closures.remove)
         if self.unit:
             handle = nn.modules.module.register_module_forward_hook(self._perturb_output)
             self.host.call(lambda: None, handle.remove)
@@ -69,6 +75,8 @@ class Arm:
 
     def _called(self, root: nn.Module, call: Callable[..., Any]) -> Callable[..., Any]:
         def called(*args: Any, **kwargs: Any) -> Any:
+            if self._open:
+                self._finish(self._open)
             if torch.is_grad_enabled() and self._compared:
                 if self._begun != self.recorder.index:
                     self._begin()
@@ -83,16 +91,19 @@ class Arm:
     def _begin(self) -> None:
         self._begun = self.recorder.index
         self._gradients = {}
+        self._updates.clear()
         if self.purpose == "reference":
             self._before = self.state.snapshot()
             return
-        path = os.path.join(self.folder, f"step-{self.recorder.index}.pt")
-        self._reference = torch.load(path, weights_only=True, mmap=True)
+        self._reference = torch.load(self._path(self.recorder.index), weights_only=True, mmap=True)
         missing = self.state.load(self._reference["before"])
         if missing:
             self.host.journal.write("not-loaded", step=self.recorder.index, names=missing[:8])
         if self.unit:
             self._perturb_weights()
+
+    def _path(self, index: int) -> str:
+        return os.path.join(self.folder, f"step-{index}-rank-{os.environ.get('RANK', '0')}.pt")
 
     def _evaluate(self, root: nn.Module, call: Callable[..., Any], args: Any, kwargs: Any) -> None:
         """The step's input through the model in evaluation mode: a setup may train right and evaluate wrong."""
@@ -115,54 +126,89 @@ class Arm:
         with torch.no_grad():
             for parameter in self.state.parameters().values():
                 if parameter.is_floating_point():
-                    parameter.mul_(self._factor(parameter))
+                    parameter.copy_(parameter * self._factor(parameter))
 
     def _factor(self, like: torch.Tensor) -> torch.Tensor:
+        """One plus noise of the unit; in a low precision of a whole step up or down, for less would round away."""
         noise = torch.rand(like.shape, generator=self._noise, dtype=torch.float32) * 2 - 1
-        return (1 + self.unit * noise).to(like.device, like.dtype)
+        low = like.dtype in (torch.bfloat16, torch.float16)
+        size = max(self.unit, 2 * torch.finfo(like.dtype).eps) if low else self.unit
+        return (1 + size * noise).to(like.device, torch.float32 if low else like.dtype)
 
     def _perturb_output(self, module: nn.Module, args: Any, out: Any) -> Any:
         if torch.compiler.is_compiling() or next(module.children(), None) is not None:
             return None
         if self._compared and isinstance(out, torch.Tensor) and out.is_floating_point():
-            return out * self._factor(out)
+            return (out * self._factor(out)).to(out.dtype)
         return None
 
     # -- the update and the end of a step
+
+    def _follow_closure(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> Any:
+        """Under `optimizer.step(closure)` the gradients are there only when the closure has run."""
+        closure = args[1] if len(args) > 1 else kwargs.get("closure")
+        if not callable(closure) or isinstance(closure, _Followed):
+            return None
+        followed = _Followed(closure, lambda: self._before_update(optimizer))
+        if len(args) > 1:
+            return (args[0], followed, *args[2:]), kwargs
+        return args, {**kwargs, "closure": followed}
 
     def _before_update(self, optimizer: torch.optim.Optimizer) -> None:
         if not self._compared or self._begun != self.recorder.index:
             return
         owned = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
-        names = {name for name, parameter in self.state.parameters().items() if id(parameter) in owned}
-        mine = {name: gradient for name, gradient in self.state.gradients().items() if name in names}
-        self._gradients.update(mine)
-        if self.purpose == "candidate":
-            self.state.load_gradients({n: g for n, g in self._reference["gradients"].items() if n in names})
+        self._take_gradients({n for n, parameter in self.state.parameters().items() if id(parameter) in owned})
+
+    def _take_gradients(self, names: set[str]) -> None:
+        """Note these gradients, and go on with the reference's; a second update within a step has names of its own."""
+        self._updates.update(names)
+        keys = {n: n if self._updates[n] == 1 else f"{n} at update {self._updates[n]}" for n in names}
+        self._gradients |= {keys[name]: g for name, g in self.state.gradients().items() if name in names}
+        if self.purpose != "reference":
+            saved = self._reference["gradients"]
+            self.state.load_gradients({name: saved[key] for name, key in keys.items() if key in saved})
 
     def _after_step(self, index: int) -> None:
         if index not in self.steps or self._begun != index:
             return
-        gradients = self._gradients or self.state.gradients()
+        if self.recorder.main is not None:
+            self._finish(index)
+            return
+        self._take_gradients(set(self.state.parameters()))
+        self._open = index
+
+    def _finish(self, index: int) -> None:
+        """Save or compare a step whose update has been made."""
+        self._open = 0
         after = self.state.snapshot()
         if self.purpose == "reference":
-            path = os.path.join(self.folder, f"step-{index}.pt")
-            torch.save({"before": self._before, "gradients": gradients, "after": after, "outputs": self._outputs}, path)
-            self.host.journal.write("captured", step=index, gradients=len(gradients))
+            saved = {"before": self._before, "gradients": self._gradients, "after": after, "outputs": self._outputs}
+            torch.save(saved, self._path(index))
+            self.host.journal.write("captured", step=index, gradients=len(self._gradients))
             return
-        reference = self._reference
-        self.host.journal.write(
-            "compared", step=index, what="gradient", rows=compared(reference["gradients"], gradients)
-        )
-        outputs = compared(reference["outputs"], self._outputs)
-        self.host.journal.write("compared", step=index, what="evaluation", rows=outputs)
-        if self.purpose == "candidate":
-            rows = compared(reference["after"], after, reference["before"])
-            self.host.journal.write("compared", step=index, what="update", rows=rows)
-        else:
-            buffers = {name: value for name, value in reference["after"].items() if name.startswith("buffer ")}
-            rows = compared(buffers, {n: after[n] for n in buffers if n in after}, reference["before"])
-            self.host.journal.write("compared", step=index, what="update", rows=rows)
+        reference, write = self._reference, self.host.journal.write
+        write("compared", step=index, what="gradient", rows=compared(reference["gradients"], self._gradients))
+        outputs = compared(reference["outputs"], self._outputs, infinite=True)
+        write("compared", step=index, what="evaluation", rows=outputs)
+        known = reference["after"]
+        if self.purpose == "noise":  # an update from perturbed weights says nothing; running statistics do
+            known = {name: value for name, value in known.items() if name.startswith("buffer ")}
+            after = {name: value for name, value in after.items() if name in known}
+        write("compared", step=index, what="update", rows=compared(known, after, reference["before"]))
+
+
+class _Followed:
+    """A closure that tells when it has run."""
+
+    def __init__(self, closure: Callable[[], Any], then: Callable[[], None]) -> None:
+        self.closure = closure
+        self.then = then
+
+    def __call__(self) -> Any:
+        loss = self.closure()
+        self.then()
+        return loss
 
 
 def _serve_tail_early(host: Host, recorder: Recorder, options: dict[str, Any]) -> None:

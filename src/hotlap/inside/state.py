@@ -51,8 +51,7 @@ class LearningState:
             f"{key} of {names.get(id(parameter), 'a parameter')} in optimizer {number}": value
             for number, optimizer in enumerate(self._recorder.optimizers)
             for parameter, state in optimizer.state.items()
-            for key, value in (state.items() if isinstance(state, dict) else ())
-            if isinstance(value, torch.Tensor)
+            for key, value in _tensors(state)
         }
 
     def all(self) -> Tensors:
@@ -85,21 +84,37 @@ class LearningState:
         """Put these gradients in the place of one's own."""
         with torch.no_grad():
             for name, parameter in self.parameters().items():
-                if name in saved and parameter.grad is not None and not parameter.grad.is_sparse:
-                    parameter.grad.copy_(saved[name])
+                if name in saved and parameter.grad is not None:
+                    sparse = parameter.grad.is_sparse
+                    parameter.grad.copy_(saved[name].to_sparse(parameter.grad.sparse_dim()) if sparse else saved[name])
 
 
 def _owned(optimizer: torch.optim.Optimizer) -> list[Any]:
     return [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
 
-def compared(reference: Tensors, got: Tensors, base: Tensors | None = None) -> list[list[Any]]:
+def _tensors(state: Any, key: str = "") -> list[tuple[str, torch.Tensor]]:
+    """Tensors in one parameter's state with their names; L-BFGS keeps its history in lists."""
+    if isinstance(state, torch.Tensor):
+        return [(key, state)]
+    if isinstance(state, dict):
+        inner = {f"{key}.{name}" if key else f"{name}": value for name, value in state.items()}
+        return [pair for name, value in inner.items() for pair in _tensors(value, name)]
+    if isinstance(state, (list, tuple)):
+        return [pair for place, value in enumerate(state) for pair in _tensors(value, f"{key}[{place}]")]
+    return []
+
+
+def compared(
+    reference: Tensors, got: Tensors, base: Tensors | None = None, *, infinite: bool = False
+) -> list[list[Any]]:
     """Per name: norm in the reference, norm here, norm of the difference, bits equal, norm of the base.
 
     Args:
         reference: What the untouched script has.
         got: The same here.
         base: What both started from; then changes since are compared instead of values.
+        infinite: Elements that are not finite may stand in both alike (a mask in a model's answer).
     """
     rows: list[list[Any]] = []
     for name in reference:
@@ -111,6 +126,9 @@ def compared(reference: Tensors, got: Tensors, base: Tensors | None = None) -> l
         start = base[name].double() if base is not None and name in base and base[name].shape == ours.shape else None
         if start is not None:
             ours, theirs = ours - start, theirs - start
+        if infinite and not equal:
+            alike = ~ours.isfinite() & ((ours == theirs) | (ours.isnan() & theirs.isnan()))
+            ours, theirs = ours.masked_fill(alike, 0), theirs.masked_fill(alike, 0)
         weight = _norm(start) if start is not None else 0.0
         rows.append([name, _norm(theirs), _norm(ours), _norm(ours - theirs), equal, weight])
     return rows + [[name, None, _norm(got[name]), None, False, 0.0] for name in got if name not in reference]

@@ -13,7 +13,7 @@ from hotlap.records import PHASES, Facts, Outcome, Recording, Signature, Steps, 
 from hotlap.verify.gates import ArmRecord
 
 _LEAST_WARMUP = 10
-_EVALUATION_IS_PART = 0.5  # "evaluation" in more than this share of the steps is part of the step (a target network)
+_HELPER_IS_PART = 0.5  # a network asked without gradients in more than this share of the steps is part of them
 
 
 def lines_by_process(folder: Path) -> list[list[dict[str, Any]]]:
@@ -40,7 +40,7 @@ def training_process(journals: list[list[dict[str, Any]]]) -> list[dict[str, Any
     trained = [lines for lines in journals if of_kind(lines, "first-step")]
     if not trained:
         return []
-    first_rank = [lines for lines in trained if of_kind(lines, "hello")[0].get("rank", "0") == "0"]
+    first_rank = [lines for lines in trained if of_kind(lines, "first-step")[-1].get("rank", "0") == "0"]
     return max(first_rank or trained, key=lambda lines: sum(len(line["rows"]) for line in of_kind(lines, "steps")))
 
 
@@ -51,13 +51,11 @@ def steps_of(lines: list[dict[str, Any]]) -> tuple[Steps, list[float], float]:
     rows = [row for line in of_kind(lines, "steps") for row in line["rows"]]
     losses = [value for line in of_kind(lines, "losses") for value in line["values"]]
     losses += [None] * (len(rows) - len(losses))
-    in_step = sum(row[3] > 0 for row in rows) > _EVALUATION_IS_PART * len(rows)
+    in_step = _helpers_are_part(rows)
     phases: dict[str, list[float]] = {phase: [] for phase in PHASES}
-    for spent, _, _, evaluation, _, _ in rows:
+    for spent, _, _, _, _, _, helper in rows:
         for phase in PHASES:
-            phases[phase].append(spent.get(phase, 0.0))
-        if in_step:
-            phases["forward"][-1] += evaluation
+            phases[phase].append(spent.get(phase, 0.0) + (helper.get(phase, 0.0) if in_step else 0.0))
     steps = Steps(
         total_s=tuple(map(sum, zip(*phases.values(), strict=True))),
         phases_s={phase: tuple(values) for phase, values in phases.items()},
@@ -66,8 +64,22 @@ def steps_of(lines: list[dict[str, Any]]) -> tuple[Steps, list[float], float]:
         faults=tuple(row[2] for row in rows),
         compiles=tuple(row[5] for row in rows),
     )
-    starts = [row[4] for row in rows if row[4] > 0]
-    return steps, starts, 0.0 if in_step else sum(row[3] for row in rows)
+    began = [row[4] + (row[6].get("epoch start", 0.0) if in_step else 0.0) for row in rows]
+    starts = [start for start in began if start > 0]
+    evaluation_s = sum(row[3] + (0.0 if in_step else sum(row[6].values())) for row in rows)
+    return steps, starts, evaluation_s
+
+
+def _helpers_are_part(rows: list[Any]) -> bool:
+    """Whether a network that is asked without gradients is asked in most steps: a target or a teacher."""
+    return sum(bool(row[6]) for row in rows) > _HELPER_IS_PART * len(rows)
+
+
+def evaluations_of(lines: list[dict[str, Any]]) -> int:
+    """Evaluations in the whole run, those by another network than the one that trains included."""
+    rows = [row for line in of_kind(lines, "steps") for row in line["rows"]]
+    helpers = 0 if _helpers_are_part(rows) else sum(bool(row[6]) for row in rows)
+    return sum(line["evaluations"] for line in of_kind(lines, "closing")[-1:]) + helpers
 
 
 def warmup_of(steps: Steps) -> int:
@@ -95,8 +107,8 @@ def recording(
         startup_s=first[0]["at_s"] if first else None,
         steps=steps,
         epoch_start_s=sum(starts) / len(starts) if starts else 0.0,
-        evaluation_s=evaluation_s,
-        evaluations=closing.get("evaluations", 0),
+        evaluation_s=evaluation_s + closing.get("evaluation_s", 0.0),
+        evaluations=evaluations_of(lines),
         warmup_steps=warmup_of(steps),
         device_busy_s=None,
         peak_bytes=closing.get("peak_bytes", 0),
@@ -104,7 +116,7 @@ def recording(
         processes=sum(bool(of_kind(journal, "first-step")) for journal in journals),
         facts=None,
         failed_probes={line["what"]: line["reason"] for line in of_kind(every, "failed")},
-        failed_knobs={line["knob"]: line["reason"] for line in of_kind(lines or every, "knob-failed")},
+        failed_knobs={line["knob"]: line["reason"] for line in of_kind(every, "knob-failed")},
         installed_knobs=tuple(line["knob"] for line in of_kind(lines, "installed")),
         notes=tuple(dict.fromkeys(line["text"] for line in of_kind(every, "remark"))),
         log=str(folder.name) + "/output.log",
@@ -137,9 +149,20 @@ def _draws(loader: dict[str, Any], in_workers: list[bool | None]) -> bool | None
     return None if silent or loader["draws_randomness"] is None or None in in_workers else False
 
 
+def refusal(folder: Path) -> str:
+    """Why hotlap could not work in the process that trains; "" when it could, or none was reached."""
+    journals = lines_by_process(folder)
+    trained = training_process(journals)
+    lines = trained or [line for journal in journals for line in journal]
+    return next((line["reason"] for line in of_kind(lines, "refused")), "")
+
+
 def arm(folder: Path) -> ArmRecord:
     """What an arm of the learning check wrote."""
     lines = training_process(lines_by_process(folder))
+    restarts = [place for place, line in enumerate(lines) if line["kind"] == "restart"]
+    if restarts and of_kind(lines[: restarts[-1]], "events"):  # what was counted before were not the steps
+        lines = lines[restarts[-1] :]
     calls: dict[tuple[str, int], dict[Signature, None]] = {}
     for line in of_kind(lines, "signature"):
         shapes = tuple(tuple(shape) for shape in line["shapes"])

@@ -38,6 +38,21 @@ def trajectory_gate(curves: Sequence[Curve]) -> Gate:
     return Gate("trajectory", Word.UNDECIDED, reason, gap=gap, band=margin)
 
 
+def losses_gate(curves: Sequence[Curve]) -> Gate:
+    """For a setup whose every bit was equal: the losses of the paired trainings must be equal too.
+
+    The exact gates see a few steps, and with dropout off; these see a whole window as it is deployed.
+    """
+    pairs = [_common(curve) for curve in curves]
+    if not pairs or any(len(reference) < _LEAST_STEPS for reference, _ in pairs):
+        return Gate("losses", Word.UNDECIDED, "too few losses were recorded")
+    for reference, candidate in pairs:
+        step = next((i for i, (r, c) in enumerate(zip(reference, candidate, strict=True), 1) if r != c), None)
+        if step is not None:
+            return Gate("losses", Word.UNDECIDED, f"every bit was equal, but the loss of step {step} is not", step)
+    return Gate("losses", Word.IDENTICAL, f"all losses of {len(pairs)} paired trainings are equal to the bit")
+
+
 def _common(curve: Curve) -> tuple[list[float], list[float]]:
     both = [(r, c) for r, c in zip(curve.reference, curve.candidate, strict=False) if r is not None and c is not None]
     return [r for r, _ in both], [c for _, c in both]

@@ -1,0 +1,66 @@
+"""The judge on trainings of unusual build: what cannot be compared is said, and nothing honest is called changed."""
+
+import pytest
+
+from hotlap.records import Setup, Word
+
+
+def slow(kind):
+    """A case for before a release."""
+    return pytest.param(kind, marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize("kind", ["closure", "by-hand", *map(slow, ["lbfgs", "two", "dataclass"])])
+def test_another_order_of_sums_passes(judge_of, kind):
+    """Closures, updates by hand, several optimizers and batches of one's own class are all compared."""
+    verdict = judge_of("odd.py", kind).judge(Setup.of({"threads": 1})).verdict
+
+    assert verdict.word.may_enter_plan, verdict
+
+
+@pytest.mark.parametrize("kind", ["closure", "by-hand", *map(slow, ["lbfgs", "two"])])
+def test_short_gradients_are_caught(judge_of, kind):
+    """Also where the optimizer calls the model, or there is none."""
+    verdict = judge_of("odd.py", kind).judge(Setup.of({"faults:Short": True})).verdict
+
+    assert verdict.word is Word.CHANGED, verdict
+
+
+@pytest.mark.slow
+def test_the_targets_of_a_batch_of_ones_own_class_are_read(judge_of):
+    """A dataclass is no tuple; its labels count all the same."""
+    verdict = judge_of("odd.py", "dataclass").judge(Setup.of({"faults:ShiftedField": True})).verdict
+
+    assert next(gate for gate in verdict.gates if gate.name == "events").word is Word.CHANGED
+
+
+def test_a_script_that_does_not_repeat_itself_is_undecided(judge_of):
+    """Its batches differ from run to run, which is no knob's fault."""
+    verdict = judge_of("odd.py", "unseeded").judge(Setup.of({"threads": 1})).verdict
+
+    assert verdict.word is Word.UNDECIDED
+    assert "does not repeat itself" in verdict.reason
+
+
+@pytest.mark.parametrize("fault", ["NoInstall", "LateFailure"])
+def test_a_knob_that_did_not_take_hold_was_not_compared(judge_of, fault):
+    """The untouched script is identical to itself, which says nothing of the knob."""
+    verdict = judge_of("conv_pool.py").judge(Setup.of({f"faults:{fault}": True})).verdict
+
+    assert verdict.word is Word.UNDECIDED
+    assert "could not take hold" in verdict.reason
+
+
+def test_a_batch_dropped_later_is_caught(judge_of):
+    """The tenth batch of an epoch lies beyond the steps whose gradients are compared."""
+    verdict = judge_of("conv_pool.py").judge(Setup.of({"faults:TenthBatch": True})).verdict
+
+    assert verdict.word is Word.CHANGED, verdict
+    assert verdict.gate == "events"
+
+
+def test_a_fault_beside_reduced_precision_is_caught(judge_of):
+    """Gradients 1 % short drown in bfloat16's noise; at their own unit they do not."""
+    verdict = judge_of("conv_pool.py").judge(Setup.of({"autocast-bf16": True, "faults:Gradients099": True})).verdict
+
+    assert verdict.word is Word.CHANGED, verdict

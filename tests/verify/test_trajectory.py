@@ -1,0 +1,52 @@
+"""Paired losses: alike, different, or not to be told apart."""
+
+from math import nan
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hotlap.records import Curve, Word
+from hotlap.verify.trajectory import losses_gate, trajectory_gate
+
+
+def curves(offset=0.0, seeds=5, steps=60, wobble=0.0):
+    """Losses that fall from 2 to 1, the candidate's higher by `offset` and by something of its own for each seed."""
+    losses = [2 - step / steps for step in range(steps)]
+    return [
+        Curve(s, tuple(losses), tuple(loss + offset + wobble * (-1) ** s * (s + 1) for loss in losses))
+        for s in range(seeds)
+    ]
+
+
+def test_equal_losses_are_equivalent_and_others_changed():
+    """The margin is 2 % of the drop."""
+    assert trajectory_gate(curves()).word is Word.EQUIVALENT
+    assert trajectory_gate(curves(offset=0.1)).word is Word.CHANGED
+    assert trajectory_gate(curves(offset=-0.1)).word is Word.CHANGED
+
+
+@pytest.mark.parametrize(
+    "given_curves",
+    [[], curves(seeds=1), curves(steps=10), curves(wobble=0.1), [Curve(1, (nan,) * 30, (nan,) * 30)] * 3,
+     [Curve(1, (1.0,) * 30, (1.0,) * 30)] * 3, [Curve(1, (None,) * 30, (None,) * 30)] * 3],
+    ids=["none", "one", "short", "noisy", "nan", "flat", "unread"],
+)  # fmt: skip
+def test_what_cannot_be_told_is_undecided(given_curves):
+    """Never a pass."""
+    assert trajectory_gate(given_curves).word is Word.UNDECIDED
+
+
+@given(st.floats(-1, 1), st.floats(0, 1))
+def test_a_larger_offset_is_never_better(offset, wobble):
+    """Against the same noise."""
+    words = [trajectory_gate(curves(offset=offset * factor, wobble=wobble)).word for factor in (1, 3)]
+
+    assert not (words[1] is Word.EQUIVALENT and words[0] is not Word.EQUIVALENT)
+
+
+def test_losses_of_identical_trainings_are_equal_to_the_bit():
+    """A setup that leaves dropout off passes every exact gate; its losses give it away."""
+    assert losses_gate(curves()).word is Word.IDENTICAL
+    for bad in (curves(offset=1e-9), curves(steps=10), [], [Curve(1, (nan,) * 30, (nan,) * 30)]):
+        assert losses_gate(bad).word is Word.UNDECIDED
