@@ -78,7 +78,7 @@ def test_the_environment_is_asked_for_only_by_name() -> None:
             {"machine": {"preload": "/usr/lib/libtcmalloc.so.4"}},
             "another allocator is preloaded (/usr/lib/libtcmalloc.so.4)",
         ),
-        ({"faults_per_step": 12.4}, "12 page faults in a step are too few (it pays from 1000)"),
+        ({"faults_per_step": 12.4}, "steps fault in too few pages (12 each; it pays from 1000)"),
     ],
 )
 def test_says_why_not(changes: dict[str, object], reason: str) -> None:

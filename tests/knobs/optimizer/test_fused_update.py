@@ -69,6 +69,7 @@ def test_leaves_sparse_gradients_and_other_classes_alone(host: Host) -> None:
     "changes",
     [
         {"optimizers": ()},
+        {"optimizers": (), "manual_update": True},
         {"optimizer": {"name": "torch.optim.nadam:NAdam"}},
         {"optimizer": {"fused": True}},
         {"optimizer": {"sparse": True}},

@@ -44,7 +44,8 @@ class MallocThresholds(Knob):
         if "malloc" in facts.machine.preload:
             return Skip(f"another allocator is preloaded ({facts.machine.preload})")
         if facts.faults_per_step < _WORTH_TRYING:
-            return Skip(f"{facts.faults_per_step:.0f} page faults in a step are too few (it pays from {_WORTH_TRYING})")
+            faults = f"{facts.faults_per_step:.0f} each; it pays from {_WORTH_TRYING}"
+            return Skip(f"steps fault in too few pages ({faults})")
         return ("mallopt",)
 
     def environment(self, value: Value) -> dict[str, str]:

@@ -35,6 +35,8 @@ class FusedUpdate(Knob):
 
     def choices(self, facts: Facts) -> tuple[Value, ...] | Skip:
         """On for scripts with an optimizer that has a fused kernel and does not use it."""
+        if facts.manual_update:
+            return Skip("the script updates its weights by hand, without an optimizer")
         fitting = [o for o in facts.optimizers if o.name in _CLASSES]
         if not fitting:
             return Skip("no optimizer of the script has a fused update (Adam, AdamW, SGD and Adagrad have)")
