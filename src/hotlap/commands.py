@@ -65,7 +65,7 @@ class Job:
         known = book.resume(command, target.sha256, seed) if resume else []
         if not resume:
             book.start(command, target.sha256, seed, __version__)
-        runner = ProcessRunner(target, out, self._tier(voice))
+        runner = ProcessRunner(target, out, self._tier(voice), startup_s=max(60.0, budget_s))
         return Lab(runner, book, budget_s, seed, on_trying=voice.trying, learnt=voice.learnt, known=known)
 
     def _tier(self, voice: Voice) -> Tier:

@@ -111,6 +111,12 @@ class Lab:
         trial = Trial(self.next_id("observe"), "observe", AS_WRITTEN, 0, 0, 0, limit_s)
         record = self.run(trial)
         script, log = Path(self.runner.target.name), self.runner.out / "trials" / record.log
+        if record.outcome is Outcome.HANG and not record.steps.total_s:
+            raise HotlapError(
+                "no-step-yet",
+                f"{script} was still running after {record.wall_s:.0f} s and had not taken its first training step.",
+                fix=f"give it time to start up with a bigger --budget; its output so far is in {log}",
+            )
         if record.outcome not in (Outcome.BUDGET, Outcome.ENDED):
             raise HotlapError(
                 "script-failed",

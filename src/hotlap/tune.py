@@ -11,19 +11,20 @@ from hotlap.answer import Answer, phases_of
 from hotlap.judge import Judge, Judgement
 from hotlap.knobs import all_knobs, knob_by_id
 from hotlap.lab import Lab
-from hotlap.records import AS_WRITTEN, Contract, Curve, Facts, Outcome, Phases, Rejected, Setting, Setup, Verdict, Word
+from hotlap.records import AS_WRITTEN, Contract, Curve, Outcome, Phases, Rejected, Setting, Setup, Verdict, Word
 from hotlap.search.candidates import Request, candidates
 from hotlap.search.greedy import Gains, greedy
 from hotlap.stats import Look
 from hotlap.trials import blocks
 from hotlap.trials.blocks import Window
-from hotlap.verify.trajectory import trajectory_gate
-from hotlap.verify.verdict import conclude
+from hotlap.verify.trajectory import with_losses
+from hotlap.verify.verdict import broken_promise
 
 _OBSERVED_SHARE = 0.05  # of the budget at most, unless an epoch ends before
 _NOISE_SHARE = 0.12
 _SCREEN_S, _CONFIRM_S = 2.5, 5.0  # windows of a trial
-_JUDGE_ARMS = 9
+_JUDGE_ARMS = 10
+_FAULTS = {Word.CHANGED: "changes learning", Word.UNDECIDED: "could not be shown to learn the same"}
 _SHARE_BLOCKS = 3  # fewer pairs give an interval that says nothing
 
 
@@ -46,7 +47,7 @@ def tune(lab: Lab, request: Request) -> Answer:
     )
     learn_noise(lab, window)
     answer = Answer(facts=facts, skipped=skipped)
-    judge = Judge(run=lab.arm, next_id=lab.next_id, facts=facts, seed=lab.seed)
+    judge = Judge(run=lab.arm, next_id=lab.next_id, facts=facts, seed=lab.seed, step_s=phases.total_s)
     setup = search(lab, singles, request.pinned, screen)
     while setup.settings:
         setup, judged = fit_to_learn(lab, judge, setup)
@@ -55,7 +56,7 @@ def tune(lab: Lab, request: Request) -> Answer:
         lab.runner.verified = judged.signatures
         ratios, curves = confirm(lab, setup, window)
         looked = stats.look(ratios) if len(ratios) in stats.LOOKS else Look.NOT_PROVEN
-        verdict = with_trajectory(judged.verdict, setup, facts, curves)
+        verdict = with_losses(judged.verdict, curves, noisy=facts.stochastic or loosest(setup) is Contract.REDUCED)
         lab.logbook.append("confirmed", setup=setup, log_ratios=ratios, look=looked.value, verdict=verdict)
         if looked is Look.ACCEPT and verdict.word.may_enter_plan:
             answer = answer.accepted(setup, ratios, replace(judged, verdict=verdict), curves)
@@ -117,7 +118,18 @@ def search(lab: Lab, singles: list[Setting], pinned: Setup, screen: Window) -> S
             lab.learnt(f"{ask.stage} against {ask.reference}: {told or 'no time left to measure'}")
             ask = asking.send(gains)
     except StopIteration as decided:
+        _tell_slow_ones(lab, decided.value)
         return decided.value
+
+
+def _tell_slow_ones(lab: Lab, found: Setup) -> None:
+    """What was screened and is not in the setup, with what one or two pairs showed."""
+    gains: dict[Setup, list[float]] = {}
+    for pair in lab.pairs:
+        if pair.stage == "screen" and not set(pair.setup.settings) <= set(found.settings):
+            gains.setdefault(pair.setup, []).append(blocks.log_gain(pair))
+    for setup, seen in gains.items():
+        lab.reject(Rejected(setup, f"no gain seen in screening ({expm1(sum(seen) / len(seen)):+.0%})"))
 
 
 def fit_to_learn(lab: Lab, judge: Judge, setup: Setup) -> tuple[Setup, Judgement]:
@@ -126,17 +138,22 @@ def fit_to_learn(lab: Lab, judge: Judge, setup: Setup) -> tuple[Setup, Judgement
         lab.trying(f"does it learn the same? {setup}")
         judged = judge.judge(setup)
         lab.logbook.append("verdict", setup=setup, verdict=judged.verdict)
-        if judged.verdict.word.may_enter_plan:
+        if judged.verdict.word.may_enter_plan and not broken_promise(loosest(setup), judged.verdict):
             lab.learnt(f"learns the same by the gates ({judged.verdict.word.value}): {setup}")
             return setup, judged
         found = judge.guilty(setup) if len(setup.settings) > 1 else None
         guilty, verdict = found or (tuple(setup.values), judged.verdict)
-        word = "changes learning" if verdict.word is Word.CHANGED else "could not be shown to learn the same"
+        word = broken_promise(loosest(setup), verdict) or _FAULTS[verdict.word]
         part = setup.without(*(knob for knob in setup.values if knob not in guilty))
         lab.reject(Rejected(part, f"{word}: {verdict.reason}", verdict=replace(verdict, guilty=guilty)))
         setup = setup.without(*guilty)
         if not setup.settings:
             return setup, judged
+
+
+def loosest(setup: Setup) -> Contract:
+    """The weakest promise among the settings."""
+    return max((knob_by_id(s.knob).contract for s in setup.settings), key=lambda contract: contract.level)
 
 
 def confirm(lab: Lab, setup: Setup, window: Window) -> tuple[list[float], list[Curve]]:
@@ -157,14 +174,6 @@ def confirm(lab: Lab, setup: Setup, window: Window) -> tuple[list[float], list[C
         if len(ratios) in stats.LOOKS and stats.look(ratios) is not Look.CONTINUE:
             break
     return ratios, curves
-
-
-def with_trajectory(verdict: Verdict, setup: Setup, facts: Facts, curves: list[Curve]) -> Verdict:
-    """The verdict together with the paired losses, where precision is reduced or the model draws randomness."""
-    reduced = any(knob_by_id(s.knob).contract.level >= Contract.REDUCED.level for s in setup.settings)
-    if verdict.word is Word.IDENTICAL or not (reduced or facts.stochastic):
-        return verdict
-    return conclude((*verdict.gates, trajectory_gate(curves)), seeds=len(curves))
 
 
 def retreat(lab: Lab, setup: Setup, looked: Look, ratios: list[float], verdict: Verdict) -> Setup:

@@ -72,6 +72,9 @@ def paired(reference: Recording, candidate: Recording, facts: Facts, stage: str)
         times = step_s(reference, facts), step_s(candidate, facts)
     else:
         times = step_s(reference, facts, first, last), step_s(candidate, facts, first, last)
+        work = [sum(record.steps.samples[first:last]) for record in (reference, candidate)]
+        if all(work) and work[0] != work[1]:  # an episode's length follows the weights: compare by the sample
+            times = times[0], times[1] * work[0] / work[1]
     return Pair(
         block=candidate.trial.block,
         seed=candidate.trial.seed,

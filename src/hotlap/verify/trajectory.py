@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from math import isfinite
 from statistics import fmean
 
-from hotlap.records import Curve, Gate, Word
+from hotlap.records import Curve, Gate, Verdict, Word
 from hotlap.stats import Sameness, equivalence
+from hotlap.verify.verdict import conclude
 
 _MARGIN = 0.02  # of the drop in loss that the untouched script achieved
 _LEAST_STEPS = 20
@@ -51,6 +52,22 @@ def losses_gate(curves: Sequence[Curve]) -> Gate:
         if step is not None:
             return Gate("losses", Word.UNDECIDED, f"every bit was equal, but the loss of step {step} is not", step)
     return Gate("losses", Word.IDENTICAL, f"all losses of {len(pairs)} paired trainings are equal to the bit")
+
+
+def with_losses(verdict: Verdict, curves: Sequence[Curve], *, noisy: bool) -> Verdict:
+    """The verdict together with the paired losses.
+
+    Args:
+        verdict: By the exact gates, which saw a few steps with dropout off.
+        curves: Of the confirmation pairs, as deployed.
+        noisy: The precision is reduced, or the model draws randomness.
+    """
+    if verdict.word is not Word.IDENTICAL and not noisy:
+        return verdict
+    gate = losses_gate(curves) if verdict.word is Word.IDENTICAL else trajectory_gate(curves)
+    if gate.word is Word.UNDECIDED:  # equal bits at the steps compared, and other losses later: dropout, say
+        gate = trajectory_gate(curves)
+    return conclude((*verdict.gates, gate), seeds=len(curves))
 
 
 def _common(curve: Curve) -> tuple[list[float], list[float]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hotlap.records import Gate, Verdict, Word
+from hotlap.records import Contract, Gate, Verdict, Word
 
 _ORDER = (Word.IDENTICAL, Word.ROUNDING, Word.EQUIVALENT, Word.UNDECIDED, Word.CHANGED)
 
@@ -15,3 +15,9 @@ def conclude(gates: Sequence[Gate], seeds: int) -> Verdict:
         return Verdict(Word.UNDECIDED, "", "no gate was run", (), seeds)
     deciding = max(gates, key=lambda gate: _ORDER.index(gate.word))
     return Verdict(deciding.word, deciding.name, deciding.reason, tuple(gates), seeds)
+
+
+def broken_promise(promise: Contract, verdict: Verdict) -> str:
+    """What to say of settings that promise the same bits and do not keep it; "" otherwise."""
+    broken = promise is Contract.EXACT and verdict.word in (Word.ROUNDING, Word.EQUIVALENT)
+    return "promises the same bits and has others" if broken else ""
