@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from typing import Any
 
@@ -28,49 +29,70 @@ def enter() -> None:
 
 def _is_compile_worker() -> bool:
     """Inductor's compile workers inherit the environment, and are nothing of the training's."""
-    return any("compile_worker" in argument for argument in sys.orig_argv)
+    place = os.path.join("torch", "_inductor", "compile_worker")
+    return any(place in argument for argument in sys.orig_argv)
 
 
 def _installed(task: dict[str, Any]) -> None:
     """Install hotlap into the process, now that torch is complete."""
-    import torch
-
-    version = tuple(int(part) for part in torch.__version__.split("+")[0].split(".")[:2])
-    if version < _OLDEST_TORCH:
-        print(f"hotlap: torch {torch.__version__} is too old; it needs 2.11 or newer", file=sys.stderr)
-        return
     try:
+        import torch
+
+        version = tuple(int(part) for part in re.findall(r"\d+", torch.__version__)[:2])
+        if version < _OLDEST_TORCH:
+            _refuse(f"torch {torch.__version__} is too old: hotlap needs 2.11 or newer")
+            return
         from hotlap.inside import session
 
         session.start(task)
-    except Exception as error:  # the user's run comes first; the parent sees that nothing reported in
-        print(f"hotlap: could not install itself: {error!r}", file=sys.stderr)
+    except Exception as error:  # the user's run comes first; the parent sees that nothing was installed
+        _refuse(f"could not install itself: {error!r}")
+
+
+def _refuse(reason: str) -> None:
+    print(f"hotlap: {reason}", file=sys.stderr)
+    try:
+        from hotlap.inside.journal import Journal
+
+        Journal(os.environ.get("HOTLAP_JOURNAL")).write("refused", reason=reason)
+    except OSError:
+        pass
 
 
 class _TorchWaiter:
-    """A finder that lets torch be found as always, and acts after its module has run."""
+    """A finder that lets torch be found as always, and acts after its module has run.
+
+    It stays until then: libraries ask for the spec to learn whether torch is there, long before they import it.
+    """
 
     def __init__(self, task: dict[str, Any]) -> None:
         self._task = task
+        self._asking = False
 
     def find_spec(self, name: str, path: Any = None, target: Any = None) -> Any:
         """The spec of torch with a loader that tells us when it is done; nothing for any other module."""
-        if name != "torch":
+        if name != "torch" or self._asking:
             return None
-        sys.meta_path.remove(self)  # type: ignore[arg-type]
         import importlib.util
 
-        spec = importlib.util.find_spec(name)
-        if spec is None or spec.loader is None:
-            return spec
-        loader = spec.loader
+        self._asking = True
+        try:
+            spec = importlib.util.find_spec(name)
+        finally:
+            self._asking = False
+        if spec is not None and spec.loader is not None:
+            self._follow(spec.loader)
+        return spec
+
+    def _follow(self, loader: Any) -> None:
         execute = loader.exec_module
 
         def execute_then_install(module: Any) -> None:
             del loader.exec_module  # the loader is the user's again
             execute(module)
-            _installed(self._task)
+            if self in sys.meta_path:
+                sys.meta_path.remove(self)  # type: ignore[arg-type]
+                _installed(self._task)
 
         # On the instance, so that torch.__loader__ keeps its type.
-        loader.exec_module = execute_then_install  # type: ignore[method-assign]
-        return spec
+        loader.exec_module = execute_then_install

@@ -9,6 +9,7 @@ import functools
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 import torch
 from torch.optim.optimizer import register_optimizer_step_pre_hook
@@ -37,7 +38,7 @@ class Host:
         self.loaders = Loaders(self)
         self._undo: list[Callable[[], Any]] = []
         self._first_step: list[Callable[[torch.optim.Optimizer], None]] = []
-        self._stepped: set[int] = set()
+        self._stepped: WeakSet[torch.optim.Optimizer] = WeakSet()  # by id, a later one would pass for an earlier
 
     # -- the primitive: set, and remember how to take it back
 
@@ -81,9 +82,9 @@ class Host:
         self._first_step.append(act)
 
     def _before_step(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> None:
-        if id(optimizer) in self._stepped:
+        if optimizer in self._stepped:
             return
-        self._stepped.add(id(optimizer))
+        self._stepped.add(optimizer)
         for act in self._first_step:
             self.guarded("first step", lambda act=act: act(optimizer))
 

@@ -90,8 +90,9 @@ class Loaders:
                     iterator = original(loader)
                 finally:
                     clock.leave("epoch start")
-                fresh[iterator] = True
-                self._loader_of[iterator] = self.index_of(loader)
+                if isinstance(iterator, dataloader._BaseDataLoaderIter):  # a subclass may return anything
+                    fresh[iterator] = True
+                    self._loader_of[iterator] = self.index_of(loader)
                 return iterator
 
             return __iter__

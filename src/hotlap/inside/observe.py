@@ -9,19 +9,22 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections import Counter
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
+from weakref import ref
 
 import torch
 from torch import nn
 
-from hotlap.inside.roots import class_name, signature
+from hotlap.inside.roots import class_name, signature, tensors_in
 from hotlap.loader.inspect import LoaderWatch
 from hotlap.records import Optimizer, Precision, Root, Signature
 
 if TYPE_CHECKING:
     from hotlap.inside.host import Host
     from hotlap.inside.steps import Recorder
+
+_MOST_OPTIMIZERS = 64
 
 
 class Observer:
@@ -36,8 +39,8 @@ class Observer:
         self._signatures: dict[int, dict[Signature, int]] = {}
         self._autocast = False
         self._stochastic = False
-        self._sparse: set[int] = set()
-        self._batches_served = 0
+        self._optimizers: list[tuple[ref[Any], Optimizer]] = []
+        self._world_size = 1
 
     def install(self) -> None:
         """Hook every module call, the random layers and the loaders."""
@@ -49,6 +52,7 @@ class Observer:
         for name in ("dropout", "scaled_dot_product_attention"):
             self.host.wrap(nn.functional, name, self._random_layer)
         self.loaders.install()
+        self.recorder.on_optimizer_step.append(self._stepped)
         self.recorder.on_end.append(self._after_step)
         self.recorder.on_close.append(self._write)
 
@@ -59,26 +63,28 @@ class Observer:
             return
         self._depth += 1
         if self._depth == 1 and _learns(module):
-            self._note_call(module, args)
-            self.recorder.enter_root(module, args, {})
+            # Global hooks are given no keywords; the call that they were called from has them.
+            kwargs = sys._getframe(1).f_locals.get("kwargs") or {}
+            self._note_call(module, args, kwargs)
+            self.recorder.calls.enter(module, args, kwargs)
 
     def _after(self, module: nn.Module, args: Any, out: Any) -> None:
         if torch.compiler.is_compiling():
             return
-        self._depth -= 1
+        self._depth = max(0, self._depth - 1)
         if self._depth == 0 and _learns(module):
-            self.recorder.leave_root(module)
+            self.recorder.calls.leave()
 
-    def _note_call(self, module: nn.Module, args: Any) -> None:
+    def _note_call(self, module: nn.Module, args: Any, kwargs: Any) -> None:
         grad = torch.is_grad_enabled()
         self._roots.setdefault(id(module), module)
-        shapes, dtypes = signature(args, {})
+        shapes, dtypes = signature(args, kwargs)
         seen = self._signatures.setdefault(id(module), {})
         seen.setdefault(Signature(shapes, dtypes, module.training, grad), self.recorder.index)
         if grad:
             self.loaders.fed_training()
             self._autocast |= torch.is_autocast_enabled(
-                next((t.device.type for t in args if hasattr(t, "device")), "cpu")
+                next((t.device.type for t in tensors_in(args) + tensors_in(kwargs)), "cpu")
             )
 
     def _random_layer(self, original: Any) -> Any:
@@ -96,12 +102,13 @@ class Observer:
 
     # -- the end
 
+    def _stepped(self, optimizer: Any) -> None:
+        """Described now: one that a function built is gone when the script ends."""
+        if not any(known() is optimizer for known, _ in self._optimizers) and len(self._optimizers) < _MOST_OPTIMIZERS:
+            self._optimizers.append((ref(optimizer), self._optimizer(optimizer)))
+
     def _after_step(self, index: int) -> None:
-        if index == 1:
-            for optimizer in self.recorder.stepped:
-                parameters = [p for group in optimizer.param_groups for p in group["params"]]
-                if any(p.grad is not None and p.grad.is_sparse for p in parameters):
-                    self._sparse.add(id(optimizer))
+        self._world_size = max(self._world_size, _world_size())  # at the end the group may be gone
         epoch = self.epoch_steps()
         # A few steps into the second epoch: the last, smaller batch and the evaluation have been seen by then.
         if epoch is not None and index > max(epoch + 2, 20):
@@ -121,17 +128,17 @@ class Observer:
             python=sys.executable,
             torch=torch.__version__,
             device=torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
-            world_size=_world_size(),
+            world_size=self._world_size,
             machine=asdict(machine()),
             precision=asdict(self._precision()),
             roots=[asdict(self._root(module)) for module in trained],
             loaders=[asdict(loader) for loader in self.loaders.facts()],
-            optimizers=[asdict(self._optimizer(o)) for o in self.recorder.stepped],
+            optimizers=[asdict(optimizer) for optimizer in self._distinct()],
             epoch_steps=self.epoch_steps(),
             threads=torch.get_num_threads(),
             stochastic=self._stochastic
             or any(isinstance(m, nn.RNNBase) and m.dropout for r in trained for m in r.modules()),
-            manual_update=not self.recorder.stepped,
+            manual_update=not self._optimizers,
         )
 
     def _root(self, module: nn.Module) -> Root:
@@ -155,18 +162,29 @@ class Observer:
             name=class_name(optimizer),
             parameters=sum(p.numel() for p in parameters),
             floating=all(p.is_floating_point() for p in parameters),
-            sparse=id(optimizer) in self._sparse,
+            sparse=any(p.grad is not None and p.grad.is_sparse for p in parameters),
             devices=tuple(sorted({str(p.device) for p in parameters})),
             fused=any(group.get("fused") for group in optimizer.param_groups),
             foreach=any(group.get("foreach") for group in optimizer.param_groups),
-            main=optimizer is self.recorder.main,
+            main=False,
         )
+
+    def _distinct(self) -> list[Optimizer]:
+        """One record for all that are alike: a script may build one for every fold or epoch."""
+        largest = max((optimizer.parameters for _, optimizer in self._optimizers), default=0)
+        main = self.recorder.main
+        alive = main is not None and any(known() is main for known, _ in self._optimizers)
+        records = [
+            replace(optimizer, main=known() is main if alive else optimizer.parameters == largest)
+            for known, optimizer in self._optimizers
+        ]
+        return list(dict.fromkeys(records))
 
     def _precision(self) -> Precision:
         return Precision(
             matmul=torch.get_float32_matmul_precision(),
             autocast=self._autocast,
-            grad_scaler=False,
+            grad_scaler=self.recorder.losses.scaled,
             cudnn_benchmark=torch.backends.cudnn.benchmark,
             cudnn_deterministic=torch.backends.cudnn.deterministic,
             deterministic_algorithms=torch.are_deterministic_algorithms_enabled(),

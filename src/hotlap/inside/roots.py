@@ -67,6 +67,21 @@ class Keys:
         return known[1] if known and known[0]() is module else None
 
 
+class Routed:
+    """The call of one root. A class of the script's may copy or pickle its whole `__dict__`: this is then left out."""
+
+    def __init__(self, call: Call) -> None:
+        self.call = call
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the root."""
+        return self.call(*args, **kwargs)
+
+    def __reduce__(self) -> Any:
+        """A copy is None, which is what a module without a call of its own has."""
+        return type(None), ()
+
+
 class Roots:
     """Finds the wanted roots as they are built and routes their calls."""
 
@@ -91,6 +106,8 @@ class Roots:
         self._wanted = wanted
         self._host.wrap(nn.Module, "__init__", self._construct)
         self._host.wrap(nn.Module, "compile", self._compile)
+        self._host.wrap(nn.Module, "__setstate__", _clear_copy)
+        self._host.wrap(nn.Module, "_replicate_for_data_parallel", _clear_replica)
 
     def rewrite(self, layer: Layer, order: int) -> None:
         """See `Host.rewrite_roots`."""
@@ -144,7 +161,7 @@ class Roots:
         call: Call = route
         for layer in self._observers:
             call = layer(module, call)
-        self._host.set(module, "_compiled_call_impl", call)
+        self._host.set(module, "_compiled_call_impl", Routed(call))
         self.attached.append(module)
 
     def _build(self, module: nn.Module, call: Call) -> Call:
@@ -161,3 +178,22 @@ class Roots:
                 "such calls run as written"
             )
         return core(*args, **kwargs)
+
+
+def _clear_copy(original: Call) -> Call:
+    def __setstate__(module: nn.Module, state: Any) -> None:  # noqa: N807
+        if isinstance(state, dict) and isinstance(state.get("_compiled_call_impl"), Routed):
+            state = {name: value for name, value in state.items() if name != "_compiled_call_impl"}
+        original(module, state)
+
+    return __setstate__
+
+
+def _clear_replica(original: Call) -> Call:
+    def _replicate_for_data_parallel(module: nn.Module) -> Any:
+        replica = original(module)
+        if isinstance(vars(replica).get("_compiled_call_impl"), Routed):
+            del vars(replica)["_compiled_call_impl"]  # it would call the module that was copied
+        return replica
+
+    return _replicate_for_data_parallel

@@ -6,6 +6,7 @@ process another. `torch.Generator.manual_seed` cannot be patched: such generator
 
 from __future__ import annotations
 
+import operator
 import random
 import sys
 from collections.abc import Callable
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from hotlap.inside.host import Host
 
 _STRIDE = 1_000_003
+_NAMES = ("seed", "a")  # of the one argument, in torch and numpy, and in random
 
 
 def install(host: Host, seed: int) -> None:
@@ -24,17 +26,22 @@ def install(host: Host, seed: int) -> None:
 
     def mixed(bits: int) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         def make(original: Callable[..., Any]) -> Callable[..., Any]:
-            def seeded(value: Any = None, *args: Any, **kwargs: Any) -> Any:
-                if isinstance(value, int):
-                    value = (value + seed * _STRIDE) % 2**bits
-                return original(value, *args, **kwargs)
+            def seeded(*args: Any, **kwargs: Any) -> Any:
+                names = [name for name in _NAMES if name in kwargs]
+                if args:
+                    args = (_mixed(args[0], seed, bits), *args[1:])
+                elif names:
+                    kwargs[names[0]] = _mixed(kwargs[names[0]], seed, bits)
+                return original(*args, **kwargs)
 
             return seeded
 
         return make
 
-    host.wrap(torch, "manual_seed", mixed(63))
-    host.wrap(torch.random, "manual_seed", mixed(63))
+    for owner in (torch, torch.random):
+        host.wrap(owner, "manual_seed", mixed(63))
+    for name in ("manual_seed", "manual_seed_all"):
+        host.wrap(torch.cuda, name, mixed(63))
     host.wrap(random, "seed", mixed(63))
     torch.manual_seed(0)
     random.seed(0)
@@ -42,3 +49,11 @@ def install(host: Host, seed: int) -> None:
     if numpy is not None:
         host.wrap(numpy.random, "seed", mixed(32))
         numpy.random.seed(0)
+
+
+def _mixed(value: Any, seed: int, bits: int) -> Any:
+    """The value with the trial's seed in it; what is no whole number stays as it is."""
+    try:
+        return (operator.index(value) + seed * _STRIDE) % 2**bits if seed else value
+    except TypeError:
+        return value

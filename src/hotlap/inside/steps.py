@@ -11,25 +11,23 @@ import os
 import resource
 import sys
 from collections.abc import Callable
+from multiprocessing import util
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
+from hotlap.inside.calls import Calls
 from hotlap.inside.clock import Clock
-from hotlap.inside.roots import tensors_in
+from hotlap.inside.losses import Losses
+from hotlap.inside.optimizers import Optimizers
 
 if TYPE_CHECKING:
     from hotlap.inside.host import Host
 
 _FLUSH_STEPS = 64
 _FLUSH_S = 0.5
-_BACKWARDS_WITHOUT_OPTIMIZER = 3
-
-
-def _parameters_of(optimizer: torch.optim.Optimizer) -> int:
-    return sum(p.numel() for group in optimizer.param_groups for p in group["params"])
 
 
 class Recorder:
@@ -37,34 +35,47 @@ class Recorder:
 
     Attributes:
         index: Number of the step under way, from 1.
-        main: The optimizer whose step ends a step; None until one has stepped.
     """
 
     def __init__(self, host: Host, clock: Clock | None = None) -> None:
         self.host = host
         self.clock = clock or Clock()
         self.index = 1
-        self.main: torch.optim.Optimizer | None = None
-        self.optimizers: list[torch.optim.Optimizer] = []
-        self.stepped: list[torch.optim.Optimizer] = []
         self.on_end: list[Callable[[int], None]] = []
         self.on_optimizer_start: list[Callable[[torch.optim.Optimizer], None]] = []
         self.on_optimizer_step: list[Callable[[torch.optim.Optimizer], None]] = []
         self.on_close: list[Callable[[], None]] = []
+        self.losses = Losses()
+        self.calls = Calls(self.clock)
+        self._pid = os.getpid()
+        self._optimizers = Optimizers()
         self._depth = 0
-        self._backwards = 0
-        self._samples = 0
-        self._losses: list[torch.Tensor] = []
-        self._step_losses: list[list[torch.Tensor]] = []
+        self._in_backward = False
         self._rows: list[list[Any]] = []
         self._written = perf_counter()
         self._began: float | None = None
+        self._closed = False
         self._faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+
+    @property
+    def optimizers(self) -> list[torch.optim.Optimizer]:
+        """Those that are alive, in the order of their construction."""
+        return self._optimizers.alive
+
+    @property
+    def stepped(self) -> list[torch.optim.Optimizer]:
+        """Those among them that have stepped."""
+        return self._optimizers.have_stepped
+
+    @property
+    def main(self) -> torch.optim.Optimizer | None:
+        """The optimizer whose step ends a step; None until one has stepped."""
+        return self._optimizers.main
 
     # -- boundaries
 
     def install(self) -> None:
-        """Hook the boundaries: optimizers, backward, roots, loaders."""
+        """Hook the boundaries: optimizers, backward, roots, loaders, and the end of the process."""
         host, optimizer = self.host, torch.optim.Optimizer
         host.wrap(optimizer, "__init__", self._built)
         before = register_optimizer_step_pre_hook(self._before_step)
@@ -72,29 +83,40 @@ class Recorder:
         after = register_optimizer_step_post_hook(self._after_step)
         host.call(lambda: None, after.remove)
         host.wrap(torch.autograd, "_engine_run_backward", self._backward)
+        self.losses.install(host)
         host.loaders.time(self.clock)
-        host.roots.observe(self._forward)
+        host.roots.observe(self.calls.wrap)
+        host.wrap(os, "_exit", self._leaving)
         os.register_at_fork(after_in_child=self._forked)
         atexit.register(self.close)
 
     def _forked(self) -> None:
-        """A child is not the process that trains: it neither records nor ends anything."""
-        self.host.journal.close()
-        self.host.task = {**self.host.task, "steps": 0, "limit_s": 0}
-        atexit.unregister(self.close)
+        """A child of the process that trains neither records nor ends anything; before the first step it may train."""
+        if self._began is not None:
+            self.host.journal.close()
+            self.host.task = {**self.host.task, "steps": 0, "limit_s": 0}
+            self._closed = True
+
+    def _leaving(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        def _exit(status: int) -> None:
+            self.close()
+            original(status)
+
+        return _exit
 
     def _built(self, original: Callable[..., Any]) -> Callable[..., Any]:
         def __init__(optimizer: Any, *args: Any, **kwargs: Any) -> None:  # noqa: N807
             original(optimizer, *args, **kwargs)
-            self.optimizers.append(optimizer)
+            self._optimizers.built(optimizer)
 
         return __init__
 
     def _before_step(self, optimizer: Any, args: Any, kwargs: Any) -> None:
+        if self._depth and not _is_nested():
+            self._depth = 0  # a step that raised never came to its end
         self._depth += 1
         if self._depth == 1:
-            for act in self.on_optimizer_start:
-                act(optimizer)
+            self._tell(self.on_optimizer_start, optimizer)
             self.clock.enter("optimizer")
 
     def _after_step(self, optimizer: Any, args: Any, kwargs: Any) -> None:
@@ -102,90 +124,86 @@ class Recorder:
         if self._depth:
             return  # a subclass that calls its parent's step
         self.clock.leave("optimizer")
-        for act in self.on_optimizer_step:
-            act(optimizer)
-        if not any(optimizer is known for known in self.stepped):
-            self.stepped.append(optimizer)
-            if self.main is None or _parameters_of(optimizer) > _parameters_of(self.main):
-                self._begin_again(optimizer)
+        self._tell(self.on_optimizer_step, optimizer)
+        by_hand = self._began is not None and not self._optimizers.steps
+        if self._optimizers.stepped(optimizer) or by_hand:
+            self._begin_again()
         if optimizer is self.main:
             self._end_step()
+        else:
+            self._end_trial_if_due()
 
-    def _begin_again(self, optimizer: torch.optim.Optimizer) -> None:
+    def _begin_again(self) -> None:
         """A bigger optimizer turned up: what was counted so far were not the steps."""
-        if self.main is not None:
-            self.host.journal.write("restart")
-            self._rows.clear()
-            self._step_losses.clear()
-        self.main = optimizer
+        self.host.journal.write("restart")
+        self._rows.clear()
+        self.losses.clear()
         self.index = 1
 
     def _backward(self, original: Callable[..., Any]) -> Callable[..., Any]:
         def _engine_run_backward(outputs: Any, *args: Any, **kwargs: Any) -> Any:
+            if self._in_backward:  # checkpointing runs a backward inside the backward
+                return original(outputs, *args, **kwargs)
+            self.calls.learned_from()
+            self._in_backward = True
             self.clock.enter("backward")
             try:
-                return original(outputs, *args, **kwargs)
+                gradients = original(outputs, *args, **kwargs)
             finally:
+                self._in_backward = False
                 self.clock.leave("backward")
-                if kwargs.get("accumulate_grad"):  # torch.autograd.grad is not the backward of the loss
-                    self._after_backward(outputs)
+            self._after_backward(outputs, args, kwargs)
+            return gradients
 
         return _engine_run_backward
 
-    def _after_backward(self, outputs: Any) -> None:
-        if len(outputs) == 1 and isinstance(outputs[0], torch.Tensor) and outputs[0].numel() == 1:
-            self._losses.append(outputs[0].detach())
-        self._backwards += 1
-        if not self.optimizers and self._backwards >= _BACKWARDS_WITHOUT_OPTIMIZER:
+    def _after_backward(self, outputs: Any, args: Any, kwargs: Any) -> None:
+        accumulates = bool(kwargs.get("accumulate_grad"))
+        if accumulates:  # torch.autograd.grad is not the backward of the loss where there is a better one
+            self.losses.note(outputs)
+        if not self._optimizers.none_yet or self.calls.inside or self.clock.foreign:
+            return
+        if self._optimizers.by_hand(accumulates) and (accumulates or _is_loss(outputs, args)):
+            if not accumulates:
+                self.losses.note(outputs)
             self._end_step()
 
-    def _forward(self, root: torch.nn.Module, call: Callable[..., Any]) -> Callable[..., Any]:
-        def timed(*args: Any, **kwargs: Any) -> Any:
-            self.enter_root(root, args, kwargs)
+    def _tell(self, acts: list[Callable[..., None]], *args: Any) -> None:
+        """Call each; one that fails is left out from then on, and never costs the user's run."""
+        for act in tuple(acts):
             try:
-                return call(*args, **kwargs)
-            finally:
-                self.leave_root(root)
-
-        return timed
-
-    def enter_root(self, root: torch.nn.Module, args: Any, kwargs: Any) -> None:
-        """A root is being called."""
-        if torch.is_grad_enabled():
-            self.clock.enter("forward")
-            tensors = tensors_in(args) or tensors_in(kwargs)
-            if tensors and tensors[0].dim():
-                self._samples += tensors[0].shape[0]
-        else:
-            self.clock.enter("evaluation")
-
-    def leave_root(self, root: torch.nn.Module) -> None:
-        """The root's call returned or raised."""
-        self.clock.leave("forward" if torch.is_grad_enabled() else "evaluation")
+                act(*args)
+            except Exception as error:
+                acts.remove(act)
+                what = getattr(act, "__qualname__", repr(act))
+                self.host.journal.write("failed", what=what, reason=f"{type(error).__name__}: {error}")
+                print(f"hotlap: {what} failed and is left out: {error!r}", file=sys.stderr)
 
     # -- the end of a step
 
     def _end_step(self) -> None:
-        phases = self.clock.end_step()
+        spent = self.clock.end_step()
         faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-        evaluation, start = phases.pop("evaluation", 0.0), phases.pop("epoch start", 0.0)
-        self._rows.append([phases, self._samples, faults - self._faults, evaluation, start, _graphs()])
-        self._step_losses.append(self._losses)
-        self._samples, self._losses = 0, []
+        start = spent.step.pop("epoch start", 0.0)
+        evaluation, samples = sum(spent.evaluation.values()), self.calls.end_step()
+        self._rows.append([spent.step, samples, faults - self._faults, evaluation, start, _graphs(), spent.helper])
+        self.losses.end_step()
         if self._began is None:
-            self._began = perf_counter()
-            self.host.journal.write("first-step", at_s=_since_start())
-        for act in self.on_end:
-            act(self.index)
+            self._begin()
+        self._tell(self.on_end, self.index)
         self.index += 1
-        self._flush_if_due()
+        if len(self._rows) >= _FLUSH_STEPS or perf_counter() - self._written > _FLUSH_S:
+            self.flush()
         self._end_trial_if_due()
         self._faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
         self.clock.restart()
 
-    def _flush_if_due(self) -> None:
-        if len(self._rows) >= _FLUSH_STEPS or perf_counter() - self._written > _FLUSH_S:
-            self.flush()
+    def _begin(self) -> None:
+        self._began = perf_counter()
+        if os.getpid() != self._pid:  # this child is the one that trains; multiprocessing's run no atexit
+            self.host.journal.write("hello", pid=os.getpid(), argv=sys.argv, rank=rank())
+            util.Finalize(None, self.close, exitpriority=100)
+        self.host.journal.write("first-step", at_s=_since_start(), rank=rank())
 
     def flush(self, *, last: bool = False) -> None:
         """Write the rows gathered since the last time.
@@ -193,11 +211,8 @@ class Recorder:
         Args:
             last: Also read losses that live on a device, which waits for it; on a CPU reading is free at any time.
         """
-        losses = self._step_losses
-        if last or not any(loss.is_cuda for step in losses[:1] for loss in step):
-            values = [sum(float(loss) for loss in step) / len(step) if step else None for step in losses]
-            self.host.journal.write("losses", values=values)
-            self._step_losses = []
+        if last or not self.losses.on_device:
+            self.host.journal.write("losses", values=self.losses.read())
         if self._rows:
             self.host.journal.write("steps", rows=self._rows)
         self._rows = []
@@ -205,32 +220,59 @@ class Recorder:
 
     def _end_trial_if_due(self) -> None:
         task, done = self.host.task, self.index - 1
-        if not task.get("steps") and not task.get("limit_s"):
+        if self._began is None or not (task.get("steps") or task.get("limit_s")):
             return
-        elapsed = perf_counter() - (self._began or perf_counter())
+        elapsed = perf_counter() - self._began
         if (task["steps"] and done >= task["steps"]) or (task["limit_s"] and elapsed > task["limit_s"]):
             self.end("budget reached")
 
     def close(self) -> None:
         """Write what is only known at the end."""
-        if self._began is None:
+        if self._began is None or self._closed:
             return
-        for act in self.on_close:
-            self.host.guarded("closing the record", act)
+        self._closed = True
+        after = self.clock.end_step()
+        self._tell(self.on_close)
         self.flush(last=True)
         self.host.journal.write(
             "closing",
             peak_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
             cuda_peak_bytes=torch.cuda.max_memory_allocated() if torch.cuda.is_initialized() else None,
             evaluations=self.clock.evaluations,
+            evaluation_s=sum(after.evaluation.values()),
         )
 
     def end(self, outcome: str) -> None:
         """Report and leave at once: an exception would be caught by real scripts, an exit would save and upload."""
+        if rank() != "0":
+            return  # the first rank's record is the one that counts; the others are ended after it
         self.close()
         self.host.journal.write("end", outcome=outcome)
         sys.stdout.flush()
         os._exit(0)
+
+
+def rank() -> str:
+    """Of this process in the training; "0" when it trains alone."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        return str(torch.distributed.get_rank())
+    return os.environ.get("RANK", "0")
+
+
+def _is_nested() -> bool:
+    """Whether the optimizer that is about to step does so inside another one's step."""
+    frame = sys._getframe(2)
+    code = frame.f_code  # torch wraps every class's step in the same function
+    while (frame := frame.f_back) is not None:
+        if frame.f_code is code:
+            return True
+    return False
+
+
+def _is_loss(outputs: Any, args: tuple[Any, ...]) -> bool:
+    """Whether `torch.autograd.grad` was asked for what a script that updates by hand would use."""
+    creates_graph = len(args) > 2 and args[2]
+    return len(outputs) == 1 and type(outputs[0]) is torch.Tensor and outputs[0].numel() == 1 and not creates_graph
 
 
 def _graphs() -> int:
