@@ -181,8 +181,7 @@ def pooled_noise(
 
     Three pairs have 2 degrees of freedom, which leaves the noise uncertain by a factor of 0.5 to 6. The prior of
     4 % weighs as much as 4 degrees of freedom: alone it says 2.4 to 11.5 % (95 % of a scaled inverse chi-square),
-    which holds the measured 3 to 5 % and a busier machine; beside three A/A pairs it keeps the answer within 0.8
-    to 1.4 of a true 4 %; five groups of three pairs outweigh it by 10 to 4.
+    which holds the measured 3 to 5 % and a busier machine; five groups of three pairs outweigh it by 10 to 4.
 
     Args:
         log_ratios_by_group: One sequence for each arm; each group's own mean is removed, and a group of one pair
@@ -205,8 +204,7 @@ def pooled_noise(
 def smallest_provable_gain(noise: float, pairs: int = LOOKS[-1], finalists: int = 1, delta: float = DELTA) -> float:
     """The true gain that a confirmation of so many pairs proves four times in five, as a fraction.
 
-    MDE(n) = (t + 0.84) s / sqrt(n), on top of the bar that must be exceeded. Noise from fewer than 8 pairs is too
-    uncertain for skipping a knob on this number.
+    MDE(n) = (t + 0.84) s / sqrt(n), on top of the bar. Noise from fewer than 8 pairs is no reason to skip a knob.
 
     Raises:
         ValueError: Fewer than two pairs.
