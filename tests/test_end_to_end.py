@@ -96,8 +96,10 @@ def test_a_typo_in_the_script_is_the_scripts_own_error(tmp_path: Path) -> None:
         ("print('no torch here')\n", "hotlap never got inside"),
         ("import torch\nprint(torch.zeros(2))\n", "took no training step"),
         (
-            "import torch\nw = torch.nn.Parameter(torch.ones(2))\no = torch.optim.SGD([w], lr=0.1)\n"
-            "for _ in range(4):\n    w.sum().backward()\n    o.step()\n",
+            (
+                "import torch\nw = torch.nn.Parameter(torch.ones(2))\no = torch.optim.SGD([w], lr=0.1)\n"
+                "for _ in range(4):\n    w.sum().backward()\n    o.step()\n"
+            ),
             "4 training steps",
         ),
     ],

@@ -13,7 +13,7 @@ from hotlap.knobs import all_knobs, knob_by_id
 from hotlap.lab import Lab
 from hotlap.records import AS_WRITTEN, Contract, Curve, Outcome, Phases, Rejected, Setting, Setup, Verdict, Word
 from hotlap.search.candidates import Request, candidates
-from hotlap.search.greedy import Gains, greedy
+from hotlap.search.greedy import KEEP, Gains, greedy
 from hotlap.stats import Look
 from hotlap.trials import blocks
 from hotlap.trials.blocks import Window
@@ -129,7 +129,9 @@ def _tell_slow_ones(lab: Lab, found: Setup) -> None:
         if pair.stage == "screen" and not set(pair.setup.settings) <= set(found.settings):
             gains.setdefault(pair.setup, []).append(blocks.log_gain(pair))
     for setup, seen in gains.items():
-        lab.reject(Rejected(setup, f"no gain seen in screening ({expm1(sum(seen) / len(seen)):+.0%})"))
+        gain = sum(seen) / len(seen)
+        why = "helped alone, and no more beside what is kept" if gain > KEEP else "no gain seen in screening"
+        lab.reject(Rejected(setup, f"{why} ({expm1(gain):+.0%})"))
 
 
 def fit_to_learn(lab: Lab, judge: Judge, setup: Setup) -> tuple[Setup, Judgement]:
