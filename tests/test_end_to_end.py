@@ -100,7 +100,7 @@ def test_a_typo_in_the_script_is_the_scripts_own_error(tmp_path: Path) -> None:
                 "import torch\nw = torch.nn.Parameter(torch.ones(2))\no = torch.optim.SGD([w], lr=0.1)\n"
                 "for _ in range(4):\n    w.sum().backward()\n    o.step()\n"
             ),
-            "4 training steps",
+            "training steps: 4",
         ),
     ],
     ids=["no torch", "no step", "too short"],

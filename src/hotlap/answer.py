@@ -87,7 +87,7 @@ class Answer:
         candidate = [lab.recordings[pair.candidate] for pair in confirmed]
         kept = tuple(_kept(knob, self.setup, lab.pairs) for knob in self.setup.values)
         speedup = stats.confirmed_speedup(self.ratios) if self.setup.settings else None
-        watched = next(r for r in lab.recordings.values() if r.trial.purpose == "observe")
+        watched = [r for r in lab.recordings.values() if r.trial.purpose == "observe"][-1]
         result = Result(
             target=" ".join(lab.runner.target.arguments),
             facts=self.facts,

@@ -108,10 +108,23 @@ class Lab:
         Raises:
             HotlapError: The script failed, or did not train long enough to be timed.
         """
-        trial = Trial(self.next_id("observe"), "observe", AS_WRITTEN, 0, 0, 0, limit_s)
-        record = self.run(trial)
+        record = self._observed(limit_s)
+        if record.outcome is Outcome.BUDGET and len(record.steps.total_s) < _OBSERVED_STEPS:
+            record = self._observed(max(4 * limit_s, self.left_s / 3))  # slow steps, or an evaluation at the start
+        self._check_observed(record)
+        self.facts = record.facts
+        # Until the first has run: an arm of the learning check starts up and takes a few steps.
+        self._costs_s[f"candidate {AS_WRITTEN}"] = (record.startup_s or 0.0) + 10 * max(record.steps.total_s[1:])
+        self.logbook.append("facts", facts=record.facts)
+        return record
+
+    def _observed(self, limit_s: float) -> Recording:
+        return self.run(Trial(self.next_id("observe"), "observe", AS_WRITTEN, 0, 0, 0, limit_s))
+
+    def _check_observed(self, record: Recording) -> None:
         script, log = Path(self.runner.target.name), self.runner.out / "trials" / record.log
-        if record.outcome is Outcome.HANG and not record.steps.total_s:
+        taken = len(record.steps.total_s)
+        if record.outcome is Outcome.HANG and not taken:
             raise HotlapError(
                 "no-step-yet",
                 f"{script} was still running after {record.wall_s:.0f} s and had not taken its first training step.",
@@ -123,24 +136,19 @@ class Lab:
                 f"The untouched script ended with {record.outcome.value}: {record.reason}. Its output is in {log}.",
                 fix="make it run by itself first",
             )
-        if record.facts is None or not record.steps.total_s:
+        if record.facts is None or not taken:
             raise HotlapError(
                 "no-steps",
                 f"{script} ran for {record.wall_s:.0f} s and took no training step (no optimizer step, no backward).",
                 fix=f"check that it trains at all; its output is in {log}",
             )
-        if len(record.steps.total_s) < _OBSERVED_STEPS:
+        if taken < _OBSERVED_STEPS:
+            ended = record.outcome is Outcome.ENDED
+            what = f"{script} {'ended by itself' if ended else 'was stopped'} after {record.wall_s:.0f} s with too few"
+            fix = "let it train longer" if ended else "name a bigger --budget"
             raise HotlapError(
-                "too-short",
-                f"{script} took {len(record.steps.total_s)} training steps in {record.wall_s:.0f} s, "
-                f"and {_OBSERVED_STEPS} are the least that can be timed.",
-                fix="let it train longer, or name a bigger --budget when its steps are slow",
+                "too-short", f"{what} training steps: {taken}, and {_OBSERVED_STEPS} can be timed.", fix=fix
             )
-        self.facts = record.facts
-        # Until the first has run: an arm of the learning check starts up and takes a few steps.
-        self._costs_s[f"candidate {AS_WRITTEN}"] = (record.startup_s or 0.0) + 10 * max(record.steps.total_s[1:])
-        self.logbook.append("facts", facts=record.facts)
-        return record
 
     # -- blocks
 

@@ -153,9 +153,9 @@ class Roots:
             if self._rewrites and module.training and torch.is_grad_enabled():
                 if served is not None and signature(args, kwargs) not in served:
                     return self._as_written(module, cores[0], args, kwargs)
-                if not rewritten:
-                    rewritten.append(self._build(module, cores[0]))
-                return rewritten[0](*args, **kwargs)
+                if rewritten:
+                    return rewritten[0](*args, **kwargs)
+                return self._first(module, rewritten, cores[0], args, kwargs)
             return cores[0](*args, **kwargs)
 
         call: Call = route
@@ -164,10 +164,21 @@ class Roots:
         self._host.set(module, "_compiled_call_impl", Routed(call))
         self.attached.append(module)
 
-    def _build(self, module: nn.Module, call: Call) -> Call:
-        for _, layer in self._rewrites:
-            call = layer(module, call)
-        return call
+    def _first(self, module: nn.Module, rewritten: list[Call], core: Call, args: Any, kwargs: Any) -> Any:
+        """The first rewritten call; if it fails in the real training, the script's own call serves from then on."""
+        try:
+            call = core
+            for _, layer in self._rewrites:
+                call = layer(module, call)
+            out = call(*args, **kwargs)
+        except Exception as error:
+            if self._host.task["purpose"] != "run":
+                raise  # a trial is there to find this out
+            self._host.failed("a setting of the model", f"{type(error).__name__}: {error}")
+            call = core
+            out = core(*args, **kwargs)
+        rewritten.append(call)
+        return out
 
     def _as_written(self, module: nn.Module, core: Call, args: Any, kwargs: Any) -> Any:
         """A call of a shape that was not verified runs as the script wrote it; this is said once."""
