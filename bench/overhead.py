@@ -1,9 +1,11 @@
-"""What it costs a training to be watched by a trial, or to run under a plan: per step of about 5 ms, and at the start.
+"""What it costs a training to be watched by a trial, or to run under a plan: per step, and at the start.
 
-Run: python bench/overhead.py [--rounds 100] [--pairs 20] [--setting channels-last=true] [--json]
+Run: python bench/overhead.py [--rounds 150] [--pairs 20] [--setting channels-last=true] [--json]
 Two ways of asking, both in rounds that run every arm once, in an order that rotates, against the script as written in
-the same round. "stretches": one process, hotlap installed and taken out again, a fresh model each time; the sharper.
-"processes": a fresh process each, so it holds what a process brings with it, and its noise; also the cost of starting.
+the same round. "stretches": one process with one thread, hotlap installed and taken out again, a fresh model each time.
+The cost of a step does not depend on what the step computes, so it is measured where it is largest beside the noise, on
+steps of a quarter of a millisecond, and set against one of 5 ms. "processes": fresh processes with steps of about 5 ms
+and all threads, so it holds what a process brings with it, and its noise; also the cost of starting.
 The arm "as written again" shows what the measurement itself can tell apart. The setting is one that changes nothing on
 a network without images, so what is measured is the way to it: every call is checked against the verified shapes.
 """
@@ -23,8 +25,11 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import fmean, median
 from time import perf_counter
 from typing import Any, TypeVar
+
+from scipy.stats import quantile_test
 
 from hotlap import stats
 from hotlap.commands import wishes
@@ -45,11 +50,13 @@ BARE, AGAIN, WATCHED, EMPTY, SETTING = (
     "`hotlap run`, one setting",
 )
 ARMS = (BARE, AGAIN, WATCHED, EMPTY, SETTING)
-BATCH, FEATURES = 128, 256
+FEATURES = 256
+_LEAST = 6  # values from which the median has a 95 % interval at all
+_STEP_S = 0.005  # the step that a cost is set against
 Measured = TypeVar("Measured")
 
 SCRIPT = f'''\
-"""Train a small network and print the mean time of a step [s]: python training.py STEPS WARMUP WIDTH."""
+"""Train a small network and print the mean time of a step [s]: python training.py STEPS WARMUP WIDTH BATCH."""
 
 import sys
 from time import perf_counter
@@ -70,10 +77,10 @@ class Net(nn.Module):
         return self.layers(x)
 
 
-def train(steps, warmup, width):
+def train(steps, warmup, width, batch):
     torch.manual_seed(0)
-    data = TensorDataset(torch.randn({32 * BATCH}, {FEATURES}), torch.randint(10, ({32 * BATCH},)))
-    loader = DataLoader(data, batch_size={BATCH}, shuffle=True)
+    data = TensorDataset(torch.randn(32 * batch, {FEATURES}), torch.randint(10, (32 * batch,)))
+    loader = DataLoader(data, batch_size=batch, shuffle=True)
     model, criterion = Net(width), nn.CrossEntropyLoss()
     optimizer = torch.optim.AdamW(model.parameters())
     done, total = 0, 0.0
@@ -92,7 +99,7 @@ def train(steps, warmup, width):
 
 
 if __name__ == "__main__":
-    print(train(*map(int, sys.argv[1:4])))
+    print(train(*map(int, sys.argv[1:5])))
 '''
 
 
@@ -104,8 +111,10 @@ class Cost:
     arm: str
     step: Estimate
     """Mean time of a step [s]."""
+    extra: Estimate | None
+    """What a step takes longer [s], the median over rounds; None for the script as written itself."""
     cost: Estimate | None
-    """Share of a step; None for the script as written itself."""
+    """The same as a share: of a step of 5 ms within one process, else of the step that was measured."""
     start: Estimate | None
     """What starting takes longer [s]; None within one process."""
 
@@ -119,11 +128,12 @@ class Bench:
     steps: int
     warmup: int
     width: int
+    batch: int
 
     @property
     def arguments(self) -> tuple[str, ...]:
         """What the script is given."""
-        return (str(self.steps), str(self.warmup), str(self.width))
+        return (str(self.steps), str(self.warmup), str(self.width), str(self.batch))
 
     @property
     def target(self) -> Target:
@@ -145,7 +155,7 @@ class Bench:
             device=device_name(torch),
             machine=PlannedMachine(cpu="any", cores=1),
         )
-        call = PlannedSignature(shapes=((BATCH, FEATURES),), dtypes=("float32",), training=True, grad=True)
+        call = PlannedSignature(shapes=((self.batch, FEATURES),), dtypes=("float32",), training=True, grad=True)
         root = PlannedRoot(name=f"{module}:Net", index=0, parameter_shapes=(), signatures=(call,))
         settings = tuple(PlannedSetting(knob=s.knob, value=s.value, contract=Contract.ROUNDING) for s in setup.settings)
         return Plan(header=header, settings=settings, roots=(root,))
@@ -162,6 +172,7 @@ class Bench:
 def stretches(bench: Bench, rounds: int) -> dict[str, list[float]]:
     """Mean times of a step [s] by arm, one for each round."""
     sys.path.insert(0, str(bench.folder))
+    importlib.import_module("torch").set_num_threads(1)
     training = importlib.import_module("training")
     from hotlap.inside import session
 
@@ -176,7 +187,7 @@ def stretches(bench: Bench, rounds: int) -> dict[str, list[float]]:
             os.environ["HOTLAP_JOURNAL"] = str(bench.folder)
         host = session.start(tasks[arm]) if arm in tasks else None
         try:
-            return training.train(bench.steps, bench.warmup, bench.width)
+            return training.train(bench.steps, bench.warmup, bench.width, bench.batch)
         finally:
             if host is not None:
                 host.undo()
@@ -245,57 +256,73 @@ def mean_of(values: Sequence[float], unit: str) -> Estimate:
     return found
 
 
+def median_of(values: Sequence[float], unit: str) -> Estimate:
+    """Median with its 95 % interval by order statistics: rounds that the machine disturbed do not move it."""
+    found = quantile_test(values, p=0.5).confidence_interval(confidence_level=0.95)
+    return Estimate(median(values), float(found.low), float(found.high), unit, len(values))
+
+
 def costs(how: str, steps: dict[str, list[float]], starts: dict[str, list[float]] | None = None) -> list[Cost]:
     """What each arm costs against the script as written in the same round."""
     found: list[Cost] = []
     for arm in ARMS:
-        cost = start = None
+        extra = cost = start = None
         if arm != BARE:
-            gain = stats.speedup([[s] for s in steps[BARE]], [[s] for s in steps[arm]])
-            cost = Estimate(1 / gain.value - 1, 1 / gain.high - 1, 1 / gain.low - 1, "share", gain.n)
+            extra = median_of([here - there for here, there in zip(steps[arm], steps[BARE], strict=True)], "s")
+            of_s = _STEP_S if starts is None else fmean(steps[BARE])
+            cost = Estimate(extra.value / of_s, extra.low / of_s, extra.high / of_s, "share", extra.n)
             if starts is not None:
                 start = mean_of([here - there for here, there in zip(starts[arm], starts[BARE], strict=True)], "s")
-        found.append(Cost(how, arm, mean_of(steps[arm], "s"), cost, start))
+        found.append(Cost(how, arm, mean_of(steps[arm], "s"), extra, cost, start))
     return found
 
 
 def table(found: Sequence[Cost]) -> str:
     """The markdown table for docs/measured.md."""
     lines = [
-        "| measured in | arm | mean step | cost of a step (95 % interval) | start takes longer by (95 % interval) |",
-        "|---|---|---|---|---|",
+        "| measured in | arm | mean step | a step takes longer by | share of a step | start takes longer by |",
+        "|---|---|---|---|---|---|",
     ]
     for row in found:
-        cost = numbers.estimate(row.cost) if row.cost else ""
-        start = numbers.estimate(row.start) if row.start else ""
-        lines.append(f"| {row.how} | {row.arm} | {numbers.centre(row.step)} | {cost} | {start} |")
+        cells = [_micro(row.extra), _percent(row.cost), numbers.estimate(row.start) if row.start else ""]
+        lines.append(f"| {row.how} | {row.arm} | {numbers.centre(row.step)} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _micro(extra: Estimate | None) -> str:
+    if extra is None:
+        return ""
+    return f"{extra.value * 1e6:.1f} us ({extra.low * 1e6:.1f} to {extra.high * 1e6:.1f}, n = {extra.n})"
+
+
+def _percent(cost: Estimate | None) -> str:
+    return f"{cost.value:.2%} ({cost.low:.2%} to {cost.high:.2%})" if cost else ""
 
 
 def main() -> None:
     """Measure, print the table or the document."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=100, help="of stretches in one process; 0 leaves them out")
+    parser.add_argument("--rounds", type=int, default=150, help="of stretches in one process; 0 leaves them out")
     parser.add_argument("--pairs", type=int, default=20, help="of fresh processes; 0 leaves them out")
-    parser.add_argument("--steps", type=int, default=200, help="timed in each stretch")
+    parser.add_argument("--steps", type=int, default=150, help="timed in each stretch")
     parser.add_argument("--process-steps", type=int, default=600, help="timed in each process")
     parser.add_argument("--warmup", type=int, default=20, help="steps before them")
-    parser.add_argument("--width", type=int, default=512, help="of the network: what a step takes")
+    parser.add_argument("--width", type=int, default=512, help="of the network in fresh processes")
     parser.add_argument("--setting", default="channels-last=true", help="KNOB=VALUE of the plan with one setting")
     parser.add_argument("--json", action="store_true", help="one document on stdout; all else goes to stderr")
     args = parser.parse_args()
-    if 1 in (args.rounds, args.pairs):
-        parser.error("an interval takes at least two rounds or pairs")
+    if any(0 < count < _LEAST for count in (args.rounds, args.pairs)):
+        parser.error(f"an interval takes at least {_LEAST} rounds or pairs")
     setting = wishes("recipe", [args.setting], [], []).pinned
     found: list[Cost] = []
     with tempfile.TemporaryDirectory(prefix="hotlap-bench-") as name:
         folder = Path(name)
         (folder / "training.py").write_text(SCRIPT)
         if args.rounds:
-            bench = Bench(folder, setting, args.steps, args.warmup, args.width)
+            bench = Bench(folder, setting, args.steps, args.warmup, width=8, batch=4)
             found += costs("one process", stretches(bench, args.rounds))
         if args.pairs:
-            bench = Bench(folder, setting, args.process_steps, args.warmup, args.width)
+            bench = Bench(folder, setting, args.process_steps, args.warmup, args.width, batch=128)
             found += costs("fresh processes", *processes(bench, args.pairs))
     torch = torch_version(sys.executable)
     script = hashlib.sha256(SCRIPT.encode()).hexdigest()[:16]

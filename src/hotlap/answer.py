@@ -187,7 +187,7 @@ def _payback(reference: Sequence[Recording], candidate: Sequence[Recording]) -> 
         return None
     steady = [fmean(phases_of(r).total_s for r in side) for side in (reference, candidate)]
     extra = [
-        fmean((r.startup_s or 0.0) + sum(r.steps.total_s[: r.warmup_steps]) - r.warmup_steps * step for r in side)
+        fmean((r.startup_s or 0.0) + sum(t - step for t in r.steps.total_s[1 : r.warmup_steps]) for r in side)
         for side, step in zip((reference, candidate), steady, strict=True)
     ]
     return stats.payback_steps(extra[1] - extra[0], steady[0], steady[1])

@@ -321,7 +321,8 @@ class Steps:
     phases_s: dict[str, tuple[float, ...]] = field(default_factory=dict)
     samples: tuple[int, ...] = ()
     losses: tuple[float | None, ...] = ()
-    faults: tuple[int, ...] = ()
+    faults: tuple[float, ...] = ()
+    """Minor page faults, counted over stretches of steps and spread evenly."""
     compiles: tuple[int, ...] = ()
     """Graphs compiled so far at the end of each step."""
 
@@ -344,7 +345,8 @@ class Recording:
     """Time in evaluation; it is part of no step."""
     evaluations: int
     warmup_steps: int
-    device_busy_s: float | None
+    device_phases_s: dict[str, float]
+    """Mean time of each phase on the device itself, by events in some of the steady steps; {} without one."""
     peak_bytes: int
     cuda_peak_bytes: int | None
     processes: int

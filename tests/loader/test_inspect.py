@@ -14,8 +14,8 @@ import pytest
 import torch
 from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset, RandomSampler, Sampler, TensorDataset
 
-from hotlap.inside.clock import Clock
 from hotlap.inside.host import Host
+from hotlap.inside.tape import Tape
 from hotlap.loader.compare import IncomparableError, difference
 from hotlap.loader.fetch_watch import FetchWatch, dataset_name, merged
 from hotlap.loader.inspect import LoaderWatch
@@ -204,7 +204,7 @@ def observed(host: Host) -> LoaderWatch:
     host.loaders.watch()
     watch = LoaderWatch(host)
     watch.install()
-    host.loaders.time(Clock())
+    host.loaders.time(Tape())
     return watch
 
 

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from threading import get_ident
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from torch.utils.data import DataLoader, dataloader
 from torch.utils.data._utils.fetch import _MapDatasetFetcher
 
+from hotlap import marks
+
 if TYPE_CHECKING:
-    from hotlap.inside.clock import Clock
     from hotlap.inside.host import Host
+    from hotlap.inside.tape import Tape
 
 
 class Loaders:
@@ -79,19 +82,21 @@ class Loaders:
         """Index of the loader that an iterator came from; -1 when it is not known."""
         return self._loader_of.get(iterator, -1)
 
-    def time(self, clock: Clock, epoch_started: Callable[[float], None] | None = None) -> None:
-        """Charge iterators to the clock: their construction and first batch to "epoch start", the rest to "data"."""
-        fresh: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
+    def time(self, tape: Tape) -> None:
+        """Mark what iterators do: their construction and first batch start an epoch, the rest is fetching."""
+        note, note_long, now = tape.note, tape.note_long, tape.now
+        fresh: set[int] = set()  # by id, which is cheap; one that never fetched is followed by its successor alone
 
         def iterate(original: Callable[..., Any]) -> Callable[..., Any]:
             def __iter__(loader: Any) -> Any:  # noqa: N807
-                clock.enter_data("epoch start", 0)
+                if not tape.foreign:
+                    note_long((now() << 4 | marks.EPOCH_START, 0, 0))
                 try:
                     iterator = original(loader)
                 finally:
-                    clock.leave("epoch start")
+                    tape.mark(marks.FETCHED)
                 if isinstance(iterator, dataloader._BaseDataLoaderIter):  # a subclass may return anything
-                    fresh[iterator] = True
+                    fresh.add(id(iterator))
                     self._loader_of[iterator] = self.index_of(loader)
                 return iterator
 
@@ -99,12 +104,17 @@ class Loaders:
 
         def fetch(original: Callable[..., Any]) -> Callable[..., Any]:
             def __next__(iterator: Any) -> Any:  # noqa: N807
-                phase = "epoch start" if fresh.pop(iterator, False) else "data"
-                clock.enter_data(phase, id(iterator))
+                what, which = marks.FETCH, id(iterator)
+                if which in fresh:
+                    fresh.discard(which)
+                    what = marks.EPOCH_START
+                if get_ident() != tape.thread:
+                    return original(iterator)
+                note_long((now() << 4 | what, which, 0))
                 try:
                     return original(iterator)
                 finally:
-                    clock.leave(phase)
+                    note(now() << 4 | marks.FETCHED)
 
             return __next__
 

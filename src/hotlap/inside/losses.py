@@ -22,8 +22,8 @@ class Losses:
 
     def __init__(self) -> None:
         self.scaled = False
-        self._now: list[torch.Tensor] = []
-        self._steps: list[list[torch.Tensor]] = []
+        self._now: list[torch.Tensor | float] = []
+        self._steps: list[list[torch.Tensor | float]] = []
         self._pair: tuple[ref[torch.Tensor], torch.Tensor] | None = None
 
     def install(self, host: Host) -> None:
@@ -45,7 +45,11 @@ class Losses:
         pair, self._pair = self._pair, None
         if len(outputs) == 1 and isinstance(outputs[0], torch.Tensor) and outputs[0].numel() == 1:
             loss = pair[1] if pair and pair[0]() is outputs[0] else outputs[0]
-            self._now.append(loss.detach())
+            try:
+                # Reading at once is the cheapest on a CPU, and would wait for a device.
+                self._now.append(loss.item() if loss.is_cpu else loss.detach())
+            except RuntimeError:
+                pass  # a tensor under a transform of torch.func has no value of its own
 
     def end_step(self) -> None:
         """What was noted since the last step are this step's."""
@@ -59,7 +63,7 @@ class Losses:
     @property
     def on_device(self) -> bool:
         """Whether reading would wait for a device."""
-        return any(loss.device.type != "cpu" for step in self._steps[:1] for loss in step)
+        return any(isinstance(loss, torch.Tensor) for step in self._steps[:1] for loss in step)
 
     def read(self) -> list[float | None]:
         """Mean loss of each step since the last reading."""
@@ -67,7 +71,7 @@ class Losses:
         return [_mean(step) for step in steps]
 
 
-def _mean(losses: list[torch.Tensor]) -> float | None:
+def _mean(losses: list[torch.Tensor | float]) -> float | None:
     """None when there is no number; the journal holds what JSON can say."""
     try:
         return math.fsum(map(float, losses)) / len(losses) if losses else None

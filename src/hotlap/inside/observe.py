@@ -35,6 +35,7 @@ class Observer:
         self.recorder = recorder
         self.loaders = LoaderWatch(host)
         self._depth = 0
+        self._called = 0
         self._roots: dict[int, nn.Module] = {}
         self._signatures: dict[int, dict[Signature, int]] = {}
         self._autocast = False
@@ -66,14 +67,17 @@ class Observer:
             # Global hooks are given no keywords; the call that they were called from has them.
             kwargs = sys._getframe(1).f_locals.get("kwargs") or {}
             self._note_call(module, args, kwargs)
-            self.recorder.calls.enter(module, args, kwargs)
+            if not self.recorder.tape.foreign:
+                self._called += 1
+                self.recorder.tape.call(id(module), module, args, kwargs)
 
     def _after(self, module: nn.Module, args: Any, out: Any) -> None:
         if torch.compiler.is_compiling():
             return
         self._depth = max(0, self._depth - 1)
-        if self._depth == 0 and _learns(module):
-            self.recorder.calls.leave()
+        if self._depth == 0 and self._called and _learns(module) and not self.recorder.tape.foreign:
+            self._called -= 1
+            self.recorder.tape.returned()
 
     def _note_call(self, module: nn.Module, args: Any, kwargs: Any) -> None:
         grad = torch.is_grad_enabled()

@@ -5,6 +5,7 @@ Optimizers are held weakly: scripts build them per fold, per epoch, per image, a
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from weakref import WeakValueDictionary, ref
 
 import torch
@@ -20,15 +21,17 @@ class Optimizers:
 
     Attributes:
         steps: Steps that the main optimizers have taken.
+        none_yet: No optimizer was ever built: the script updates its weights by hand.
     """
 
     def __init__(self) -> None:
         self.steps = 0
+        self.none_yet = True
         self._alive: WeakValueDictionary[int, torch.optim.Optimizer] = WeakValueDictionary()
         self._count = 0
         self._built_at: dict[int, int] = {}
         self._have_stepped: set[int] = set()
-        self._main: ref[torch.optim.Optimizer] | None = None
+        self.main_alive: Callable[[], torch.optim.Optimizer | None] = lambda: None
         self._largest = 0
         self._accumulates = False
 
@@ -45,12 +48,7 @@ class Optimizers:
     @property
     def main(self) -> torch.optim.Optimizer | None:
         """The one whose step ends a step; None until one has stepped, and when it is gone."""
-        return self._main() if self._main else None
-
-    @property
-    def none_yet(self) -> bool:
-        """No optimizer was ever built: the script updates its weights by hand."""
-        return not self._count
+        return self.main_alive()
 
     def by_hand(self, accumulates: bool) -> bool:
         """Whether a backward of this kind is the one that ends a step."""
@@ -60,6 +58,7 @@ class Optimizers:
     def built(self, optimizer: torch.optim.Optimizer) -> int:
         """A new one; its number."""
         self._count += 1
+        self.none_yet = False
         self._alive[self._count] = optimizer
         self._built_at[self._count] = self.steps
         return self._count
@@ -67,12 +66,10 @@ class Optimizers:
     def stepped(self, optimizer: torch.optim.Optimizer) -> bool:
         """It has stepped; whether the steps counted so far were those of a smaller one."""
         main = self.main
-        larger = False
-        if optimizer is not main:
-            number = next((n for n, known in self._alive.items() if known is optimizer), 0) or self.built(optimizer)
-            first = number not in self._have_stepped
-            self._have_stepped.add(number)
-            larger = self._consider(optimizer, number, first, main)
+        number = next((n for n, known in self._alive.items() if known is optimizer), 0) or self.built(optimizer)
+        first = number not in self._have_stepped
+        self._have_stepped.add(number)
+        larger = self._consider(optimizer, number, first, main)
         if optimizer is self.main:
             self.steps += 1
         return larger
@@ -83,10 +80,10 @@ class Optimizers:
         size = parameters_of(optimizer) if first or main is None else 0
         if first and size > self._largest:
             larger = self._largest > 0
-            self._main, self._largest = ref(optimizer), size
+            self.main_alive, self._largest = ref(optimizer), size
             return larger
         # Another fold or epoch: as large, and built after the main one had stepped for the last time.
         follows = first and size == self._largest and self._built_at[number] == self.steps
         if main is None or follows:
-            self._main = ref(optimizer)
+            self.main_alive = ref(optimizer)
         return False

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
@@ -67,15 +68,8 @@ class Keys:
         return known[1] if known and known[0]() is module else None
 
 
-class Routed:
+class Routed(partial[Any]):
     """The call of one root. A class of the script's may copy or pickle its whole `__dict__`: this is then left out."""
-
-    def __init__(self, call: Call) -> None:
-        self.call = call
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Call the root."""
-        return self.call(*args, **kwargs)
 
     def __reduce__(self) -> Any:
         """A copy is None, which is what a module without a call of its own has."""
@@ -91,7 +85,6 @@ class Roots:
         self._wanted: dict[Key, frozenset[Any] | None] = {}
         self._rewrites: list[tuple[int, Layer]] = []
         self._observers: list[Layer] = []
-        self._cores: dict[int, list[Call]] = {}
         self.keys = Keys()
         self.user_compiled: set[int] = set()
         self.attached: list[nn.Module] = []
@@ -127,42 +120,47 @@ class Roots:
             self.keys.put(module, key)
             if key in self._wanted:
                 self._attach(module, self._wanted[key])
+                self.attached.append(module)
 
         return __init__
 
     def _compile(self, original: Call) -> Call:
         def compile(module: nn.Module, *args: Any, **kwargs: Any) -> None:
-            attached = vars(module).get("_compiled_call_impl") if id(module) in self._cores else None
+            attached = isinstance(vars(module).get("_compiled_call_impl"), Routed)
             original(module, *args, **kwargs)
             self.user_compiled.add(id(module))
-            if attached is not None:  # ours stays outside, the user's compiled call takes the core's place
-                self._cores[id(module)][0] = vars(module)["_compiled_call_impl"]
-                self._host.set(module, "_compiled_call_impl", attached)
+            key = self.keys.get(module)
+            if attached and key is not None:  # ours goes around the user's compiled call
+                self._attach(module, self._wanted[key], vars(module)["_compiled_call_impl"])
 
         return compile
 
-    def _attach(self, module: nn.Module, served: frozenset[Any] | None) -> None:
-        # torch.compile must see a plain function: Dynamo exempts Module._call_impl itself.
-        def core(*args: Any, **kwargs: Any) -> Any:
-            return module._call_impl(*args, **kwargs)
-
-        cores = self._cores[id(module)] = [core]
-        rewritten: list[Call] = []
-
-        def route(*args: Any, **kwargs: Any) -> Any:
-            if self._rewrites and module.training and torch.is_grad_enabled():
-                if served is not None and signature(args, kwargs) not in served:
-                    return self._as_written(module, cores[0], args, kwargs)
-                if rewritten:
-                    return rewritten[0](*args, **kwargs)
-                return self._first(module, rewritten, cores[0], args, kwargs)
-            return cores[0](*args, **kwargs)
-
-        call: Call = route
+    def _attach(self, module: nn.Module, served: frozenset[Any] | None, compiled: Call | None = None) -> None:
+        call = self._route(module, served, compiled) if self._rewrites else compiled or module._call_impl
         for layer in self._observers:
             call = layer(module, call)
         self._host.set(module, "_compiled_call_impl", Routed(call))
-        self.attached.append(module)
+
+    def _route(self, module: nn.Module, served: frozenset[Any] | None, compiled: Call | None) -> Call:
+        """The call that is rewritten for verified training calls, and as the script wrote it for all others."""
+
+        # torch.compile must see a plain function: Dynamo exempts Module._call_impl itself.
+        def own(*args: Any, **kwargs: Any) -> Any:
+            return module._call_impl(*args, **kwargs)
+
+        core = compiled or own
+        rewritten: list[Call] = []
+
+        def route(*args: Any, **kwargs: Any) -> Any:
+            if module.training and torch.is_grad_enabled():
+                if served is not None and signature(args, kwargs) not in served:
+                    return self._as_written(module, core, args, kwargs)
+                if rewritten:
+                    return rewritten[0](*args, **kwargs)
+                return self._first(module, rewritten, core, args, kwargs)
+            return core(*args, **kwargs)
+
+        return route
 
     def _first(self, module: nn.Module, rewritten: list[Call], core: Call, args: Any, kwargs: Any) -> Any:
         """The first rewritten call; if it fails in the real training, the script's own call serves from then on."""

@@ -12,21 +12,22 @@ import resource
 import sys
 from collections.abc import Callable
 from multiprocessing import util
+from threading import get_ident
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
-from hotlap.inside.calls import Calls
-from hotlap.inside.clock import Clock
+from hotlap import marks
+from hotlap.inside import copies, device
 from hotlap.inside.losses import Losses
 from hotlap.inside.optimizers import Optimizers
 
 if TYPE_CHECKING:
     from hotlap.inside.host import Host
 
-_FLUSH_STEPS = 64
+_FLUSH_STEPS = 256
 _FLUSH_S = 0.5
 
 
@@ -37,25 +38,25 @@ class Recorder:
         index: Number of the step under way, from 1.
     """
 
-    def __init__(self, host: Host, clock: Clock | None = None) -> None:
+    def __init__(self, host: Host) -> None:
         self.host = host
-        self.clock = clock or Clock()
+        self.tape = device.tape()
         self.index = 1
         self.on_end: list[Callable[[int], None]] = []
         self.on_optimizer_start: list[Callable[[torch.optim.Optimizer], None]] = []
         self.on_optimizer_step: list[Callable[[torch.optim.Optimizer], None]] = []
         self.on_close: list[Callable[[], None]] = []
         self.losses = Losses()
-        self.calls = Calls(self.clock)
         self._pid = os.getpid()
+        self._limited = bool(host.task.get("steps") or host.task.get("limit_s"))
         self._optimizers = Optimizers()
         self._depth = 0
         self._in_backward = False
-        self._rows: list[list[Any]] = []
+        self._unwritten = 0
         self._written = perf_counter()
         self._began: float | None = None
         self._closed = False
-        self._faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        self._faults = _faults()
 
     @property
     def optimizers(self) -> list[torch.optim.Optimizer]:
@@ -78,14 +79,14 @@ class Recorder:
         """Hook the boundaries: optimizers, backward, roots, loaders, and the end of the process."""
         host, optimizer = self.host, torch.optim.Optimizer
         host.wrap(optimizer, "__init__", self._built)
-        before = register_optimizer_step_pre_hook(self._before_step)
-        host.call(lambda: None, before.remove)
-        after = register_optimizer_step_post_hook(self._after_step)
-        host.call(lambda: None, after.remove)
+        before, after = self._around_update()
+        for handle in (register_optimizer_step_pre_hook(before), register_optimizer_step_post_hook(after)):
+            host.call(lambda: None, handle.remove)
         host.wrap(torch.autograd, "_engine_run_backward", self._backward)
         self.losses.install(host)
-        host.loaders.time(self.clock)
-        host.roots.observe(self.calls.wrap)
+        host.loaders.time(self.tape)
+        host.roots.observe(self.tape.wrap)
+        copies.install(host, self.tape)
         host.wrap(os, "_exit", self._leaving)
         os.register_at_fork(after_in_child=self._forked)
         atexit.register(self.close)
@@ -94,7 +95,7 @@ class Recorder:
         """A child of the process that trains neither records nor ends anything; before the first step it may train."""
         if self._began is not None:
             self.host.journal.close()
-            self.host.task = {**self.host.task, "steps": 0, "limit_s": 0}
+            self._limited = False
             self._closed = True
 
     def _leaving(self, original: Callable[..., Any]) -> Callable[..., Any]:
@@ -111,20 +112,44 @@ class Recorder:
 
         return __init__
 
-    def _before_step(self, optimizer: Any, args: Any, kwargs: Any) -> None:
+    def _around_update(self) -> tuple[Callable[[Any, Any, Any], None], Callable[[Any, Any, Any], None]]:
+        """The hooks before and after an optimizer's step, with the usual case first."""
+        tape, optimizers = self.tape, self._optimizers
+        note, now = tape.note, tape.now
+
+        def before(optimizer: Any, args: Any, kwargs: Any) -> None:
+            if self._depth or self.on_optimizer_start or get_ident() != tape.thread:
+                self._before_step(optimizer)
+            else:
+                self._depth = 1
+                note(now() << 4 | marks.UPDATE)
+
+        def after(optimizer: Any, args: Any, kwargs: Any) -> None:
+            if self._depth != 1 or self.on_optimizer_step or optimizer is not optimizers.main_alive():
+                self._after_step(optimizer)
+            else:
+                self._depth = 0
+                optimizers.steps += 1
+                self._end_step()
+
+        return before, after
+
+    def _before_step(self, optimizer: Any) -> None:
         if self._depth and not _is_nested():
             self._depth = 0  # a step that raised never came to its end
         self._depth += 1
         if self._depth == 1:
-            self._tell(self.on_optimizer_start, optimizer)
-            self.clock.enter("optimizer")
+            if self.on_optimizer_start:
+                self._tell(self.on_optimizer_start, optimizer)
+            self.tape.mark(marks.UPDATE)
 
-    def _after_step(self, optimizer: Any, args: Any, kwargs: Any) -> None:
+    def _after_step(self, optimizer: Any) -> None:
         self._depth -= 1
         if self._depth:
             return  # a subclass that calls its parent's step
-        self.clock.leave("optimizer")
-        self._tell(self.on_optimizer_step, optimizer)
+        self.tape.mark(marks.UPDATE_END)
+        if self.on_optimizer_step:
+            self._tell(self.on_optimizer_step, optimizer)
         by_hand = self._began is not None and not self._optimizers.steps
         if self._optimizers.stepped(optimizer) or by_hand:
             self._begin_again()
@@ -135,34 +160,41 @@ class Recorder:
 
     def _begin_again(self) -> None:
         """A bigger optimizer turned up: what was counted so far were not the steps."""
-        self.host.journal.write("restart")
-        self._rows.clear()
+        self.flush()
         self.losses.clear()
+        self.host.journal.write("restart")
         self.index = 1
 
     def _backward(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        tape = self.tape
+        note, now = tape.note, tape.now
+
         def _engine_run_backward(outputs: Any, *args: Any, **kwargs: Any) -> Any:
             if self._in_backward:  # checkpointing runs a backward inside the backward
                 return original(outputs, *args, **kwargs)
-            self.calls.learned_from()
+            if get_ident() != tape.thread:  # before the first step that may be the one that trains
+                self.losses.note(outputs)
+                return original(outputs, *args, **kwargs)
             self._in_backward = True
-            self.clock.enter("backward")
+            note(now() << 4 | marks.BACKWARD)
             try:
                 gradients = original(outputs, *args, **kwargs)
             finally:
                 self._in_backward = False
-                self.clock.leave("backward")
-            self._after_backward(outputs, args, kwargs)
+                note(now() << 4 | marks.BACKWARD_END)
+            if kwargs.get("accumulate_grad"):  # torch.autograd.grad is not the backward of the loss if there is another
+                self.losses.note(outputs)
+            if self._optimizers.none_yet:
+                self._maybe_by_hand(outputs, args, kwargs)
             return gradients
 
         return _engine_run_backward
 
-    def _after_backward(self, outputs: Any, args: Any, kwargs: Any) -> None:
-        accumulates = bool(kwargs.get("accumulate_grad"))
-        if accumulates:  # torch.autograd.grad is not the backward of the loss where there is a better one
-            self.losses.note(outputs)
-        if not self._optimizers.none_yet or self.calls.inside or self.clock.foreign:
+    def _maybe_by_hand(self, outputs: Any, args: Any, kwargs: Any) -> None:
+        """Without an optimizer the backward of the loss ends a step."""
+        if self.tape.inside or self.tape.foreign:
             return
+        accumulates = bool(kwargs.get("accumulate_grad"))
         if self._optimizers.by_hand(accumulates) and (accumulates or _is_loss(outputs, args)):
             if not accumulates:
                 self.losses.note(outputs)
@@ -182,21 +214,21 @@ class Recorder:
     # -- the end of a step
 
     def _end_step(self) -> None:
-        spent = self.clock.end_step()
-        faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-        start = spent.step.pop("epoch start", 0.0)
-        evaluation, samples = sum(spent.evaluation.values()), self.calls.end_step()
-        self._rows.append([spent.step, samples, faults - self._faults, evaluation, start, _graphs(), spent.helper])
+        tape, dynamo = self.tape, sys.modules.get("torch._dynamo.utils")
+        graphs = dynamo.counters["stats"]["unique_graphs"] if dynamo else 0
+        tape.note_long((tape.now() << 4 | marks.STEP, graphs, 0))
+        self._unwritten += 1
         self.losses.end_step()
         if self._began is None:
             self._begin()
-        self._tell(self.on_end, self.index)
+        if self.on_end:
+            self._tell(self.on_end, self.index)
         self.index += 1
-        if len(self._rows) >= _FLUSH_STEPS or perf_counter() - self._written > _FLUSH_S:
+        if self._unwritten >= _FLUSH_STEPS or perf_counter() - self._written > _FLUSH_S:
             self.flush()
-        self._end_trial_if_due()
-        self._faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-        self.clock.restart()
+        if self._limited:
+            self._end_trial_if_due()
+        tape.resume()
 
     def _begin(self) -> None:
         self._began = perf_counter()
@@ -206,21 +238,24 @@ class Recorder:
         self.host.journal.write("first-step", at_s=_since_start(), rank=rank())
 
     def flush(self, *, last: bool = False) -> None:
-        """Write the rows gathered since the last time.
+        """Write what was gathered since the last time.
 
         Args:
             last: Also read losses that live on a device, which waits for it; on a CPU reading is free at any time.
         """
+        journal, faults = self.host.journal, _faults() - self._faults
         if last or not self.losses.on_device:
-            self.host.journal.write("losses", values=self.losses.read())
-        if self._rows:
-            self.host.journal.write("steps", rows=self._rows)
-        self._rows = []
+            journal.write("losses", values=self.losses.read())
+        journal.write("steps", count=self._unwritten, marks=self.tape.take(), faults=faults)
+        if sampled := self.tape.take_sampled():
+            journal.write("device", marks=sampled)
+        self._unwritten = 0
         self._written = perf_counter()
+        self._faults = _faults()  # those of writing are not the training's
 
     def _end_trial_if_due(self) -> None:
         task, done = self.host.task, self.index - 1
-        if self._began is None or not (task.get("steps") or task.get("limit_s")):
+        if self._began is None or not self._limited:
             return
         elapsed = perf_counter() - self._began
         if (task["steps"] and done >= task["steps"]) or (task["limit_s"] and elapsed > task["limit_s"]):
@@ -231,15 +266,12 @@ class Recorder:
         if self._began is None or self._closed:
             return
         self._closed = True
-        after = self.clock.end_step()
         self._tell(self.on_close)
         self.flush(last=True)
         self.host.journal.write(
             "closing",
             peak_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
             cuda_peak_bytes=torch.cuda.max_memory_allocated() if torch.cuda.is_initialized() else None,
-            evaluations=self.clock.evaluations,
-            evaluation_s=sum(after.evaluation.values()),
         )
 
     def end(self, outcome: str) -> None:
@@ -275,10 +307,9 @@ def _is_loss(outputs: Any, args: tuple[Any, ...]) -> bool:
     return len(outputs) == 1 and type(outputs[0]) is torch.Tensor and outputs[0].numel() == 1 and not creates_graph
 
 
-def _graphs() -> int:
-    """Graphs compiled so far in this process."""
-    dynamo = sys.modules.get("torch._dynamo.utils")
-    return dynamo.counters["stats"]["unique_graphs"] if dynamo else 0
+def _faults() -> int:
+    """Minor page faults of this process so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 
 
 def _since_start() -> float:

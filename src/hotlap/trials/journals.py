@@ -10,10 +10,11 @@ from typing import Any
 import msgspec
 
 from hotlap.records import PHASES, Facts, Outcome, Recording, Signature, Steps, Trial
+from hotlap.trials.replay import Replay, Row, helpers_are_part
 from hotlap.verify.gates import ArmRecord
 
 _LEAST_WARMUP = 10
-_HELPER_IS_PART = 0.5  # a network asked without gradients in more than this share of the steps is part of them
+_NS = 1e9  # the recorder counts in nanoseconds
 
 
 def lines_by_process(folder: Path) -> list[list[dict[str, Any]]]:
@@ -41,45 +42,64 @@ def training_process(journals: list[list[dict[str, Any]]]) -> list[dict[str, Any
     if not trained:
         return []
     first_rank = [lines for lines in trained if of_kind(lines, "first-step")[-1].get("rank", "0") == "0"]
-    return max(first_rank or trained, key=lambda lines: sum(len(line["rows"]) for line in of_kind(lines, "steps")))
+    return max(first_rank or trained, key=lambda lines: sum(line["count"] for line in of_kind(lines, "steps")))
 
 
-def steps_of(lines: list[dict[str, Any]]) -> tuple[Steps, list[float], float]:
-    """Columns of the steps, the epoch starts [s], and the time in evaluation [s]."""
-    restarts = [index for index, line in enumerate(lines) if line["kind"] == "restart"]
-    lines = lines[restarts[-1] :] if restarts else lines
-    rows = [row for line in of_kind(lines, "steps") for row in line["rows"]]
+def replayed(lines: list[dict[str, Any]], kind: str = "steps") -> Replay:
+    """The marks of a process, played back.
+
+    Args:
+        lines: Its journal.
+        kind: "steps" for the host's times, "device" for the device's in the steps that were sampled.
+    """
+    replay = Replay()
+    for line in lines:
+        if line["kind"] == kind:
+            replay.play(line["marks"])
+        elif line["kind"] == "restart":
+            replay.forget()
+    return replay
+
+
+def steps_of(lines: list[dict[str, Any]], rows: list[Row]) -> Steps:
+    """Columns of the steps."""
+    lines = since_restart(lines)
     losses = [value for line in of_kind(lines, "losses") for value in line["values"]]
     losses += [None] * (len(rows) - len(losses))
-    in_step = _helpers_are_part(rows)
-    phases: dict[str, list[float]] = {phase: [] for phase in PHASES}
-    for spent, _, _, _, _, _, helper in rows:
-        for phase in PHASES:
-            phases[phase].append(spent.get(phase, 0.0) + (helper.get(phase, 0.0) if in_step else 0.0))
-    steps = Steps(
+    faults = [line["faults"] / line["count"] for line in of_kind(lines, "steps") for _ in range(line["count"])]
+    in_step = helpers_are_part(rows)
+    phases = {phase: tuple(row.phase(phase, in_step) / _NS for row in rows) for phase in PHASES}
+    return Steps(
         total_s=tuple(map(sum, zip(*phases.values(), strict=True))),
-        phases_s={phase: tuple(values) for phase, values in phases.items()},
-        samples=tuple(row[1] for row in rows),
+        phases_s=phases,
+        samples=tuple(row.samples for row in rows),
         losses=tuple(losses[: len(rows)]),
-        faults=tuple(row[2] for row in rows),
-        compiles=tuple(row[5] for row in rows),
+        faults=tuple(faults[: len(rows)]),
+        compiles=tuple(row.graphs for row in rows),
     )
-    began = [row[4] + (row[6].get("epoch start", 0.0) if in_step else 0.0) for row in rows]
-    starts = [start for start in began if start > 0]
-    evaluation_s = sum(row[3] + (0.0 if in_step else sum(row[6].values())) for row in rows)
-    return steps, starts, evaluation_s
 
 
-def _helpers_are_part(rows: list[Any]) -> bool:
-    """Whether a network that is asked without gradients is asked in most steps: a target or a teacher."""
-    return sum(bool(row[6]) for row in rows) > _HELPER_IS_PART * len(rows)
+def since_restart(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The lines since a bigger optimizer turned up, before which the steps were none."""
+    restarts = [place for place, line in enumerate(lines) if line["kind"] == "restart"]
+    return lines[restarts[-1] :] if restarts else lines
 
 
-def evaluations_of(lines: list[dict[str, Any]]) -> int:
-    """Evaluations in the whole run, those by another network than the one that trains included."""
-    rows = [row for line in of_kind(lines, "steps") for row in line["rows"]]
-    helpers = 0 if _helpers_are_part(rows) else sum(bool(row[6]) for row in rows)
-    return sum(line["evaluations"] for line in of_kind(lines, "closing")[-1:]) + helpers
+def evaluation_of(replay: Replay) -> tuple[float, int]:
+    """Time in evaluation [s], and how often: those by another network than the one that trains included."""
+    rest, in_step = replay.rest(), helpers_are_part(replay.rows)
+    spent = sum(sum(row.spent.evaluation.values()) for row in replay.rows) + sum(rest.evaluation.values())
+    count = replay.clock.evaluations
+    if not in_step:
+        spent += sum(sum(row.spent.helper.values()) for row in replay.rows)
+        count += sum(bool(row.spent.helper) for row in replay.rows)
+    return spent / _NS, count
+
+
+def device_phases(lines: list[dict[str, Any]], warmup: int) -> dict[str, float]:
+    """Mean time of each phase on the device [s], over the sampled steady steps; {} when none was sampled."""
+    rows = [row for row in replayed(lines, "device").rows if row.number > warmup]
+    return {phase: sum(row.phase(phase, True) for row in rows) / len(rows) / _NS for phase in PHASES} if rows else {}
 
 
 def warmup_of(steps: Steps) -> int:
@@ -94,7 +114,11 @@ def recording(
     """Everything that the processes of a trial wrote, as one record."""
     journals = lines_by_process(folder)
     lines = training_process(journals)
-    steps, starts, evaluation_s = steps_of(lines)
+    replay = replayed(lines)
+    steps = steps_of(lines, replay.rows)
+    warmup = warmup_of(steps)
+    evaluation_s, evaluations = evaluation_of(replay)
+    starts = [start / _NS for row in replay.rows if (start := row.phase("epoch start", helpers_are_part(replay.rows)))]
     closing = (of_kind(lines, "closing") or [{}])[-1]
     first = of_kind(lines, "first-step")
     every = [line for journal in journals for line in journal]
@@ -107,10 +131,10 @@ def recording(
         startup_s=first[0]["at_s"] if first else None,
         steps=steps,
         epoch_start_s=sum(starts) / len(starts) if starts else 0.0,
-        evaluation_s=evaluation_s + closing.get("evaluation_s", 0.0),
-        evaluations=evaluations_of(lines),
-        warmup_steps=warmup_of(steps),
-        device_busy_s=None,
+        evaluation_s=evaluation_s,
+        evaluations=evaluations,
+        warmup_steps=warmup,
+        device_phases_s=device_phases(lines, warmup),
         peak_bytes=closing.get("peak_bytes", 0),
         cuda_peak_bytes=closing.get("cuda_peak_bytes"),
         processes=sum(bool(of_kind(journal, "first-step")) for journal in journals),

@@ -10,15 +10,13 @@ only the whole run shows whether it belongs to the steps.
 from __future__ import annotations
 
 from collections.abc import Callable
-from threading import get_ident
-from time import perf_counter
 from typing import NamedTuple
 
 TRAINING = ("forward", "backward", "optimizer")
 
 
 class Spent(NamedTuple):
-    """What was spent since the last step ended [s], by phase; the three together are all of it."""
+    """What was spent since the last step ended, by phase, in the clock's unit; the three together are all of it."""
 
     step: dict[str, float]
     """With "epoch start" beside the phases, if an iteration over a loader was begun."""
@@ -31,39 +29,34 @@ class Clock:
     """Exclusive time by phase for the step under way.
 
     Args:
-        now: Monotonic time [s]; a test passes its own.
+        now: Monotonic time, in any unit.
     """
 
-    def __init__(self, now: Callable[[], float] = perf_counter) -> None:
+    def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
-        self._thread = get_ident()  # a loader that is read from another thread is that thread's own time
         self._stack: list[str] = []
         self._base = "other"
         self._last = now()
-        self._held: dict[str, float] = {}
-        self._spent = Spent({}, {}, {})
+        self._spans: list[tuple[str, float]] = []
+        self._since = 0
+        """The spans from here on came after the last training event: where they led is not known yet."""
+        self._apart = Spent({}, {}, {})
         self._source = 0
         self._evaluated: set[int] = set()
         self._aside = ""
         """What the time since the last training event led into: evaluation, helper, doubt or nothing."""
         self.evaluations = 0
 
-    @property
-    def foreign(self) -> bool:
-        """Whether this thread is another than the one that trains."""
-        return get_ident() != self._thread
-
     # -- phases
 
     def enter(self, phase: str) -> None:
-        """The innermost phase from here on."""
-        if self.foreign:
-            return
+        """The innermost phase from here on, one of training."""
         self._charge()
-        if phase in TRAINING:
+        if self._aside:
             if self._aside == "doubt" and phase == "backward":
                 self._aside = ""  # what looked like an evaluation is learned from
             self._close_aside()
+        self._since = len(self._spans)
         self._stack.append(phase)
 
     def enter_aside(self, kind: str) -> None:
@@ -73,8 +66,6 @@ class Clock:
             kind: "evaluation"; "helper" for a network that may be part of the step; "doubt" for a call in evaluation
                 mode, but with gradients: an evaluation unless a backward follows.
         """
-        if self.foreign:
-            return
         self._charge()
         self._stack.append("aside")
         if any(phase in TRAINING for phase in self._stack):
@@ -85,24 +76,25 @@ class Clock:
             kind = "evaluation" if self._aside in ("evaluation", "doubt") else kind
             self._note_evaluation(kind)
             self._aside = kind
-            self._commit(kind)
+            self._set_apart(kind)
         self._evaluated.add(self._source)
 
-    def leave(self, phase: str) -> None:
-        """Back to the phase around it."""
-        if self.foreign:
-            return
+    def enter_copy(self) -> None:
+        """A tensor is on its way to another device, which is part of whatever needs it."""
         self._charge()
-        if phase not in self._stack:
+        self._stack.append("copy")
+
+    def leave(self, *phases: str) -> None:
+        """Back to what is around the innermost of these phases."""
+        self._charge()
+        stack = self._stack
+        if not set(phases) & set(stack):
             return  # it began in an earlier step
-        while self._stack.pop() != phase:
+        while (left := stack.pop()) not in phases:
             pass  # a phase left by an exception never said goodbye
-        if self._stack:
-            return
-        if phase == "forward":
-            self._base = "loss"
-        elif phase in ("backward", "optimizer"):
-            self._base = "other"
+        if not stack and left in TRAINING:
+            self._base = "loss" if left == "forward" else "other"
+            self._since = len(self._spans)
 
     def enter_data(self, phase: str, source: int) -> None:
         """Fetching from one iterator; the switch to another one ends an evaluation.
@@ -111,54 +103,61 @@ class Clock:
             phase: "data", or "epoch start" for a new iterator and its first batch.
             source: Identity of the iterator.
         """
-        if self.foreign:
-            return
         self._charge()
         if self._aside and source not in self._evaluated:
             self._close_aside()
         self._source = source
         self._stack.append(phase)
 
-    # -- what was held back
+    # -- what may be apart from the step
 
     def _note_evaluation(self, kind: str) -> None:
         if kind == "evaluation" and self._aside != "evaluation":
             self.evaluations += 1
 
     def _close_aside(self) -> None:
-        """Training goes on: what was held back goes where it led."""
+        """Training goes on: what led nowhere yet goes where it led."""
         kind = "evaluation" if self._aside == "doubt" else self._aside
         self._note_evaluation(kind)
-        self._commit(kind or "step")
+        if kind:
+            self._set_apart(kind)
         self._aside = ""
         self._evaluated.clear()
 
     def _charge(self) -> None:
         now = self._now()
         phase = self._stack[-1] if self._stack else self._base
-        phase = "forward" if phase == "aside" else phase
-        self._held[phase] = self._held.get(phase, 0.0) + now - self._last
+        self._spans.append((phase, now - self._last))
         self._last = now
 
-    def _commit(self, kind: str) -> None:
-        into = getattr(self._spent, kind)
-        for phase, spent in self._held.items():
-            into[phase] = into.get(phase, 0.0) + spent
-        self._held.clear()
+    def _set_apart(self, kind: str) -> None:
+        """Take what came after the last training event out of the step."""
+        _add_up(self._spans[self._since :], getattr(self._apart, kind))
+        del self._spans[self._since :]
 
     # -- steps
 
     def end_step(self) -> Spent:
         """What was spent up to the end of the step, which is here."""
         self._charge()
-        self._close_aside()
-        spent, self._spent = self._spent, Spent({}, {}, {})
+        if self._aside:
+            self._close_aside()
+        spent, self._apart = self._apart, Spent({}, {}, {})
+        _add_up(self._spans, spent.step)
+        self._spans.clear()
+        self._since = 0
         return spent
 
     def restart(self) -> None:
         """Begin the next step now; what the recorder itself did since the last one counts for nobody."""
-        self._thread = get_ident()  # the thread that steps is the one that trains
-        self._last = self._now()
-        self._held.clear()
+        self._spans.clear()
+        self._since = 0
         self._stack.clear()
         self._base = "other"
+        self._last = self._now()
+
+
+def _add_up(spans: list[tuple[str, float]], into: dict[str, float]) -> None:
+    for phase, spent in spans:
+        phase = "forward" if phase == "aside" else phase
+        into[phase] = into.get(phase, 0) + spent

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import threading
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hotlap.inside.clock import TRAINING, Clock, Spent
+from hotlap.trials.clock import TRAINING, Clock, Spent
 
 
 class Time:
@@ -188,29 +186,39 @@ def test_phases_that_exceptions_left_open() -> None:
     assert positive(clock.end_step().step) == {"other": 2, "forward": 1}
 
 
-def test_other_threads_are_ignored() -> None:
-    """A prefetching thread reads a loader: its time is not the step's."""
+def test_what_a_training_phase_took_is_the_steps() -> None:
+    """An evaluation right after a backward that ended no step (gradients are accumulated) takes none of its time."""
+    clock, time = made()
+    for phase in ("forward", "backward"):
+        clock.enter(phase)
+        time.passes(2)
+        clock.leave(phase)
+    fetch(clock, time, 2, 10)
+    ask(clock, time, "evaluation", 20)
+    train(clock, time)
+    spent = clock.end_step()
+
+    assert sum(spent.evaluation.values()) == 30
+    assert sum(spent.step.values()) == 10
+
+
+def test_a_copy_is_its_own_phase_wherever_it_happens() -> None:
+    """In a forward, in what is neither, and in an evaluation."""
     clock, time = made()
     clock.enter("forward")
-    reader = threading.Thread(target=lambda: (clock.enter_data("data", 1), time.passes(1), clock.leave("data")))
-    reader.start()
-    reader.join()
-    clock.leave("forward")
+    for _ in range(2):
+        clock.enter_copy()
+        time.passes(3)
+        clock.leave("copy")
+        clock.leave("forward")
+    train(clock, time)
+    clock.enter_copy()
+    time.passes(5)
+    clock.leave("copy")
+    ask(clock, time, "evaluation", 20)
+    clock.enter("backward")
+    clock.leave("backward")
+    spent = clock.end_step()
 
-    assert positive(clock.end_step().step) == {"forward": 1}
-
-
-def test_the_thread_that_steps_is_the_one_that_trains() -> None:
-    """A training that runs in a thread is measured from its first step on."""
-    clock, time = made()
-
-    def training() -> None:
-        clock.end_step()
-        clock.restart()
-        train(clock, time)
-
-    thread = threading.Thread(target=training)
-    thread.start()
-    thread.join()
-
-    assert clock.end_step().step["forward"] == 1
+    assert spent.step["copy"] == 6
+    assert spent.evaluation == {"other": 1, "copy": 5, "forward": 20}
