@@ -53,6 +53,16 @@ class Gradients09(Fault):
         host.wrap(torch.autograd, "_engine_run_backward", make)
 
 
+class LessExact(Gradients09):
+    """No fault: a kernel that sums less exactly than torch does, and far more exactly than a reduced precision."""
+
+    id = "faults:LessExact"
+
+    @property
+    def factor(self):
+        return 1 + 3e-4 * (torch.rand(()) - 0.5).item()
+
+
 class Reduced09(Gradients09):
     """The same, hidden in a reduced precision's noise."""
 

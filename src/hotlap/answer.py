@@ -82,10 +82,11 @@ class Answer:
 
     def finished(self, lab: Lab, observed: Phases, noise: float) -> Answer:
         """The answer with everything that a reader is told."""
-        confirmed = [pair for pair in lab.pairs if pair.stage == "confirm" and pair.setup == self.setup]
+        confirmed = blocks.undisturbed([p for p in lab.pairs if p.stage == "confirm" and p.setup == self.setup])
         reference = [lab.recordings[pair.reference] for pair in confirmed]
         candidate = [lab.recordings[pair.candidate] for pair in confirmed]
-        kept = tuple(_kept(knob, self.setup, lab.pairs) for knob in self.setup.values)
+        loosened = self.judgement.loosened if self.judgement else ()
+        kept = tuple(_kept(knob, self.setup, lab.pairs, loosened) for knob in self.setup.values)
         speedup = stats.confirmed_speedup(self.ratios) if self.setup.settings else None
         watched = [r for r in lab.recordings.values() if r.trial.purpose == "observe"][-1]
         result = Result(
@@ -159,15 +160,16 @@ class Answer:
         return Plan(schema=SCHEMA, header=header, settings=settings, levels=levels, roots=roots)
 
 
-def _kept(knob_id: str, setup: Setup, pairs: Sequence[Pair]) -> Kept:
+def _kept(knob_id: str, setup: Setup, pairs: Sequence[Pair], loosened: Sequence[str]) -> Kept:
     knob = knob_by_id(knob_id)
+    contract = Contract.REDUCED if knob_id in loosened else knob.contract
     without = setup.without(knob_id)
     # The pair's reference is the whole setup, so its gain is what leaving the setting out loses, with the sign turned.
     lost = [-blocks.log_gain(pair) for pair in pairs if pair.stage == "leave-one-out" and pair.setup == without]
     share = None
     if len(lost) >= 2:
         share = stats.speedup([[exp(ratio)] for ratio in lost], [[1.0]] * len(lost))
-    return Kept(knob_id, knob.area, setup.values[knob_id], knob.contract, share)
+    return Kept(knob_id, knob.area, setup.values[knob_id], contract, share)
 
 
 def _levels(kept: Sequence[Kept], speedup: Estimate | None) -> dict[str, Estimate | None]:

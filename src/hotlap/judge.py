@@ -9,7 +9,20 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from hotlap.knobs import knob_by_id
-from hotlap.records import AS_WRITTEN, Facts, Gate, Outcome, Recording, Setup, Signature, Trial, Value, Verdict, Word
+from hotlap.records import (
+    AS_WRITTEN,
+    Contract,
+    Facts,
+    Gate,
+    Outcome,
+    Recording,
+    Setup,
+    Signature,
+    Trial,
+    Value,
+    Verdict,
+    Word,
+)
 from hotlap.verify.arms import ArmRecord, event_gate, noise_gate, reach_gate
 from hotlap.verify.gates import (
     BF16_UNIT,
@@ -31,6 +44,7 @@ _TAIL_STEP = 4
 _EVENT_STEPS = 48  # at most, to see an epoch end and the next begin
 _EVENT_S = 8.0
 _LIMIT_S = 600.0
+_LITTLE = 0.05  # relative: more than that is no rounding of a kernel that sums less exactly
 _STORED = {"bfloat16": BF16_UNIT, "float16": TF32_UNIT}
 
 
@@ -40,6 +54,8 @@ class Judgement:
 
     verdict: Verdict
     signatures: dict[tuple[str, int], tuple[Signature, ...]] = field(default_factory=dict)
+    loosened: tuple[str, ...] = ()
+    """Knobs that promise rounding and were shown to keep to a reduced precision only."""
 
 
 @dataclass
@@ -52,6 +68,7 @@ class Judge:
         facts: Of the observed run.
         seed: Of all arms.
         step_s: Mean time of a training step, which bounds how far the batches are followed.
+        loosens: What is more than rounding may pass as a reduced precision, which the user allows.
     """
 
     run: Callable[[Trial], tuple[Recording, ArmRecord]]
@@ -59,6 +76,7 @@ class Judge:
     facts: Facts
     seed: int
     step_s: float = 0.0
+    loosens: bool = True
     _reference: ArmRecord | None = None
     _noise: dict[float, list[ArmRecord]] = field(default_factory=dict)
     _known: dict[Setup, Judgement] = field(default_factory=dict)
@@ -72,8 +90,9 @@ class Judge:
             found = self._judge(setup)
             exact = setup.without(*(s.knob for s in setup.settings if knob_by_id(s.knob).unit > FLOAT32_UNIT))
             if found.verdict.word.may_enter_plan and exact.settings and exact != setup:
-                apart = self.judge(exact).verdict
-                found = found if apart.word.may_enter_plan else Judgement(apart)
+                apart = self.judge(exact)
+                passed = apart.verdict.word.may_enter_plan
+                found = replace(found, loosened=apart.loosened) if passed else apart
             self._known[setup] = found
         return self._known[setup]
 
@@ -97,14 +116,26 @@ class Judge:
         candidate = self._arm("candidate", setup, steps)
         if candidate.failed:
             return _undecided("candidate", f"it could not be compared: {candidate.failed}")
+        exact = (reach_gate(candidate, self._compared()), event_gate(reference, candidate, steps))
+        verdict = conclude((*exact, *self._noisy_gates(candidate, noise, unit, stored)), 1)
+        if not (self.loosens and unit == FLOAT32_UNIT and _off_by_little(verdict)):
+            return Judgement(verdict, candidate.signatures)
+        wider = self._noise_arms(TF32_UNIT)
+        if noise_gate(reference, wider, self._compared()) is None:
+            noise = Spread(noise.float32, spread(wider))
+            again = conclude((*exact, *self._noisy_gates(candidate, noise, TF32_UNIT, stored)), 1)
+            if again.word.may_enter_plan:
+                loosened = tuple(s.knob for s in setup.settings if knob_by_id(s.knob).contract is Contract.ROUNDING)
+                return Judgement(again, candidate.signatures, loosened)
+        return Judgement(verdict, candidate.signatures)
+
+    def _noisy_gates(self, candidate: ArmRecord, noise: Spread, unit: float, stored: float) -> list[Gate]:
         gates = (
-            reach_gate(candidate, self._compared()),
-            event_gate(reference, candidate, steps),
             gradient_gate(candidate, noise, unit),
             update_gate(candidate, noise, unit, max(stored, FLOAT32_UNIT)),
             evaluation_gate(candidate, noise, unit) or self._not_evaluated(),
         )
-        return Judgement(conclude([gate for gate in gates if gate], 1), candidate.signatures)
+        return [gate for gate in gates if gate]
 
     def _not_evaluated(self) -> Gate | None:
         """A script that evaluates its model must be comparable there too; one that never does has no such gate."""
@@ -186,6 +217,12 @@ class Judge:
             if not verdict.word.may_enter_plan:
                 return self.guilty(half) or (tuple(part), verdict)
         return None
+
+
+def _off_by_little(verdict: Verdict) -> bool:
+    """Whether what differs is small enough for a less exact kernel, and is a number that noise can be held against."""
+    wrong = [gate for gate in verdict.gates if not gate.word.may_enter_plan]
+    return bool(wrong) and all(gate.gap is not None and gate.gap < _LITTLE for gate in wrong)
 
 
 def _undecided(gate: str, reason: str) -> Judgement:

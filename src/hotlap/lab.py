@@ -9,7 +9,7 @@ from pathlib import Path
 
 from hotlap.errors import HotlapError
 from hotlap.logbook import Logbook
-from hotlap.records import AS_WRITTEN, Facts, Outcome, Pair, Recording, Rejected, Setup, Trial
+from hotlap.records import AS_WRITTEN, Curve, Facts, Outcome, Pair, Recording, Rejected, Setup, Trial
 from hotlap.trials import blocks, journals
 from hotlap.trials.blocks import Window
 from hotlap.trials.runner import ProcessRunner
@@ -215,6 +215,11 @@ class Lab:
     def _keep(self, pair: Pair) -> None:
         self.pairs.append(pair)
         self.logbook.append("pair", pair=pair)
+
+    def curve(self, pair: Pair) -> Curve:
+        """The losses of a pair's two trainings."""
+        losses = [self.recordings[trial].steps.losses for trial in (pair.reference, pair.candidate)]
+        return Curve(pair.seed, losses[0], losses[1])
 
     def reject(self, rejected: Rejected) -> None:
         """Write down why a setup is out."""

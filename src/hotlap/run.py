@@ -12,7 +12,7 @@ import msgspec
 
 from hotlap.errors import HotlapError
 from hotlap.knobs import KNOBS, knob_by_id
-from hotlap.plan import Header, Plan, Severity, check, read
+from hotlap.plan import Header, Plan, PlannedSetting, Severity, check, read
 from hotlap.records import Contract, Value
 from hotlap.target import Target
 from hotlap.trials.environment import entered
@@ -37,9 +37,13 @@ def find_plan(path: Path | None, cwd: Path) -> Plan:
 
 
 def trusted(plan: Plan, allow: Contract) -> Plan:
-    """The plan up to a contract; what a knob promises is asked of the knob, not of a file that anyone may edit."""
-    settings = tuple(msgspec.structs.replace(s, contract=knob_by_id(s.knob).contract) for s in plan.settings)
+    """The plan up to a contract; a file that anyone may edit can loosen what a knob promises, and not tighten it."""
+    settings = tuple(msgspec.structs.replace(s, contract=_looser(s)) for s in plan.settings)
     return msgspec.structs.replace(plan, settings=settings).cut(allow)
+
+
+def _looser(setting: PlannedSetting) -> Contract:
+    return max(setting.contract, knob_by_id(setting.knob).contract, key=lambda contract: contract.level)
 
 
 def prepare(plan: Plan, target: Target, out: Path, say: Say, *, anyway: bool) -> dict[str, str]:
@@ -65,7 +69,7 @@ def prepare(plan: Plan, target: Target, out: Path, say: Say, *, anyway: bool) ->
     task = {
         "purpose": "run",
         "settings": ordered(values),
-        "roots": [root_of(root.name, root.index, root.signatures) for root in plan.roots],
+        "roots": [root_of(root.name, root.index, root.signatures, root.parameter_shapes) for root in plan.roots],
         "seed": 0,
         "steps": 0,
         "limit_s": 0,

@@ -8,10 +8,11 @@ from math import expm1
 
 from hotlap import stats
 from hotlap.answer import Answer, phases_of
+from hotlap.confirm import confirm, leave_one_out
 from hotlap.judge import Judge, Judgement
 from hotlap.knobs import all_knobs, knob_by_id
 from hotlap.lab import Lab
-from hotlap.records import AS_WRITTEN, Contract, Curve, Outcome, Phases, Rejected, Setting, Setup, Verdict, Word
+from hotlap.records import AS_WRITTEN, Contract, Outcome, Phases, Rejected, Setting, Setup, Verdict, Word
 from hotlap.search.candidates import Request, candidates
 from hotlap.search.greedy import KEEP, Gains, greedy
 from hotlap.stats import Look
@@ -25,7 +26,6 @@ _NOISE_SHARE = 0.12
 _SCREEN_S, _CONFIRM_S = 2.5, 5.0  # windows of a trial
 _JUDGE_ARMS = 10
 _FAULTS = {Word.CHANGED: "changes learning", Word.UNDECIDED: "could not be shown to learn the same"}
-_SHARE_BLOCKS = 3  # fewer pairs give an interval that says nothing
 
 
 def tune(lab: Lab, request: Request) -> Answer:
@@ -47,7 +47,14 @@ def tune(lab: Lab, request: Request) -> Answer:
     )
     learn_noise(lab, window)
     answer = Answer(facts=facts, skipped=skipped)
-    judge = Judge(run=lab.arm, next_id=lab.next_id, facts=facts, seed=lab.seed, step_s=phases.total_s)
+    judge = Judge(
+        run=lab.arm,
+        next_id=lab.next_id,
+        facts=facts,
+        seed=lab.seed,
+        step_s=phases.total_s,
+        loosens=request.allow.level >= Contract.REDUCED.level,
+    )
     setup = search(lab, singles, request.pinned, screen)
     while setup.settings:
         setup, judged = fit_to_learn(lab, judge, setup)
@@ -158,26 +165,6 @@ def loosest(setup: Setup) -> Contract:
     return max((knob_by_id(s.knob).contract for s in setup.settings), key=lambda contract: contract.level)
 
 
-def confirm(lab: Lab, setup: Setup, window: Window) -> tuple[list[float], list[Curve]]:
-    """Fresh pairs until a look decides, the pairs run out or the budget ends."""
-    ratios: list[float] = []
-    curves: list[Curve] = []
-    while len(ratios) < stats.LOOKS[-1]:
-        if not lab.affordable([AS_WRITTEN, setup]):
-            lab.cut_short = f"the budget ended after {len(ratios)} confirmation pairs"
-            break
-        pairs = lab.block("confirm", AS_WRITTEN, [setup], window)
-        if not pairs:
-            break  # the candidate failed here, which has been written down
-        ratios.append(blocks.log_gain(pairs[0]))
-        losses = [lab.recordings[trial].steps.losses for trial in (pairs[0].reference, pairs[0].candidate)]
-        curves.append(Curve(pairs[0].seed, losses[0], losses[1]))
-        lab.learnt(f"confirmation pair {len(ratios)}: {expm1(ratios[-1]):+.0%}")
-        if len(ratios) in stats.LOOKS and stats.look(ratios) is not Look.CONTINUE:
-            break
-    return ratios, curves
-
-
 def retreat(lab: Lab, setup: Setup, looked: Look, ratios: list[float], verdict: Verdict) -> Setup:
     """What to try instead of a setup that was not confirmed: its part that promises more."""
     evidence = stats.confirmed_speedup(ratios) if len(ratios) > 1 else None
@@ -187,11 +174,3 @@ def retreat(lab: Lab, setup: Setup, looked: Look, ratios: list[float], verdict: 
     lab.reject(Rejected(setup, f"its losses: {verdict.reason}", evidence, verdict))
     reduced = [s.knob for s in setup.settings if knob_by_id(s.knob).contract.level >= Contract.REDUCED.level]
     return setup.without(*reduced) if reduced else AS_WRITTEN
-
-
-def leave_one_out(lab: Lab, setup: Setup, window: Window) -> None:
-    """Each kept setting's own share, where the budget pays for enough pairs."""
-    parts = [setup.without(knob) for knob in setup.values]
-    if len(parts) > 1 and lab.affordable([setup, *parts] * _SHARE_BLOCKS):
-        for _ in range(_SHARE_BLOCKS):
-            lab.block("leave-one-out", setup, parts, window)

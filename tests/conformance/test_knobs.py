@@ -17,6 +17,7 @@ from facts import CUDA, facts, no_facts
 
 from hotlap.inside.host import Host
 from hotlap.inside.journal import Journal
+from hotlap.inside.roots import Wanted
 from hotlap.knobs import KNOBS, knob_by_id
 from hotlap.knobs.knob import Knob, When
 from hotlap.records import Contract, Facts, Skip
@@ -198,7 +199,7 @@ def fingerprint() -> dict[str, Any]:
 
 def trained(host: Host) -> list[torch.Tensor]:
     """Weights after two steps of a small model, so that what waits for the first call or update comes into it."""
-    host.roots.install({("torch.nn.modules.container:Sequential", 0): None})
+    host.roots.install({("torch.nn.modules.container:Sequential", 0): Wanted()})
     torch.manual_seed(0)
     net = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.Flatten(), torch.nn.Linear(144, 2))
     optimizer = torch.optim.SGD(net.parameters(), lr=0.01, momentum=0.9)

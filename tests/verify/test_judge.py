@@ -1,5 +1,7 @@
 """The judge on real trainings: planted faults are seen, honest changes pass."""
 
+from dataclasses import replace
+
 import pytest
 
 from hotlap.records import Setup, Word
@@ -30,6 +32,17 @@ def test_planted_faults_are_caught(judge_of, fault):
     verdict = judge_of("conv_pool.py").judge(Setup.of({f"faults:{fault}": True})).verdict
 
     assert verdict.word is Word.CHANGED, verdict
+
+
+def test_a_less_exact_kernel_is_no_rounding_and_no_fault(judge_of):
+    """It breaks its promise, so it passes as a reduced precision, and only where the user allows that."""
+    judge, setup = judge_of("conv_pool.py"), Setup.of({"faults:LessExact": True})
+    judged = judge.judge(setup)
+
+    assert judged.verdict.word is Word.EQUIVALENT, judged.verdict
+    assert judged.loosened == ("faults:LessExact",)
+    strict = replace(judge, loosens=False, _known={})
+    assert strict.judge(setup).verdict.word is Word.CHANGED
 
 
 def test_nothing_changed_is_identical(judge_of):

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import ref
 
 import torch
@@ -68,6 +68,19 @@ class Keys:
         return known[1] if known and known[0]() is module else None
 
 
+class Wanted(NamedTuple):
+    """What is known of a root whose calls are to be routed."""
+
+    served: frozenset[Any] | None = None
+    """Call signatures that rewritten calls may serve; None for all."""
+    parameter_shapes: list[tuple[int, ...]] | None = None
+    """Of the module that was verified; None for any."""
+
+    def is_like(self, module: nn.Module) -> bool:
+        """Whether it has the parameters of the module that was verified."""
+        return self.parameter_shapes is None or self.parameter_shapes == [tuple(p.shape) for p in module.parameters()]
+
+
 class Routed(partial[Any]):
     """The call of one root. A class of the script's may copy or pickle its whole `__dict__`: this is then left out."""
 
@@ -82,19 +95,18 @@ class Roots:
     def __init__(self, host: Host) -> None:
         self._host = host
         self._counts: Counter[str] = Counter()
-        self._wanted: dict[Key, frozenset[Any] | None] = {}
+        self._wanted: dict[Key, Wanted] = {}
         self._rewrites: list[tuple[int, Layer]] = []
         self._observers: list[Layer] = []
         self.keys = Keys()
         self.user_compiled: set[int] = set()
         self.attached: list[nn.Module] = []
 
-    def install(self, wanted: dict[Key, frozenset[Any] | None]) -> None:
+    def install(self, wanted: dict[Key, Wanted]) -> None:
         """Watch constructions.
 
         Args:
-            wanted: Class name and index of each root, with the call signatures that may be served by rewritten calls;
-                None for all.
+            wanted: Each root by class name and index, with what is known of it.
         """
         self._wanted = wanted
         self._host.wrap(nn.Module, "__init__", self._construct)
@@ -135,13 +147,13 @@ class Roots:
 
         return compile
 
-    def _attach(self, module: nn.Module, served: frozenset[Any] | None, compiled: Call | None = None) -> None:
-        call = self._route(module, served, compiled) if self._rewrites else compiled or module._call_impl
+    def _attach(self, module: nn.Module, wanted: Wanted, compiled: Call | None = None) -> None:
+        call = self._route(module, wanted, compiled) if self._rewrites else compiled or module._call_impl
         for layer in self._observers:
             call = layer(module, call)
         self._host.set(module, "_compiled_call_impl", Routed(call))
 
-    def _route(self, module: nn.Module, served: frozenset[Any] | None, compiled: Call | None) -> Call:
+    def _route(self, module: nn.Module, wanted: Wanted, compiled: Call | None) -> Call:
         """The call that is rewritten for verified training calls, and as the script wrote it for all others."""
 
         # torch.compile must see a plain function: Dynamo exempts Module._call_impl itself.
@@ -153,10 +165,14 @@ class Roots:
 
         def route(*args: Any, **kwargs: Any) -> Any:
             if module.training and torch.is_grad_enabled():
-                if served is not None and signature(args, kwargs) not in served:
+                if wanted.served is not None and signature(args, kwargs) not in wanted.served:
                     return self._as_written(module, core, args, kwargs)
                 if rewritten:
                     return rewritten[0](*args, **kwargs)
+                if not wanted.is_like(module):
+                    rewritten.append(core)
+                    self._host.remark(f"{class_name(module)} has other parameters than in the plan: it runs as written")
+                    return core(*args, **kwargs)
                 return self._first(module, rewritten, core, args, kwargs)
             return core(*args, **kwargs)
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from hotlap.inside.host import Host
 from hotlap.inside.journal import Journal
+from hotlap.inside.roots import Wanted
 from hotlap.knobs import knob_by_id
 
 
@@ -26,7 +27,7 @@ def start(task: dict[str, Any]) -> Host:
         trial.install(host)
     for knob_id, value in task["settings"]:
         _turn(host, knob_id, value)
-    host.roots.install({(root["name"], root["index"]): _served(root) for root in task["roots"]})
+    host.roots.install({(root["name"], root["index"]): _wanted(root) for root in task["roots"]})
     return host
 
 
@@ -39,8 +40,8 @@ def _turn(host: Host, knob_id: str, value: Any) -> None:
         host.journal.write("installed", knob=knob_id)
 
 
-def _served(root: dict[str, Any]) -> frozenset[Any] | None:
-    """The call signatures that rewritten calls may serve; None for all."""
-    if root.get("served") is None:
-        return None
-    return frozenset((tuple(tuple(shape) for shape in shapes), tuple(dtypes)) for shapes, dtypes in root["served"])
+def _wanted(root: dict[str, Any]) -> Wanted:
+    served, shapes = root.get("served"), root.get("parameter_shapes")
+    if served is not None:
+        served = frozenset((tuple(map(tuple, call_shapes)), tuple(dtypes)) for call_shapes, dtypes in served)
+    return Wanted(served, None if shapes is None else [tuple(shape) for shape in shapes])

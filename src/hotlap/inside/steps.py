@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import atexit
 import os
-import resource
 import sys
 from collections.abc import Callable
 from multiprocessing import util
@@ -20,7 +19,7 @@ import torch
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
 from hotlap import marks
-from hotlap.inside import copies, device
+from hotlap.inside import copies, device, process
 from hotlap.inside.losses import Losses
 from hotlap.inside.optimizers import Optimizers
 
@@ -56,7 +55,7 @@ class Recorder:
         self._written = perf_counter()
         self._began: float | None = None
         self._closed = False
-        self._faults = _faults()
+        self._faults = process.faults()
 
     @property
     def optimizers(self) -> list[torch.optim.Optimizer]:
@@ -233,9 +232,9 @@ class Recorder:
     def _begin(self) -> None:
         self._began = perf_counter()
         if os.getpid() != self._pid:  # this child is the one that trains; multiprocessing's run no atexit
-            self.host.journal.write("hello", pid=os.getpid(), argv=sys.argv, rank=rank())
+            self.host.journal.write("hello", pid=os.getpid(), argv=sys.argv, rank=process.rank())
             util.Finalize(None, self.close, exitpriority=100)
-        self.host.journal.write("first-step", at_s=_since_start(), rank=rank())
+        self.host.journal.write("first-step", at_s=process.since_start(), rank=process.rank())
 
     def flush(self, *, last: bool = False) -> None:
         """Write what was gathered since the last time.
@@ -243,7 +242,7 @@ class Recorder:
         Args:
             last: Also read losses that live on a device, which waits for it; on a CPU reading is free at any time.
         """
-        journal, faults = self.host.journal, _faults() - self._faults
+        journal, faults = self.host.journal, process.faults() - self._faults
         if last or not self.losses.on_device:
             journal.write("losses", values=self.losses.read())
         journal.write("steps", count=self._unwritten, marks=self.tape.take(), faults=faults)
@@ -251,7 +250,7 @@ class Recorder:
             journal.write("device", marks=sampled)
         self._unwritten = 0
         self._written = perf_counter()
-        self._faults = _faults()  # those of writing are not the training's
+        self._faults = process.faults()  # those of writing are not the training's
 
     def _end_trial_if_due(self) -> None:
         task, done = self.host.task, self.index - 1
@@ -270,25 +269,18 @@ class Recorder:
         self.flush(last=True)
         self.host.journal.write(
             "closing",
-            peak_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+            peak_bytes=process.peak_bytes(),
             cuda_peak_bytes=torch.cuda.max_memory_allocated() if torch.cuda.is_initialized() else None,
         )
 
     def end(self, outcome: str) -> None:
         """Report and leave at once: an exception would be caught by real scripts, an exit would save and upload."""
-        if rank() != "0":
+        if process.rank() != "0":
             return  # the first rank's record is the one that counts; the others are ended after it
         self.close()
         self.host.journal.write("end", outcome=outcome)
         sys.stdout.flush()
         os._exit(0)
-
-
-def rank() -> str:
-    """Of this process in the training; "0" when it trains alone."""
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        return str(torch.distributed.get_rank())
-    return os.environ.get("RANK", "0")
 
 
 def _is_nested() -> bool:
@@ -305,17 +297,3 @@ def _is_loss(outputs: Any, args: tuple[Any, ...]) -> bool:
     """Whether `torch.autograd.grad` was asked for what a script that updates by hand would use."""
     creates_graph = len(args) > 2 and args[2]
     return len(outputs) == 1 and type(outputs[0]) is torch.Tensor and outputs[0].numel() == 1 and not creates_graph
-
-
-def _faults() -> int:
-    """Minor page faults of this process so far."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-
-
-def _since_start() -> float:
-    """Seconds since the process was started, from the kernel's books."""
-    with open("/proc/self/stat", encoding="ascii", errors="replace") as file:
-        started_ticks = int(file.read().rsplit(")", 1)[1].split()[19])
-    with open("/proc/uptime", encoding="ascii") as file:
-        uptime_s = float(file.read().split()[0])
-    return uptime_s - started_ticks / os.sysconf("SC_CLK_TCK")

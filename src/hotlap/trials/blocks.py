@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from math import isfinite, log
 
 from hotlap.records import Facts, Outcome, Pair, Recording, Setup
+from hotlap.stats import bad_blocks
 
 LEAST_STEPS = 10
 
@@ -90,3 +91,9 @@ def paired(reference: Recording, candidate: Recording, facts: Facts, stage: str)
 def log_gain(pair: Pair) -> float:
     """ln of how many times faster the candidate was."""
     return log(pair.reference_s / pair.candidate_s)
+
+
+def undisturbed(pairs: Sequence[Pair]) -> list[Pair]:
+    """The pairs of one setup without those in which the machine was disturbed, judged by their baselines alone."""
+    bad = bad_blocks([pair.reference_s for pair in pairs])
+    return [pair for place, pair in enumerate(pairs) if place not in bad]

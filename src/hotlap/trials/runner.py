@@ -162,10 +162,22 @@ def task_of(
     }
 
 
-def root_of(name: str, index: int, verified: Sequence[Signature | PlannedSignature] | None) -> dict[str, object]:
-    """A root as the inside is told of it, with the calls that rewritten ones may serve; None for all."""
+def root_of(
+    name: str,
+    index: int,
+    verified: Sequence[Signature | PlannedSignature] | None,
+    parameter_shapes: Sequence[Sequence[int]] | None = None,
+) -> dict[str, object]:
+    """A root as the inside is told of it.
+
+    Args:
+        name: Of its class.
+        index: Order of construction within the class.
+        verified: The calls that rewritten ones may serve; None for all.
+        parameter_shapes: Of the module that was verified, which another one must not be taken for; None for any.
+    """
     served = None if verified is None else [(s.shapes, s.dtypes) for s in verified if s.grad]
-    return {"name": name, "index": index, "served": served}
+    return {"name": name, "index": index, "served": served, "parameter_shapes": parameter_shapes}
 
 
 def ordered(values: Mapping[str, Value]) -> list[tuple[str, Value]]:

@@ -10,6 +10,7 @@ from facts import CUDA, facts
 from torch import nn
 
 from hotlap.inside.host import Host
+from hotlap.inside.roots import Wanted
 from hotlap.knobs.model.autocast_bf16 import AutocastBf16
 from hotlap.records import Skip
 
@@ -33,7 +34,7 @@ class Net(nn.Module):
 
 def test_forward_is_narrow_and_its_outputs_wide(host: Host) -> None:
     AutocastBf16().install(True, host)
-    host.roots.install({(f"{__name__}:Net", 0): None})
+    host.roots.install({(f"{__name__}:Net", 0): Wanted()})
     net = Net()
     out = net(torch.randn(2, 4))
 

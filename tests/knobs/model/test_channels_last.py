@@ -11,6 +11,7 @@ from facts import facts
 from torch import nn
 
 from hotlap.inside.host import Host
+from hotlap.inside.roots import Wanted
 from hotlap.knobs.model.channels_last import ChannelsLast
 from hotlap.knobs.optimizer.fused_update import FusedUpdate
 from hotlap.records import Skip
@@ -34,7 +35,7 @@ def lies_channels_last(tensor: torch.Tensor) -> bool:
 
 def built(host: Host) -> Net:
     ChannelsLast().install(True, host)
-    host.roots.install({(f"{__name__}:Net", 0): None})
+    host.roots.install({(f"{__name__}:Net", 0): Wanted()})
     return Net()
 
 

@@ -11,6 +11,7 @@ from facts import CUDA, facts
 from torch import nn
 
 from hotlap.inside.host import Host
+from hotlap.inside.roots import Wanted
 from hotlap.knobs.model.compile import Compile
 from hotlap.records import Skip
 
@@ -29,7 +30,7 @@ def without_a_compiler(monkeypatch: pytest.MonkeyPatch) -> Any:
 def test_compiles_a_root_even_when_it_is_a_sequential(host: Host, bare: bool) -> None:
     """`Module.compile()` would be silent and do nothing there."""
     Compile().install(True, host)
-    host.roots.install({("torch.nn.modules.container:Sequential", 0): None})
+    host.roots.install({("torch.nn.modules.container:Sequential", 0): Wanted()})
     net = nn.Sequential(nn.Linear(4, 4), nn.ReLU())
     model = net if bare else nn.Sequential(net)
     names = list(net.state_dict())
@@ -51,7 +52,7 @@ def test_a_root_without_a_graph_is_reported(host: Host, capsys: pytest.CaptureFi
             return x.clone().requires_grad_()
 
     Compile().install(True, host)
-    host.roots.install({(f"{__name__}:{Opaque.__qualname__}", 0): None})
+    host.roots.install({(f"{__name__}:{Opaque.__qualname__}", 0): Wanted()})
     Opaque()(torch.randn(2))
 
     assert "compile could not be applied" in capsys.readouterr().err

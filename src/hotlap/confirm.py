@@ -1,0 +1,47 @@
+"""Fresh pairs: the proof that a setup is faster, and each setting's own share in it."""
+
+from __future__ import annotations
+
+from math import expm1
+
+from hotlap import stats
+from hotlap.lab import Lab
+from hotlap.records import AS_WRITTEN, Curve, Pair, Setup
+from hotlap.stats import Look
+from hotlap.trials import blocks
+from hotlap.trials.blocks import Window
+
+_MOST_DISTURBED = 0.25  # of the confirmation pairs; beyond that the machine is no place to measure
+_SHARE_BLOCKS = 3  # fewer pairs give an interval that says nothing
+
+
+def confirm(lab: Lab, setup: Setup, window: Window) -> tuple[list[float], list[Curve]]:
+    """Fresh pairs until a look decides, the pairs run out or the budget ends."""
+    pairs: list[Pair] = []
+    while len(good := blocks.undisturbed(pairs)) < stats.LOOKS[-1]:
+        if len(pairs) - len(good) > max(1.0, _MOST_DISTURBED * len(pairs)):
+            lab.cut_short = f"the machine was disturbed in {len(pairs) - len(good)} of {len(pairs)} confirmation pairs"
+            break
+        if not lab.affordable([AS_WRITTEN, setup]):
+            lab.cut_short = f"the budget ended after {len(good)} confirmation pairs"
+            break
+        more = lab.block("confirm", AS_WRITTEN, [setup], window)
+        if not more:
+            break  # the candidate failed here, which has been written down
+        pairs += more
+        lab.learnt(f"confirmation pair {len(pairs)}: {expm1(blocks.log_gain(more[0])):+.0%}")
+        ratios = [blocks.log_gain(pair) for pair in blocks.undisturbed(pairs)]
+        if len(ratios) in stats.LOOKS and stats.look(ratios) is not Look.CONTINUE:
+            break
+    good = blocks.undisturbed(pairs)
+    if len(good) < len(pairs):
+        lab.learnt(f"{len(pairs) - len(good)} of {len(pairs)} pairs dropped: their baseline was disturbed")
+    return [blocks.log_gain(pair) for pair in good], [lab.curve(pair) for pair in pairs]
+
+
+def leave_one_out(lab: Lab, setup: Setup, window: Window) -> None:
+    """Each kept setting's own share, where the budget pays for enough pairs."""
+    parts = [setup.without(knob) for knob in setup.values]
+    if len(parts) > 1 and lab.affordable([setup, *parts] * _SHARE_BLOCKS):
+        for _ in range(_SHARE_BLOCKS):
+            lab.block("leave-one-out", setup, parts, window)
