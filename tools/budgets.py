@@ -11,7 +11,6 @@ SOURCE = Path(__file__).resolve().parent.parent / "src" / "hotlap"
 MODULE, PLUG_IN, FUNCTION = 300, 80, 40
 SPECIAL = {
     "tune.py": 200,
-    "records.py": 520,  # declarations only, in one place by design
 }
 
 

@@ -1,0 +1,45 @@
+"""The records that travel between the stages, all frozen.
+
+They are standard-library dataclasses so that the user's process can build them; the parent reads and writes them
+through msgspec. Units are in the field names: `_s` seconds, `_bytes`, `_share` a fraction of one.
+"""
+
+from hotlap.records.facts import Facts, Loader, Machine, Optimizer, Precision, Root, Signature
+from hotlap.records.result import Curve, Finding, Gate, Kept, Pair, Phases, Rejected, Result, Verdict, Verification
+from hotlap.records.trial import AS_WRITTEN, Recording, Setting, Setup, Steps, Trial
+from hotlap.records.words import PHASES, SCHEMA, Contract, Estimate, Outcome, Skip, Status, Value, Word
+
+__all__ = [
+    "AS_WRITTEN",
+    "PHASES",
+    "SCHEMA",
+    "Contract",
+    "Curve",
+    "Estimate",
+    "Facts",
+    "Finding",
+    "Gate",
+    "Kept",
+    "Loader",
+    "Machine",
+    "Optimizer",
+    "Outcome",
+    "Pair",
+    "Phases",
+    "Precision",
+    "Recording",
+    "Rejected",
+    "Result",
+    "Root",
+    "Setting",
+    "Setup",
+    "Signature",
+    "Skip",
+    "Status",
+    "Steps",
+    "Trial",
+    "Value",
+    "Verdict",
+    "Verification",
+    "Word",
+]

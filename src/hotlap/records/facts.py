@@ -1,0 +1,163 @@
+"""What is known about a script and its machine after one observed run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Signature:
+    """One way in which a root is called."""
+
+    shapes: tuple[tuple[int, ...], ...]
+    dtypes: tuple[str, ...]
+    training: bool
+    grad: bool
+
+
+@dataclass(frozen=True)
+class Root:
+    """A module that the script itself calls, found again in every process by class and order of construction."""
+
+    name: str
+    """Qualified class name, `module:Class`."""
+    index: int
+    """How many modules of this class were constructed before it."""
+    parameters: int
+    parameter_shapes: tuple[tuple[int, ...], ...]
+    dtypes: tuple[str, ...]
+    modules: dict[str, int]
+    """Class name to count, over the root and everything below it."""
+    signatures: tuple[Signature, ...]
+    compiled: bool
+    """The script compiles it already."""
+    reachable: bool
+    """Built by its constructor in the training process, so that later trials can find it before its first call."""
+
+
+@dataclass(frozen=True)
+class Loader:
+    """A DataLoader as the script built it."""
+
+    index: int
+    """Order of construction."""
+    dataset: str
+    """Qualified class name."""
+    length: int | None
+    """Samples in the dataset; None for an iterable one."""
+    batch_size: int | None
+    drop_last: bool
+    num_workers: int
+    pin_memory: bool
+    persistent_workers: bool
+    shuffles: bool
+    default_collate: bool
+    trains: bool
+    """Its batches reach a training step."""
+    whole_batch: str
+    """"" when whole batches can be fetched at once, else why not."""
+    draws_randomness: bool | None
+    """Whether fetching moved any generator; None when that was not seen."""
+
+    @property
+    def batches(self) -> int | None:
+        """Batches in an epoch, if known."""
+        if self.length is None or not self.batch_size:
+            return None
+        return self.length // self.batch_size if self.drop_last else -(-self.length // self.batch_size)
+
+    @property
+    def tail(self) -> int:
+        """Samples in the epoch's last, smaller batch; 0 when all are equal."""
+        if self.length is None or not self.batch_size or self.drop_last:
+            return 0
+        return self.length % self.batch_size
+
+
+@dataclass(frozen=True)
+class Optimizer:
+    """An optimizer as the script built it."""
+
+    name: str
+    """Qualified class name."""
+    parameters: int
+    """Elements it owns."""
+    floating: bool
+    """Every parameter is of a floating dtype."""
+    sparse: bool
+    """It has seen a sparse gradient."""
+    devices: tuple[str, ...]
+    fused: bool
+    foreach: bool
+    main: bool
+    """The one whose step ends a training step."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """The part of the machine that decides what can help."""
+
+    cpu: str
+    cores: int
+    """Physical cores in the affinity mask."""
+    threads: int
+    """Logical cores in the affinity mask."""
+    quota: float | None
+    """Cores allowed by the cgroup; None when unlimited."""
+    memory_bytes: int
+    flags: tuple[str, ...]
+    """The CPU features that knobs ask about."""
+    libc: str
+    """For instance "glibc 2.36"; "musl" without a version."""
+    preload: str
+    """Value of LD_PRELOAD."""
+    compiler: str
+    """Path of the C++ compiler that torch.compile would use; "" when there is none."""
+
+
+@dataclass(frozen=True)
+class Precision:
+    """What the script itself asks of the arithmetic."""
+
+    matmul: str
+    """torch.get_float32_matmul_precision()."""
+    autocast: bool
+    """A root was called under autocast."""
+    grad_scaler: bool
+    cudnn_benchmark: bool
+    cudnn_deterministic: bool
+    deterministic_algorithms: bool
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known about a script on a machine after one observed run."""
+
+    script: str
+    script_sha256: str
+    argv: tuple[str, ...]
+    python: str
+    torch: str
+    device: str
+    """"cpu", or the name of the accelerator."""
+    world_size: int
+    machine: Machine
+    precision: Precision
+    roots: tuple[Root, ...]
+    loaders: tuple[Loader, ...]
+    optimizers: tuple[Optimizer, ...]
+    epoch_steps: int | None
+    """Training steps in an epoch, if one is known."""
+    threads: int
+    """torch.get_num_threads() in the training process."""
+    faults_per_step: float
+    """Minor page faults per steady step."""
+    stochastic: bool
+    """Dropout or another random layer was seen active in training."""
+    manual_update: bool
+    """No optimizer object: the script updates its weights by hand."""
+
+    @property
+    def is_cuda(self) -> bool:
+        """The training runs on a CUDA device."""
+        return self.device != "cpu"
