@@ -145,7 +145,8 @@ def train(
         failed = "its last line holds no number"
     elif not math.isfinite(held_out):
         failed = f"its held-out number is {held_out}"
-    notes = tuple(dict.fromkeys(line.removeprefix("hotlap: ") for line in said if line.startswith("hotlap: ")))
+    told = (line.removeprefix("hotlap: ") for line in said if line.startswith("hotlap: "))
+    notes = tuple(dict.fromkeys(note for note in told if not note.startswith("other arguments")))  # the seed is ours
     return Run(arm, seed, wall_s, held_out, label, failed, notes)
 
 

@@ -11,7 +11,9 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+import msgspec
 import pytest
+from machine import FACTS, recording
 
 BENCH = Path(__file__).resolve().parent.parent / "bench"
 
@@ -188,3 +190,21 @@ def test_proof_of_a_tiny_script(tmp_path: Path) -> None:
     fused = {name: "fused True" in (tmp_path / "out" / f"{name}-0.log").read_text() for name in ("written", "preset")}
     assert fused == {"written": False, "preset": True}
     assert "fused True" in (tmp_path / "out" / "plan-0.log").read_text()
+
+
+# -- null tunes
+
+
+@pytest.mark.parametrize(("gain", "claims"), [("0", range(2)), ("0.15", range(9, 11))])
+def test_tunes_over_recordings(tmp_path: Path, gain: str, claims: range) -> None:
+    """Where nothing is faster hardly anything is claimed, and a planted gain is found."""
+    (tmp_path / "train.py").write_text("")
+    pool = [{"arguments": ("train.py",), "facts": FACTS}, *({"recording": recording(0.04, n)} for n in range(90))]
+    (tmp_path / "pool.jsonl").write_bytes(b"".join(msgspec.json.encode(line) + b"\n" for line in pool))
+    found = measure(
+        "null_tunes", "--pool", "pool.jsonl", "replay", "--tunes", "10", "--budget", "900", "--gain", gain, cwd=tmp_path
+    )
+
+    assert found["tunes"] == 10
+    assert found["claims"] in claims
+    assert found["recordings"] == 90

@@ -15,6 +15,19 @@ import pytest
 from scripts import SCRIPTS
 
 HOTLAP = (sys.executable, "-m", "hotlap")
+EMPTY_PLAN = """
+schema = 1
+
+[plan]
+date = 2026-01-01
+script = "train.py"
+script_sha256 = ""
+argv = ["train.py"]
+torch = "2.13.0"
+python = "python"
+device = "cpu"
+machine = { cpu = "any", cores = 1 }
+"""
 
 
 def hotlap(*arguments: str, cwd: Path, before: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
@@ -260,3 +273,39 @@ def test_an_interrupted_tune_goes_on_where_it_was(tmp_path: Path) -> None:
     ]
     assert len(ids) == len(set(ids)) > before
     assert sum(name.endswith("observe") for name in ids) == 1
+
+
+@pytest.mark.slow
+def test_verify_names_what_a_setting_breaks(tmp_path: Path) -> None:
+    """torch.compile's zero gradients: exit code 3, with the first parameter and the step of the small batch."""
+    folder = copied("conv_pool.py", tmp_path / "work")
+    done = hotlap("verify", "--json", "--set", "compile", "train.py", cwd=folder)
+
+    assert done.returncode == 3, done.stderr
+    document = json.loads(done.stdout)
+    assert (document["same"], document["faster"], document["exit_code"]) == (False, None, 3)
+    assert document["first_difference"]["step"] == 4
+    assert document["first_difference"]["parameter"].startswith("conv")
+    assert document["judgement"]["guilty"] == ["compile"]
+    assert not (folder / "hotlap.toml").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "slug"),
+    [
+        (("--plan", "none.toml"), 1, "plan-missing"),
+        (("--plan", "none.toml", "--set", "compile"), 2, "bad-choice"),
+        (("--set", "compil"), 2, "unknown-knob"),
+        (("--set", "compile=maybe"), 2, "bad-setting"),
+        (("--plan", "empty.toml"), 2, "nothing-to-verify"),
+    ],
+)
+def test_verify_asks_for_something_to_verify(tmp_path: Path, arguments: tuple[str, ...], code: int, slug: str) -> None:
+    """Before any trial is run."""
+    folder = copied("conv_pool.py", tmp_path / "work")
+    (folder / "empty.toml").write_text(EMPTY_PLAN)
+    done = hotlap("verify", *arguments, "train.py", cwd=folder)
+
+    assert done.returncode == code, done.stderr
+    assert slug in done.stderr
+    assert not list(folder.rglob("logbook.jsonl"))

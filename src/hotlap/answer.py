@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from math import exp
+from math import exp, log
 from statistics import fmean
 
 from hotlap import stats
@@ -80,11 +80,16 @@ class Answer:
         """The answer with a setup that is proven faster and proven to learn the same."""
         return replace(self, setup=setup, ratios=tuple(ratios), judgement=judgement, curves=tuple(curves))
 
-    def finished(self, lab: Lab, observed: Phases, noise: float) -> Answer:
-        """The answer with everything that a reader is told."""
-        confirmed = blocks.undisturbed([p for p in lab.pairs if p.stage == "confirm" and p.setup == self.setup])
-        reference = [lab.recordings[pair.reference] for pair in confirmed]
-        candidate = [lab.recordings[pair.candidate] for pair in confirmed]
+    def finished(self, lab: Lab, observed: Phases, noise: float, planned_steps: int | None = None) -> Answer:
+        """The answer with everything that a reader is told.
+
+        Args:
+            lab: Of the tune.
+            observed: Mean phases of the observed run.
+            noise: Standard deviation of a pair's log ratio.
+            planned_steps: Length of the real run in training steps, if that is known.
+        """
+        reference, candidate = confirmed(lab, self.setup)
         loosened = self.judgement.loosened if self.judgement else ()
         kept = tuple(_kept(knob, self.setup, lab.pairs, loosened) for knob in self.setup.values)
         speedup = stats.confirmed_speedup(self.ratios) if self.setup.settings else None
@@ -93,7 +98,7 @@ class Answer:
             target=" ".join(lab.runner.target.arguments),
             facts=self.facts,
             speedup=speedup,
-            speedup_run=None,
+            speedup_run=_speedup_run(reference, candidate, watched, planned_steps),
             verdict=self.judgement.verdict if self.judgement else None,
             kept=kept,
             rejected=tuple(lab.rejected),
@@ -107,7 +112,7 @@ class Answer:
             noise=noise,
             smallest_gain=stats.smallest_provable_gain(noise),
             tuning_s=lab.spent_s,
-            payback_steps=_payback(reference, candidate),
+            payback_steps=payback(reference, candidate),
             evaluation_share=evaluation_share(watched),
             peak_bytes=(_peak(reference or [watched]), _peak(candidate)),
             ceiling={},
@@ -183,7 +188,29 @@ def _levels(kept: Sequence[Kept], speedup: Estimate | None) -> dict[str, Estimat
     }
 
 
-def _payback(reference: Sequence[Recording], candidate: Sequence[Recording]) -> int | None:
+def confirmed(lab: Lab, setup: Setup) -> tuple[list[Recording], list[Recording]]:
+    """The recordings of a setup's undisturbed confirmation pairs: of the untouched script, and of the setup."""
+    pairs = blocks.undisturbed([p for p in lab.pairs if p.stage == "confirm" and p.setup == setup])
+    return [lab.recordings[p.reference] for p in pairs], [lab.recordings[p.candidate] for p in pairs]
+
+
+def _speedup_run(
+    reference: Sequence[Recording], candidate: Sequence[Recording], watched: Recording, planned_steps: int | None
+) -> Estimate | None:
+    """The whole run of so many steps: start-up, warm-up and evaluation, which no setting changes, included."""
+    if planned_steps is None or len(reference) < 2:
+        return None
+    evaluation_s = watched.evaluation_s / max(1, len(watched.steps.total_s))
+
+    def run_s(record: Recording) -> float:
+        steady = max(0, planned_steps - record.warmup_steps) * phases_of(record).total_s
+        start = (record.startup_s or 0.0) + sum(record.steps.total_s[1 : min(record.warmup_steps, planned_steps)])
+        return start + steady + planned_steps * evaluation_s
+
+    return stats.confirmed_speedup([log(run_s(a) / run_s(b)) for a, b in zip(reference, candidate, strict=True)])
+
+
+def payback(reference: Sequence[Recording], candidate: Sequence[Recording]) -> int | None:
     """Steps that earn back the extra start-up and warm-up time."""
     if not reference or not candidate:
         return None

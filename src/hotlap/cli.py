@@ -35,6 +35,8 @@ OPTIONS_WITH_VALUE = (
     "--allow",
     "--plan",
     "--sandbox",
+    "--planned-steps",
+    "--against",
 )
 
 Command = Annotated[
@@ -70,6 +72,7 @@ _USAGE = (
     "bad-setting",
     "unknown-knob",
     "bad-choice",
+    "nothing-to-verify",
 )
 
 
@@ -129,6 +132,9 @@ def tune(
     only: Annotated[list[str] | None, typer.Option(help="Try these knobs and no others. Repeatable.")] = None,
     skip: Annotated[list[str] | None, typer.Option(help="Leave these knobs out. Repeatable.")] = None,
     plan: Annotated[Path, typer.Option(help="Where the plan is written.")] = Path("hotlap.toml"),
+    planned_steps: Annotated[
+        int | None, typer.Option(min=1, help="Training steps of the real run: a plan must earn its start-up back.")
+    ] = None,
     resume: Annotated[bool, typer.Option(help="Go on from where a tune was interrupted, or refine it.")] = False,
     sandbox: Sandbox = "auto",
 ) -> None:
@@ -137,7 +143,7 @@ def tune(
 
     with interruptible("the same command with --resume after `tune` goes on from there"):
         job = commands.Job(tuple(command), out, python, json, sandbox)
-        request = commands.wishes(allow, set_ or [], only or [], skip or [])
+        request = commands.wishes(allow, set_ or [], only or [], skip or [], planned_steps)
         answered = commands.tune(job, request, budget, seed, plan, resume=resume)
     sys.exit(0 if answered else 1)
 
@@ -155,6 +161,31 @@ def run(
     from hotlap import commands
 
     commands.run(commands.Job(tuple(command), out, python, False, "none"), plan, allow, anyway=anyway)
+
+
+@app.command(context_settings=TRAINING)
+def verify(
+    command: Command,
+    plan: Annotated[Path | None, typer.Option(help="The plan.", show_default="./hotlap.toml")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", help="KNOB=VALUE, in place of a plan. Repeatable.")] = None,
+    against: Annotated[
+        Path | None, typer.Option(help="Another version of the script, in place of a plan.", show_default=False)
+    ] = None,
+    allow: Allow = "reduced",
+    out: Out = None,
+    python: Python = None,
+    json: Json = False,
+    budget: Budget = "5m",
+    seed: Annotated[int, typer.Option(help="All randomness of the trials comes from it.")] = 1,
+    sandbox: Sandbox = "auto",
+) -> None:
+    """The judge alone: is this faster, does it learn the same? Exit code 0 both proven, 3 not so, 1 no answer."""
+    from hotlap import commands
+
+    with interruptible("nothing was decided"):
+        job = commands.Job(tuple(command), out, python, json, sandbox)
+        code = commands.verify(job, plan, against, allow, set_ or [], budget, seed)
+    sys.exit(code)
 
 
 @app.command()

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from hotlap import __version__
 from hotlap.errors import HotlapError, did_you_mean
-from hotlap.knobs import KNOBS, all_knobs, knob_by_id
+from hotlap.knobs import AGAINST, KNOBS, all_knobs, knob_by_id
 from hotlap.lab import Lab
 from hotlap.logbook import Logbook
 from hotlap.records import Contract, Result, Setup, Value
@@ -49,7 +49,7 @@ class Job:
             return home / target.name
         return self.out
 
-    def lab(self, budget_s: float, seed: int, voice: Voice, *, resume: bool = False) -> Lab:
+    def lab(self, budget_s: float, seed: int, voice: Voice, *, resume: bool = False, part: str = "") -> Lab:
         """Where its trials run.
 
         Args:
@@ -57,9 +57,10 @@ class Job:
             seed: All randomness comes from it.
             voice: Told what happens.
             resume: Go on from the logbook that an interrupted tune left.
+            part: Folder for it below hotlap's own, where a tune's is not to be replaced.
         """
         target = self.target()
-        out = self.folder(target)
+        out = self.folder(target) / part
         book = Logbook(out / "logbook.jsonl")
         command = " ".join(target.arguments)
         known = book.resume(command, target.sha256, seed) if resume else []
@@ -103,7 +104,9 @@ def contract(name: str) -> Contract:
         raise HotlapError("bad-choice", f"--allow {name} is no contract.", fix=f"use one of {names}") from None
 
 
-def wishes(allow: str, pinned: list[str], only: list[str], skip: list[str]) -> Request:
+def wishes(
+    allow: str, pinned: list[str], only: list[str], skip: list[str], planned_steps: int | None = None
+) -> Request:
     """The request behind the flags of `tune`."""
     for knob in (*only, *skip):
         _known(knob)
@@ -115,7 +118,7 @@ def wishes(allow: str, pinned: list[str], only: list[str], skip: list[str]) -> R
         complaint = knob_by_id(knob).refuses(values[knob])
         if complaint:
             raise HotlapError("bad-setting", f"--set {text}: {complaint}.", fix=f"see `hotlap explain {knob}`")
-    return Request(contract(allow), tuple(only), tuple(skip), Setup.of(values))
+    return Request(contract(allow), tuple(only), tuple(skip), Setup.of(values), planned_steps)
 
 
 def _known(knob: str) -> None:
@@ -171,6 +174,37 @@ def _publish(result: Result, out: Path, *, as_json: bool) -> None:
         print(text)
     else:
         Console().print(summary(result))
+
+
+def verify(
+    job: Job, plan_path: Path | None, against: Path | None, allow: str, pinned: list[str], budget: str, seed: int
+) -> int:
+    """`hotlap verify`; its exit code."""
+    from hotlap.report.document import verification_document
+    from hotlap.report.verification_view import verification_view
+    from hotlap.run import find_plan, trusted
+    from hotlap.verification import verify as run_verify
+
+    if sum(map(bool, (pinned, plan_path, against))) > 1:
+        what = "--plan, --set and --against each name what is judged."
+        raise HotlapError("bad-choice", what, fix="use one of them")
+    setup = wishes(allow, pinned, [], []).pinned
+    if against is not None:
+        setup = Setup.of({AGAINST: str(resolve((str(against),), job.python).script)})
+    elif not pinned:
+        setup = trusted(find_plan(plan_path, job.target().cwd), contract(allow)).setup()
+    if not setup.settings:
+        raise HotlapError(
+            "nothing-to-verify", f"The plan holds no setting up to {allow}.", fix="name one with --set KNOB=VALUE"
+        )
+    budget_s = seconds(budget)
+    with Voice(Console(stderr=True), budget_s) as voice:
+        found = run_verify(job.lab(budget_s, seed, voice, part="verify"), setup, contract(allow))
+    if job.as_json:
+        print(json.dumps(verification_document(found), indent=1))
+    else:
+        Console().print(verification_view(found))
+    return found.exit_code
 
 
 def report(folder: Path, *, as_json: bool) -> None:

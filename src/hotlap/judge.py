@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
-from hotlap.knobs import knob_by_id
+from hotlap.knobs import AGAINST, knob_by_id
 from hotlap.records import (
     AS_WRITTEN,
     Contract,
@@ -34,6 +34,7 @@ from hotlap.verify.gates import (
     spread,
     update_gate,
 )
+from hotlap.verify.spread import spread_gate
 from hotlap.verify.verdict import conclude
 
 _NOISE_SEEDS = 3
@@ -69,6 +70,7 @@ class Judge:
         seed: Of all arms.
         step_s: Mean time of a training step, which bounds how far the batches are followed.
         loosens: What is more than rounding may pass as a reduced precision, which the user allows.
+        version: Of another version of the script, where that is what is judged.
     """
 
     run: Callable[[Trial], tuple[Recording, ArmRecord]]
@@ -77,8 +79,11 @@ class Judge:
     seed: int
     step_s: float = 0.0
     loosens: bool = True
+    version: Facts | None = None
     _reference: ArmRecord | None = None
     _noise: dict[float, list[ArmRecord]] = field(default_factory=dict)
+    _spread: ArmRecord | None = None
+    _parts: dict[Setup, Judgement] = field(default_factory=dict)
     _known: dict[Setup, Judgement] = field(default_factory=dict)
 
     def judge(self, setup: Setup) -> Judgement:
@@ -87,20 +92,39 @@ class Judge:
         A reduced precision's noise would hide faults of everything beside it, so the rest is judged apart as well.
         """
         if setup not in self._known:
-            found = self._judge(setup)
+            found = self._by_gates(setup)
             exact = setup.without(*(s.knob for s in setup.settings if knob_by_id(s.knob).unit > FLOAT32_UNIT))
             if found.verdict.word.may_enter_plan and exact.settings and exact != setup:
-                apart = self.judge(exact)
+                apart = self._by_gates(exact)
                 passed = apart.verdict.word.may_enter_plan
                 found = replace(found, loosened=apart.loosened) if passed else apart
-            self._known[setup] = found
+            self._known[setup] = self._with_randomness(setup, found)
         return self._known[setup]
+
+    def _by_gates(self, setup: Setup) -> Judgement:
+        if setup not in self._parts:
+            self._parts[setup] = self._judge(setup)
+        return self._parts[setup]
+
+    def _with_randomness(self, setup: Setup, found: Judgement) -> Judgement:
+        """What passed the exact gates, for which dropout is off, once more with dropout on."""
+        if not (self.facts.stochastic and found.verdict.word.may_enter_plan and setup.settings):
+            return found
+        step = self._compared()[min(1, len(self._compared()) - 1)]
+        if self._spread is None:
+            self._spread = self._arm("spread", AS_WRITTEN, step, probe=step)
+        arms = self._spread, self._arm("spread", setup, step, probe=step)
+        failed = next((arm.failed for arm in arms if arm.failed), "")
+        gate = spread_gate(arms[0].spread, arms[1].spread)
+        if failed:
+            gate = Gate("randomness", Word.UNDECIDED, f"the randomness inside the model was not compared: {failed}")
+        return replace(found, verdict=conclude((*found.verdict.gates, gate), found.verdict.seeds))
 
     def _judge(self, setup: Setup) -> Judgement:
         stored = max((_STORED.get(d, 0.0) for root in self.facts.roots for d in root.dtypes), default=0.0)
         own = max(stored, BF16_UNIT if self.facts.precision.autocast else FLOAT32_UNIT)
         unit = max((knob_by_id(s.knob).unit for s in setup.settings), default=own)
-        unit = max(unit, own)
+        unit = max(unit, own, _unit_of(self.version) if self.version and self.loosens else own)
         if self._reference is None:
             self._reference = self._arm("reference", AS_WRITTEN, self._event_steps())
         reference = self._reference
@@ -116,15 +140,14 @@ class Judge:
         candidate = self._arm("candidate", setup, steps)
         if candidate.failed:
             return _undecided("candidate", f"it could not be compared: {candidate.failed}")
-        exact = (reach_gate(candidate, self._compared()), event_gate(reference, candidate, steps))
+        version = self.version is not None
+        exact = reach_gate(candidate, self._compared()), event_gate(reference, candidate, steps, version=version)
         verdict = conclude((*exact, *self._noisy_gates(candidate, noise, unit, stored)), 1)
-        if not (self.loosens and unit == FLOAT32_UNIT and _off_by_little(verdict)):
-            return Judgement(verdict, candidate.signatures)
-        wider = self._noise_arms(TF32_UNIT)
-        if noise_gate(reference, wider, self._compared()) is None:
+        if self.loosens and unit == FLOAT32_UNIT and _off_by_little(verdict):
+            wider = self._noise_arms(TF32_UNIT)
             noise = Spread(noise.float32, spread(wider))
             again = conclude((*exact, *self._noisy_gates(candidate, noise, TF32_UNIT, stored)), 1)
-            if again.word.may_enter_plan:
+            if noise_gate(reference, wider, self._compared()) is None and again.word.may_enter_plan:
                 loosened = tuple(s.knob for s in setup.settings if knob_by_id(s.knob).contract is Contract.ROUNDING)
                 return Judgement(again, candidate.signatures, loosened)
         return Judgement(verdict, candidate.signatures)
@@ -164,7 +187,13 @@ class Judge:
             block=0,
             steps=steps,
             limit_s=_LIMIT_S,
-            options={"reference": f"reference-{self.seed}", "compare": ",".join(map(str, compared)), **tail, **options},
+            options={
+                "reference": f"reference-{self.seed}",
+                "compare": ",".join(map(str, compared)),
+                "aligned": AGAINST in setup.values,
+                **tail,
+                **options,
+            },
         )
         record, arm = self.run(trial)
         not_as_asked = {**record.failed_knobs, **record.failed_probes}
@@ -217,6 +246,13 @@ class Judge:
             if not verdict.word.may_enter_plan:
                 return self.guilty(half) or (tuple(part), verdict)
         return None
+
+
+def _unit_of(version: Facts) -> float:
+    """Relative rounding error of the arithmetic that another version of the script asks for."""
+    if version.precision.autocast or any("bfloat16" in root.dtypes for root in version.roots):
+        return BF16_UNIT
+    return FLOAT32_UNIT if version.precision.matmul == "highest" else TF32_UNIT
 
 
 def _off_by_little(verdict: Verdict) -> bool:

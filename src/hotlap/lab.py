@@ -10,9 +10,9 @@ from pathlib import Path
 from hotlap.errors import HotlapError
 from hotlap.logbook import Logbook
 from hotlap.records import AS_WRITTEN, Curve, Facts, Outcome, Pair, Recording, Rejected, Setup, Trial
-from hotlap.trials import blocks, journals
+from hotlap.trials import blocks
 from hotlap.trials.blocks import Window
-from hotlap.trials.runner import ProcessRunner
+from hotlap.trials.runner import Runner
 from hotlap.verify.gates import ArmRecord
 
 _FIRST_GUESS_S = 15.0
@@ -30,16 +30,17 @@ class Lab:
         seed: All randomness of the tune comes from it.
         on_trying: Told what is being run from now on, and the time spent so far [s].
         learnt: Told what was found out.
+        clock: Tells the time [s]; a replay passes its own.
         known: Recordings of an interrupted tune; a trial that is among them is not run again.
     """
 
-    runner: ProcessRunner
+    runner: Runner
     logbook: Logbook
     budget_s: float
     seed: int
     on_trying: Callable[[str, float], None] = lambda text, spent_s: None
     learnt: Callable[[str], None] = lambda text: None
-    started_s: float = field(default_factory=time.monotonic)
+    clock: Callable[[], float] = time.monotonic
     facts: Facts | None = None
     known: list[Recording] = field(default_factory=list)
     recordings: dict[str, Recording] = field(default_factory=dict)
@@ -47,16 +48,21 @@ class Lab:
     rejected: list[Rejected] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     cut_short: str = ""
+    started_s: float = field(init=False)
     _count: int = 0
     _blocks: int = 0
     _costs_s: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """The tune begins."""
+        self.started_s = self.clock()
 
     # -- time
 
     @property
     def spent_s(self) -> float:
         """Time since the tune began."""
-        return time.monotonic() - self.started_s
+        return self.clock() - self.started_s
 
     @property
     def left_s(self) -> float:
@@ -86,11 +92,13 @@ class Lab:
         if record is not None:
             self.known.remove(record)
             self._count = max(self._count, int(record.trial.id.split("-")[0]))
+            cost_s = record.wall_s  # what is affordable is decided as it was then
         else:
-            begun = time.monotonic()
+            begun = self.clock()
             record = self.runner.run(trial, self.facts)
-            self._costs_s[f"{trial.purpose} {trial.setup}"] = time.monotonic() - begun
+            cost_s = self.clock() - begun
             self.logbook.append("recording", recording=record)
+        self._costs_s[f"{trial.purpose} {trial.setup}"] = cost_s
         self.recordings[record.trial.id] = record
         for note in record.notes:
             if note not in self.notes:
@@ -100,7 +108,7 @@ class Lab:
     def arm(self, trial: Trial) -> tuple[Recording, ArmRecord]:
         """Run one arm of the learning check."""
         record = self.run(trial)
-        return record, journals.arm(self.runner.folder(record.trial))
+        return record, self.runner.arm(record.trial)
 
     def observe(self, limit_s: float) -> Recording:
         """The observed run, which finds out what the script is made of.
@@ -117,6 +125,19 @@ class Lab:
         self._costs_s[f"candidate {AS_WRITTEN}"] = (record.startup_s or 0.0) + 10 * max(record.steps.total_s[1:])
         self.logbook.append("facts", facts=record.facts)
         return record
+
+    def observe_version(self, setup: Setup, limit_s: float) -> Facts:
+        """The same of another version of the script, which the setup names.
+
+        Raises:
+            HotlapError: It failed, or took no training step.
+        """
+        record = self.run(Trial(self.next_id("observe"), "observe", setup, 0, 0, 0, limit_s))
+        if record.facts is None or record.outcome not in (Outcome.BUDGET, Outcome.ENDED):
+            log = self.runner.out / "trials" / record.log
+            what = f"{setup} ended with {record.outcome.value}: {record.reason}. Its output is in {log}."
+            raise HotlapError("script-failed", what, fix="make it run by itself first")
+        return record.facts
 
     def _observed(self, limit_s: float) -> Recording:
         return self.run(Trial(self.next_id("observe"), "observe", AS_WRITTEN, 0, 0, 0, limit_s))

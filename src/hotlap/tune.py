@@ -7,12 +7,12 @@ from dataclasses import replace
 from math import expm1
 
 from hotlap import stats
-from hotlap.answer import Answer, phases_of
+from hotlap.answer import Answer, confirmed, payback, phases_of
 from hotlap.confirm import confirm, leave_one_out
 from hotlap.judge import Judge, Judgement
 from hotlap.knobs import all_knobs, knob_by_id
 from hotlap.lab import Lab
-from hotlap.records import AS_WRITTEN, Contract, Outcome, Phases, Rejected, Setting, Setup, Verdict, Word
+from hotlap.records import AS_WRITTEN, Contract, Outcome, Phases, Rejected, Setting, Setup, Word
 from hotlap.search.candidates import Request, candidates
 from hotlap.search.greedy import KEEP, Gains, greedy
 from hotlap.stats import Look
@@ -23,8 +23,8 @@ from hotlap.verify.verdict import broken_promise
 
 _OBSERVED_SHARE = 0.05  # of the budget at most, unless an epoch ends before
 _NOISE_SHARE = 0.12
-_SCREEN_S, _CONFIRM_S = 2.5, 5.0  # windows of a trial
-_JUDGE_ARMS = 10
+_SCREEN_S, CONFIRM_S = 2.5, 5.0  # windows of a trial
+_JUDGE_ARMS = 12
 _FAULTS = {Word.CHANGED: "changes learning", Word.UNDECIDED: "could not be shown to learn the same"}
 
 
@@ -43,7 +43,7 @@ def tune(lab: Lab, request: Request) -> Answer:
     available = len(observed.steps.total_s) if observed.outcome is Outcome.ENDED else None
     screen, window = (
         blocks.window_for(phases.total_s, window_s, observed.warmup_steps, available)
-        for window_s in (_SCREEN_S, _CONFIRM_S)
+        for window_s in (_SCREEN_S, CONFIRM_S)
     )
     learn_noise(lab, window)
     answer = Answer(facts=facts, skipped=skipped)
@@ -63,14 +63,17 @@ def tune(lab: Lab, request: Request) -> Answer:
         lab.runner.verified = judged.signatures
         ratios, curves = confirm(lab, setup, window)
         looked = stats.look(ratios) if len(ratios) in stats.LOOKS else Look.NOT_PROVEN
-        verdict = with_losses(judged.verdict, curves, noisy=facts.stochastic or loosest(setup) is Contract.REDUCED)
+        noisy = facts.stochastic or loosest(setup) is Contract.REDUCED or bool(judged.loosened)
+        verdict = with_losses(judged.verdict, curves, noisy=noisy)
         lab.logbook.append("confirmed", setup=setup, log_ratios=ratios, look=looked.value, verdict=verdict)
         if looked is Look.ACCEPT and verdict.word.may_enter_plan:
-            answer = answer.accepted(setup, ratios, replace(judged, verdict=verdict), curves)
+            if pays(lab, setup, ratios, request.planned_steps):
+                answer = answer.accepted(setup, ratios, replace(judged, verdict=verdict), curves)
             break
-        setup = retreat(lab, setup, looked, ratios, verdict)
+        setup = retreat(lab, setup, looked, ratios, replace(judged, verdict=verdict))
     leave_one_out(lab, answer.setup, window)
-    return answer.finished(lab, phases, noise_of(lab))
+    planned = request.planned_steps or available  # a script that ended by itself has shown its length
+    return answer.finished(lab, phases, noise_of(lab), planned)
 
 
 def _in_words(step: Phases) -> str:
@@ -165,12 +168,24 @@ def loosest(setup: Setup) -> Contract:
     return max((knob_by_id(s.knob).contract for s in setup.settings), key=lambda contract: contract.level)
 
 
-def retreat(lab: Lab, setup: Setup, looked: Look, ratios: list[float], verdict: Verdict) -> Setup:
+def pays(lab: Lab, setup: Setup, ratios: list[float], planned_steps: int | None) -> bool:
+    """Whether a proven gain is earned back within the planned training; a plan that would not be is not made."""
+    steps = payback(*confirmed(lab, setup))
+    if planned_steps is None or (steps is not None and steps <= planned_steps):
+        return True
+    after = f"only after {steps} steps" if steps is not None else "never"
+    why = f"its slower start is earned back {after}, and {planned_steps} steps are planned"
+    lab.reject(Rejected(setup, why, stats.confirmed_speedup(ratios)))
+    return False
+
+
+def retreat(lab: Lab, setup: Setup, looked: Look, ratios: list[float], judged: Judgement) -> Setup:
     """What to try instead of a setup that was not confirmed: its part that promises more."""
     evidence = stats.confirmed_speedup(ratios) if len(ratios) > 1 else None
     if looked is not Look.ACCEPT:
         lab.reject(Rejected(setup, "not proven faster", evidence))
         return AS_WRITTEN
-    lab.reject(Rejected(setup, f"its losses: {verdict.reason}", evidence, verdict))
+    lab.reject(Rejected(setup, f"its losses: {judged.verdict.reason}", evidence, judged.verdict))
     reduced = [s.knob for s in setup.settings if knob_by_id(s.knob).contract.level >= Contract.REDUCED.level]
+    reduced += judged.loosened
     return setup.without(*reduced) if reduced else AS_WRITTEN

@@ -32,6 +32,7 @@ def judge_of(tmp_path_factory):
                 return record, journals.arm(runner.folder(trial))
 
             judges[key] = Judge(run, lambda purpose: f"{next(count):04d}-{purpose}", observed.facts, seed=1)
+            judges[key].runner = runner
         return judges[key]
 
     return judge

@@ -14,7 +14,7 @@ from hotlap.verify.gates import BF16_UNIT, FLOAT32_UNIT, Spread
 from hotlap.verify.verdict import conclude
 
 STEPS = (1, 2)
-EVENT = {"batches": ["a"], "counts": {"step": 1}, "hyper": [{"lr": "0.1"}], "flags": ["Net 3"]}
+EVENT = {"batches": ["a"], "counts": {"step": 1}, "hyper": [{"lr": "0.1"}], "flags": ["True"], "modules": [3]}
 ORDER = (Word.IDENTICAL, Word.ROUNDING, Word.EQUIVALENT, Word.UNDECIDED, Word.CHANGED)
 
 

@@ -41,7 +41,7 @@ def test_a_less_exact_kernel_is_no_rounding_and_no_fault(judge_of):
 
     assert judged.verdict.word is Word.EQUIVALENT, judged.verdict
     assert judged.loosened == ("faults:LessExact",)
-    strict = replace(judge, loosens=False, _known={})
+    strict = replace(judge, loosens=False, _known={}, _parts={})
     assert strict.judge(setup).verdict.word is Word.CHANGED
 
 
@@ -57,6 +57,17 @@ def test_a_bias_before_batchnorm_passes_under_bf16(judge_of):
     verdict = judge_of("conv_norm.py").judge(Setup.of({"autocast-bf16": True})).verdict
 
     assert verdict.word is Word.EQUIVALENT, verdict
+
+
+@pytest.mark.parametrize(
+    "setup", [{"faults:DropoutOff": True}, {"faults:DropoutOff": True, "autocast-bf16": True}], ids=["alone", "in bf16"]
+)
+def test_dropout_left_off_is_caught(judge_of, setup):
+    """The exact gates switch dropout off themselves, so it takes the one that leaves it on."""
+    verdict = judge_of("conv_norm.py").judge(Setup.of(setup)).verdict
+
+    assert verdict.word is Word.CHANGED, verdict
+    assert verdict.gate == "randomness"
 
 
 @pytest.mark.parametrize("fault", ["FrozenStatistics", "NoClip", "ZeroLayer"])

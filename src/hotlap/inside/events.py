@@ -71,6 +71,7 @@ class Events:
         self._batches: list[str] = []
         self._inputs: list[str] = []
         self._flags: list[str] = []
+        self._modules: list[int] = []
         self._hyper: list[Any] = []
         self._hashing = False
 
@@ -121,8 +122,8 @@ class Events:
             if not self._inputs:  # inputs of later calls may be another root's outputs
                 self._inputs.append(digest((args, kwargs)))
             rates = [float(m.p) for m in root.modules() if isinstance(m, nn.modules.dropout._DropoutNd)]
-            training = sum(m.training for m in root.modules())
-            self._flags.append(f"{type(root).__name__} {training} {sum(rates):.6g} {torch.is_grad_enabled()}")
+            self._flags.append(f"{root.training} {sum(rates):.6g} {torch.is_grad_enabled()}")
+            self._modules.append(sum(m.training for m in root.modules()))
             return call(*args, **kwargs)
 
         return called
@@ -141,7 +142,8 @@ class Events:
             counts=dict(sorted(self._counts.items())),
             batches=self._batches + inputs,
             flags=self._flags,
+            modules=self._modules,
             hyper=self._hyper,
         )
         self._counts.clear()
-        self._batches, self._inputs, self._flags, self._hyper = [], [], [], []
+        self._batches, self._inputs, self._flags, self._modules, self._hyper = [], [], [], [], []

@@ -49,7 +49,7 @@ class Arm:
         self.unit = float(options.get("unit", 0.0))
         self._noise = torch.Generator().manual_seed(int(options.get("noise_seed", 0)) + 1)
         self._before: Tensors = {}
-        self._reference: dict[str, Tensors] = {}
+        self._reference: dict[str, Any] = {}
         self._gradients: Tensors = {}
         self._outputs: Tensors = {}
         self._updates: Counter[str] = Counter()
@@ -96,6 +96,8 @@ class Arm:
             self._before = self.state.snapshot()
             return
         self._reference = torch.load(self._path(self.recorder.index), weights_only=True, mmap=True)
+        if self.host.task["options"].get("aligned"):
+            self.state.align(self._reference["names"], self._reference["before"])
         missing = self.state.load(self._reference["before"])
         if missing:
             self.host.journal.write("not-loaded", step=self.recorder.index, names=missing[:8])
@@ -184,7 +186,7 @@ class Arm:
         after = self.state.snapshot()
         if self.purpose == "reference":
             saved = {"before": self._before, "gradients": self._gradients, "after": after, "outputs": self._outputs}
-            torch.save(saved, self._path(index))
+            torch.save({**saved, "names": self.state.names()}, self._path(index))
             self.host.journal.write("captured", step=index, gradients=len(self._gradients))
             return
         reference, write = self._reference, self.host.journal.write

@@ -19,9 +19,13 @@ class LearningState:
     def __init__(self, host: Host, recorder: Recorder) -> None:
         self._host = host
         self._recorder = recorder
+        self._theirs: dict[str, str] = {}
 
     def parameters(self) -> Tensors:
         """Trainable parameters of the roots and of the optimizers."""
+        return {self._theirs.get(name, name): tensor for name, tensor in self._parameters().items()}
+
+    def _parameters(self) -> Tensors:
         found: Tensors = {}
         known: set[int] = set()
         for number, root in enumerate(self._host.roots.attached):
@@ -38,6 +42,9 @@ class LearningState:
 
     def buffers(self) -> Tensors:
         """Buffers of the roots."""
+        return {self._theirs.get(name, name): tensor for name, tensor in self._buffers().items()}
+
+    def _buffers(self) -> Tensors:
         return {
             f"buffer {number}.{name}": buffer
             for number, root in enumerate(self._host.roots.attached)
@@ -53,6 +60,21 @@ class LearningState:
             for parameter, state in optimizer.state.items()
             for key, value in _tensors(state)
         }
+
+    def names(self) -> dict[str, list[str]]:
+        """Names of the parameters and of the buffers, in order."""
+        return {"parameters": list(self._parameters()), "buffers": list(self._buffers())}
+
+    def align(self, names: dict[str, list[str]], saved: Tensors) -> None:
+        """Take the reference's names in another version of the script, which may have its own.
+
+        Tensors are the same by name, else by their place and shape among those that have no counterpart by name.
+        """
+        for kind, mine in (("parameters", self._parameters()), ("buffers", self._buffers())):
+            theirs = [name for name in names[kind] if name not in mine]
+            own = [name for name in mine if name not in names[kind]]
+            if [saved[name].shape for name in theirs] == [mine[name].shape for name in own]:
+                self._theirs.update(zip(own, theirs, strict=True))
 
     def all(self) -> Tensors:
         """Parameters, buffers and optimizer state."""

@@ -23,4 +23,8 @@ def install(host: Host) -> None:
         from hotlap.inside.gates import install_gates
 
         install_gates(host, recorder)
+    elif purpose == "spread":
+        from hotlap.inside.spread import SpreadProbe
+
+        SpreadProbe(host, recorder).install()
     recorder.install()

@@ -22,6 +22,7 @@ KNOBS = {
     "cudnn-benchmark": "hardware.cudnn_benchmark:CudnnBenchmark",
     "cudnn-deterministic": "hardware.cudnn_deterministic:CudnnDeterministic",
 }
+AGAINST = "against"  # another version of the script; no knob that a user turns
 
 
 def knob_by_id(knob_id: str) -> Knob:
@@ -33,7 +34,7 @@ def knob_by_id(knob_id: str) -> Knob:
     if ":" in knob_id:
         module, name = knob_id.split(":")
         return getattr(import_module(module), name)()
-    module, name = KNOBS[knob_id].split(":")
+    module, name = ["against", "Against"] if knob_id == AGAINST else KNOBS[knob_id].split(":")
     return getattr(import_module(f"hotlap.knobs.{module}"), name)()
 
 

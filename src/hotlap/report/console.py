@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from hotlap.records import Phases, Result, Word
+from hotlap.records import Phases, Result
 from hotlap.report import numbers, words
 from hotlap.report.check_view import check_view
 from hotlap.report.inert import inert_result
-from hotlap.report.lists import findings, folded, section, skipped
+from hotlap.report.lists import findings, folded, gates, named, section, skipped
 from hotlap.report.steps import StepBars, phase_table
 
 __all__ = ["check_view", "summary"]
@@ -36,7 +34,7 @@ def summary(result: Result) -> RenderableType:
         parts += [Text(), *_settings(result)]
     parts += [Text(), _facts(result)]
     parts += section("Where a step's time goes", _anatomy(result.baseline, result.tuned))
-    parts += section("Learning", _gates(result))
+    parts += section("Learning", gates(result.verdict) if result.verdict else [])
     parts += section("Findings", findings(result.findings))
     parts += section("Not in the plan", _rejected(result))
     parts += section("Not tried", skipped(result.skipped))
@@ -80,38 +78,12 @@ def _facts(result: Result) -> Table:
         "machine": words.ceilings(result.ceiling),
         "tuning took": numbers.seconds(result.tuning_s),
     }
-    return _pairs({name: value for name, value in rows.items() if value})
-
-
-def _pairs(rows: Mapping[str, str]) -> Table:
-    table = Table.grid(padding=(0, 2, 0, 0))
-    table.add_column(style="dim", no_wrap=True)
-    table.add_column()
-    for name, value in rows.items():
-        table.add_row(Text(name), Text(value))
-    return table
+    return named({name: value for name, value in rows.items() if value})
 
 
 def _anatomy(baseline: Phases, tuned: Phases | None) -> list[RenderableType]:
     steps = {"as written": baseline, **({"tuned": tuned} if tuned else {})}
     return [StepBars(steps), phase_table(steps)]
-
-
-def _gates(result: Result) -> list[RenderableType]:
-    if not result.verdict:
-        return []
-    lines: list[RenderableType] = []
-    for gate in result.verdict.gates:
-        where = words.gate_numbers(gate)
-        parts = (gate.name, "bold"), ": ", (gate.word.value, _tone(gate.word)), f" ({where})" if where else ""
-        lines.append(Text.assemble(*parts, f", {gate.reason}", no_wrap=True, overflow="ellipsis"))
-    return lines
-
-
-def _tone(word: Word) -> str:
-    if word.may_enter_plan:
-        return "green"
-    return "red" if word is Word.CHANGED else "yellow"
 
 
 def _rejected(result: Result) -> list[RenderableType]:

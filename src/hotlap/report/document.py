@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from hotlap.records import SCHEMA, Facts, Finding, Phases, Rejected, Result, Verdict
+from hotlap.records import SCHEMA, Facts, Finding, Phases, Rejected, Result, Verdict, Verification
 from hotlap.report.inert import inert, inert_facts, inert_result, secrets_of
 
 
@@ -56,6 +56,32 @@ def check_document(
             "phases": msgspec.to_builtins(phases),
             "findings": [msgspec.to_builtins(inert(finding, secrets_of(facts))) for finding in findings],
             "ceiling": dict(ceiling),
+        }
+    )
+
+
+def verification_document(found: Verification) -> dict[str, Any]:
+    """What `hotlap verify --json` prints; its keys are stable, and null is "no answer"."""
+    found = inert_result(found)
+    wrong = next((gate for gate in found.verdict.gates if not gate.word.may_enter_plan), None)
+    return finite(
+        {
+            "schema": SCHEMA,
+            "target": found.target,
+            "settings": found.setup.values,
+            "faster": found.faster,
+            "same": found.same,
+            "exit_code": found.exit_code,
+            "reason": found.reason,
+            "speedup": msgspec.to_builtins(found.speedup),
+            "verdict": found.verdict.word.value,
+            "first_difference": msgspec.to_builtins(wrong),
+            "judgement": _judgement(found.verdict),
+            "gates": msgspec.to_builtins(found.verdict.gates),
+            "noise": found.noise,
+            "smallest_gain": found.smallest_gain,
+            "spent_s": found.spent_s,
+            "facts": msgspec.to_builtins(found.facts),
         }
     )
 

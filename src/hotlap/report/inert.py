@@ -5,23 +5,40 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 
-from hotlap.records import Facts, Result
+from hotlap.records import Facts
 from hotlap.report.clean import clean
 from hotlap.report.redact import redact, redact_argv, redact_command, secrets_in, secrets_of_command
 
 T = TypeVar("T")
 
 
-def inert_result(result: Result) -> Result:
-    """The same result, with every string in it cleaned and every secret struck out."""
+class Answer(Protocol):
+    """A record with the command that was tuned and the facts of its script."""
+
+    @property
+    def target(self) -> str:
+        """The command line as the user typed it."""
+        ...
+
+    @property
+    def facts(self) -> Facts:
+        """Of the script."""
+        ...
+
+
+A = TypeVar("A", bound=Answer)
+
+
+def inert_result(result: A) -> A:
+    """The same answer, with every string in it cleaned and every secret struck out."""
     target = clean(result.target)
     secrets = secrets_of(result.facts) + secrets_of_command(target)
-    result = dataclasses.replace(result, target=redact_command(target), facts=_plain_argv(result.facts))
-    return inert(result, secrets)
+    plain: Any = result
+    return inert(dataclasses.replace(plain, target=redact_command(target), facts=_plain_argv(result.facts)), secrets)
 
 
 def inert_facts(facts: Facts) -> Facts:

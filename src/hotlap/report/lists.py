@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from rich.console import RenderableType
 from rich.padding import Padding
+from rich.table import Table
 from rich.text import Text
 
-from hotlap.records import Finding, Status
+from hotlap.records import Finding, Status, Verdict, Word
 from hotlap.report import numbers, words
 
 MOST_ROWS = 10  # of each list; the rest is in the report
@@ -49,3 +50,29 @@ def folded(lines: list[RenderableType], what: str) -> list[RenderableType]:
         return lines
     rest = len(lines) - MOST_ROWS
     return [*lines[:MOST_ROWS], Text(f"and {rest} more {what}{'' if rest == 1 else 's'} in the report", style="dim")]
+
+
+def named(rows: Mapping[str, str]) -> Table:
+    """Names and what there is to say of them."""
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(style="dim", no_wrap=True)
+    table.add_column()
+    for name, value in rows.items():
+        table.add_row(Text(name), Text(value))
+    return table
+
+
+def gates(verdict: Verdict) -> list[RenderableType]:
+    """One line for each gate of a verdict."""
+    lines: list[RenderableType] = []
+    for gate in verdict.gates:
+        where = words.gate_numbers(gate)
+        parts = (gate.name, "bold"), ": ", (gate.word.value, _tone(gate.word)), f" ({where})" if where else ""
+        lines.append(Text.assemble(*parts, f", {gate.reason}", no_wrap=True, overflow="ellipsis"))
+    return lines
+
+
+def _tone(word: Word) -> str:
+    if word.may_enter_plan:
+        return "green"
+    return "red" if word is Word.CHANGED else "yellow"

@@ -29,6 +29,7 @@ CONTRACTS = {
 GATES = {
     "batches": "are the batches the same, in content and in order",
     "gradients": "does one step from the same weights and batch give the same loss and gradients",
+    "randomness": "does the randomness inside the model do as much as it did",
     "losses": "are the losses of the same seed the same, step by step",
     "trajectory": "do the losses stay together over the same seeds, within what noise alone does",
 }

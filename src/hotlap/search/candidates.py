@@ -19,6 +19,8 @@ class Request:
     only: tuple[str, ...] = ()
     skip: tuple[str, ...] = ()
     pinned: Setup = AS_WRITTEN
+    planned_steps: int | None = None
+    """Training steps that the real run will take; None when that is not known."""
 
 
 def candidates(

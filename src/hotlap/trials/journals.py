@@ -193,10 +193,12 @@ def arm(folder: Path) -> ArmRecord:
         root = (line["root"][0], line["root"][1])
         calls.setdefault(root, {})[Signature(shapes, tuple(line["dtypes"]), line["training"], True)] = None
     lost = of_kind(lines, "not-loaded")
+    spread = of_kind(lines, "spread")
     return ArmRecord(
         events=tuple(of_kind(lines, "events")),
         rows={(line["what"], line["step"]): line["rows"] for line in of_kind(lines, "compared")},
         signatures={root: tuple(signatures) for root, signatures in calls.items()},
+        spread=spread[-1]["values"] if spread else {},
         failed=f"the state of {', '.join(lost[0]['names'])} could not be loaded" if lost else "",
     )
 

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Protocol
 
 from hotlap.errors import HotlapError
-from hotlap.knobs import knob_by_id
+from hotlap.knobs import AGAINST, knob_by_id
 from hotlap.plan import PlannedSignature
 from hotlap.records import Facts, Outcome, Recording, Signature, Trial, Value
-from hotlap.target import Target
+from hotlap.target import Target, resolve
 from hotlap.trials import environment, journals
 from hotlap.trials.launch import Launch, launch
 from hotlap.trials.sandbox import Tier
+from hotlap.verify.arms import ArmRecord
 
 _MOST_SHIELDS = 16
 
@@ -25,10 +26,25 @@ RootKey = tuple[str, int]
 
 
 class Runner(Protocol):
-    """Something that turns a trial into a recording: a process here, a task on a cluster, or a replay."""
+    """Something that turns a trial into a recording: a process here, a task on a cluster, or a replay.
+
+    Attributes:
+        target: The training.
+        out: hotlap's folder for this script.
+        verified: Calls of each root that the learning check covers; from then on timed trials serve no others, as
+            `hotlap run` will.
+    """
+
+    target: Target
+    out: Path
+    verified: Mapping[RootKey, Sequence[Signature]] | None
 
     def run(self, trial: Trial, facts: Facts | None = None) -> Recording:
         """Run one trial to its end; a failed trial is a recording too."""
+        ...
+
+    def arm(self, trial: Trial) -> ArmRecord:
+        """What a trial of the learning check wrote."""
         ...
 
 
@@ -42,8 +58,7 @@ class ProcessRunner:
         tier: How its files are protected.
         startup_s: How long a trial may take to its first step.
         shields: Folders with a scratch layer.
-        verified: Calls of each root that the learning check covers; from then on timed trials serve no others, as
-            `hotlap run` will.
+        verified: See `Runner`.
     """
 
     target: Target
@@ -52,6 +67,8 @@ class ProcessRunner:
     startup_s: float = 600.0
     shields: list[Path] = field(default_factory=list)
     verified: Mapping[RootKey, Sequence[Signature]] | None = None
+    versions: dict[str, Facts] = field(default_factory=dict)
+    """Other versions of the script, by path, with what was observed of them."""
 
     def __post_init__(self) -> None:
         """Shield what a training usually writes to."""
@@ -70,6 +87,10 @@ class ProcessRunner:
     def folder(self, trial: Trial) -> Path:
         """Where a trial's journals and output are."""
         return (self.out / "trials" / trial.id).resolve()
+
+    def arm(self, trial: Trial) -> ArmRecord:
+        """What a trial of the learning check wrote."""
+        return journals.arm(self.folder(trial))
 
     def run(self, trial: Trial, facts: Facts | None = None) -> Recording:
         """Run one trial; a folder that it was refused to write to is shielded as well, and it starts again."""
@@ -105,14 +126,16 @@ class ProcessRunner:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         task = folder / "task.json"
+        target = self._version(trial)
+        facts = self.versions.get(str(trial.setup.values.get(AGAINST)), facts)
         task.write_text(json.dumps(task_of(trial, facts, self.scratch, self.verified)))
         knobs: dict[str, str] = {}
         for setting in trial.setup.settings:
             knobs |= knob_by_id(setting.knob).environment(setting.value)
         ending = launch(
             Launch(
-                command=self.target.command,
-                cwd=self.target.cwd,
+                command=target.command,
+                cwd=target.cwd,
                 environment=environment.for_trial(task, folder, trial.seed, self.scratch, knobs),
                 folder=folder,
                 shielded=tuple(self.shields),
@@ -124,12 +147,23 @@ class ProcessRunner:
         )
         record = journals.recording(trial, folder, ending.outcome, ending.reason, ending.exit_code, ending.wall_s)
         if trial.purpose == "observe":
-            script = str(self.target.script or self.target.name)
-            found = journals.facts(
-                folder, script, self.target.sha256, self.target.arguments, record.steps, record.warmup_steps
-            )
+            script = str(target.script or target.name)
+            found = journals.facts(folder, script, target.sha256, target.arguments, record.steps, record.warmup_steps)
+            if found is not None and target is not self.target:
+                self.versions[str(trial.setup.values[AGAINST])] = found
             record = journals.with_facts(record, found)
         return record, ending.denied
+
+    def _version(self, trial: Trial) -> Target:
+        """The training, or another version of it with the same arguments."""
+        path = trial.setup.values.get(AGAINST)
+        if path is None:
+            return self.target
+        if self.target.script is None or self.target.arguments[:1] == ("-m",):
+            raise HotlapError(
+                "no-version", "Only a script can be judged against another one.", fix="name the script itself"
+            )
+        return resolve((str(path), *self.target.arguments[1:]), self.target.python, self.target.cwd)
 
 
 def task_of(

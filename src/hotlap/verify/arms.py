@@ -18,32 +18,35 @@ class ArmRecord:
         events: Per step, what the script did.
         rows: ("gradient" or "update", step) to the rows of that comparison.
         signatures: Per root (class name, index), the training calls seen at compared steps.
+        spread: Answer and gradient norms under several seeds, by name; {} in arms that did not measure them.
         failed: Why the arm could not be finished, or "".
     """
 
     events: tuple[dict[str, Any], ...]
     rows: dict[tuple[str, int], list[list[Any]]]
     signatures: dict[tuple[str, int], tuple[Signature, ...]] = field(default_factory=dict)
+    spread: dict[str, list[float]] = field(default_factory=dict)
     failed: str = ""
 
 
-def event_gate(reference: ArmRecord, candidate: ArmRecord, steps: int = 0) -> Gate:
+def event_gate(reference: ArmRecord, candidate: ArmRecord, steps: int = 0, *, version: bool = False) -> Gate:
     """Equal, to the letter: batches with targets, hyper-parameters, counts of calls, training flags.
 
     Args:
         reference: The arm of the untouched script.
         candidate: The arm on trial.
         steps: How many steps must have been compared; by default all of the reference's.
+        version: The candidate is another version of the script, which may be made of other modules and clear its
+            gradients in another way.
     """
     least = steps or len(reference.events)
     if not any(any(event["batches"]) for event in reference.events):
         return Gate("events", Word.UNDECIDED, "no batch and no input of the model could be read")
     for ours, theirs in zip(candidate.events, reference.events, strict=False):
         for key, words in _EVENT_WORDS.items():
-            if ours[key] != theirs[key]:
-                return Gate(
-                    "events", Word.CHANGED, words + _first_difference(theirs[key], ours[key]), step=theirs["step"]
-                )
+            mine, wanted = (_of_version(key, side[key]) if version else side[key] for side in (ours, theirs))
+            if mine != wanted:
+                return Gate("events", Word.CHANGED, words + _first_difference(wanted, mine), step=theirs["step"])
     both = min(len(candidate.events), len(reference.events))
     if not both or both < least:
         return Gate("events", Word.UNDECIDED, "the arm ended before all steps were compared")
@@ -87,7 +90,15 @@ _EVENT_WORDS = {
     "counts": "other calls were made",
     "hyper": "hyper-parameters differ",
     "flags": "training flags or dropout differ",
+    "modules": "another part of the model is in training mode",
 }
+
+
+def _of_version(key: str, value: Any) -> Any:
+    """What another version of a script must have in common with it."""
+    if key == "modules":
+        return []
+    return {name: count for name, count in value.items() if name != "zero_grad"} if key == "counts" else value
 
 
 def _first_difference(theirs: Any, ours: Any) -> str:

@@ -1,0 +1,137 @@
+"""Nothing is faster than itself: whole tunes over recorded noise, in which no setting does anything.
+
+Run: python bench/null_tunes.py record --runs 60 SCRIPT [its arguments]     (trials of the untouched script, for real)
+     python bench/null_tunes.py replay --tunes 200 [--gain 0.05]            (takes a minute or two)
+`record` appends to a file of recordings and can be stopped and gone on with. `replay` draws the trials of each tune
+from them, from a place of its own in the recordings, so that neighbours stay neighbours in time; all of hotlap but the
+starting of processes is real. A tune that returns any setting made a false claim. With --gain one setting really is
+that much faster, and what is counted is how often it is found, and whether the interval covers the gain.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+from scipy.stats import binomtest
+
+from hotlap.lab import Lab
+from hotlap.logbook import Logbook
+from hotlap.records import AS_WRITTEN, Facts, Recording, Result, Setup, Trial
+from hotlap.search.candidates import Request
+from hotlap.target import resolve
+from hotlap.trials.launch import best_tier
+from hotlap.trials.recorded import RecordedRunner
+from hotlap.trials.runner import ProcessRunner
+from hotlap.tune import tune
+
+_WINDOW_S = 5.0  # of a recorded trial, as in a confirmation
+PLANTED = "fused-update"
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Recordings of one script, in the order in which they ran."""
+
+    arguments: tuple[str, ...]
+    facts: Facts
+    recordings: tuple[Recording, ...]
+
+
+def record(arguments: Sequence[str], runs: int, path: Path) -> None:
+    """Append so many trials of the untouched script."""
+    target = resolve(tuple(arguments))
+    with tempfile.TemporaryDirectory(prefix="hotlap-null-") as folder:
+        runner = ProcessRunner(target, Path(folder), best_tier()[0])
+        observed = runner.run(Trial("observe", "observe", AS_WRITTEN, 0, 0, 0, 20.0))
+        assert observed.facts is not None
+        if not path.exists():
+            _append(path, {"arguments": target.arguments, "facts": observed.facts})
+        step_s = sum(observed.steps.total_s[10:]) / len(observed.steps.total_s[10:])
+        steps = 10 + max(20, round(_WINDOW_S / step_s))
+        for number in range(runs):
+            found = runner.run(Trial(f"{number:04d}", "time", AS_WRITTEN, number, number, steps, 90.0), observed.facts)
+            _append(path, {"recording": found})
+            print(f"\r{number + 1} of {runs} trials", end="", file=sys.stderr, flush=True)
+    print(file=sys.stderr)
+
+
+def _append(path: Path, line: dict[str, object]) -> None:
+    with path.open("ab") as file:
+        file.write(msgspec.json.encode(line) + b"\n")
+
+
+def read(path: Path) -> Pool:
+    """The recordings of a file."""
+    first, *rest = path.read_bytes().splitlines()
+    head = json.loads(first)
+    recordings = tuple(msgspec.convert(json.loads(line)["recording"], Recording) for line in rest)
+    return Pool(tuple(head["arguments"]), msgspec.convert(head["facts"], Facts), recordings)
+
+
+def replayed(pool: Pool, seed: int, budget_s: float, speed: Callable[[Setup], float]) -> Result:
+    """One tune over the recordings."""
+    with tempfile.TemporaryDirectory(prefix="hotlap-null-") as name:
+        folder = Path(name)
+        target = resolve(pool.arguments)
+        runner = RecordedRunner(target, folder, pool.facts, pool.recordings, seed, speed)
+        book = Logbook(folder / "logbook.jsonl")
+        book.start(" ".join(target.arguments), target.sha256, seed, "bench")
+        lab = Lab(runner, book, budget_s, seed, clock=lambda: runner.spent_s)
+        result = tune(lab, Request()).result
+        assert result is not None
+        return result
+
+
+def share(hits: int, of: int) -> str:
+    """A share with its exact 95 % interval."""
+    interval = binomtest(hits, of).proportion_ci(method="exact")
+    return f"{hits} of {of} ({hits / of:.1%}, {interval.low:.1%} to {interval.high:.1%})"
+
+
+def main() -> None:
+    """Record, or replay and print what was claimed."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pool", type=Path, default=Path(".hotlap/null/recordings.jsonl"))
+    parser.add_argument("--json", action="store_true", help="one document on stdout")
+    commands = parser.add_subparsers(dest="command", required=True)
+    recording = commands.add_parser("record")
+    recording.add_argument("--runs", type=int, default=60)
+    recording.add_argument("script", nargs=argparse.REMAINDER)
+    replaying = commands.add_parser("replay")
+    replaying.add_argument("--tunes", type=int, default=200)
+    replaying.add_argument("--budget", type=float, default=300.0, help="of each tune, in recorded time [s]")
+    replaying.add_argument("--gain", type=float, default=0.0, help=f"that {PLANTED} really brings, as a share")
+    args = parser.parse_args()
+    if args.command == "record":
+        args.pool.parent.mkdir(parents=True, exist_ok=True)
+        record(args.script, args.runs, args.pool)
+        return
+    pool = read(args.pool)
+
+    def speed(setup: Setup) -> float:
+        return 1.0 + args.gain if PLANTED in setup.values else 1.0
+
+    results = [replayed(pool, seed, args.budget, speed) for seed in range(args.tunes)]
+    proven = [result.speedup for result in results if result.speedup is not None]
+    covered = sum(gain.low <= 1.0 + args.gain <= gain.high for gain in proven)
+    noise = sum(result.noise for result in results) / len(results)
+    if args.json:
+        document = {"tunes": args.tunes, "gain": args.gain, "claims": len(proven), "covered": covered, "noise": noise}
+        print(json.dumps({**document, "recordings": len(pool.recordings)}, indent=1))
+        return
+    print(f"{len(pool.recordings)} recordings of {' '.join(pool.arguments)}; noise of a pair {noise:.1%}")
+    print(f"true gain {args.gain:.0%}: a setting was returned in {share(len(proven), args.tunes)} tunes")
+    if args.gain and proven:
+        print(f"the interval covers the gain in {share(covered, len(proven))} of them")
+    print(f"no answer within the budget: {share(sum(bool(r.cut_short) for r in results), args.tunes)}")
+
+
+if __name__ == "__main__":
+    main()

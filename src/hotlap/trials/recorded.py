@@ -1,0 +1,95 @@
+"""A machine made of recordings: trials that take no time and have the noise of real ones.
+
+Recordings of the untouched script stand in for its trials, in the order in which they ran, so that neighbours in a
+block are neighbours in time. A setup is a factor on their times, and an error in its gradients, both as planted.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import cycle, islice
+from pathlib import Path
+
+from hotlap.records import Facts, Outcome, Recording, Setup, Signature, Steps, Trial
+from hotlap.target import Target
+from hotlap.trials.runner import RootKey
+from hotlap.verify.arms import ArmRecord
+
+_UNIT = 2.0**-23
+
+
+@dataclass
+class RecordedRunner:
+    """Trials that are drawn from recordings.
+
+    Args:
+        target: The training that was recorded.
+        out: A folder for the logbook.
+        facts: Of the recorded script.
+        pool: Recordings of the untouched script, in order.
+        seed: Where in the pool the replay begins.
+        speed: How many times faster a setup is than the untouched script.
+        error: Relative error of a setup's gradients; 0 for the same bits.
+        start_s: How much later a setup starts.
+        verified: See `Runner`.
+    """
+
+    target: Target
+    out: Path
+    facts: Facts
+    pool: Sequence[Recording]
+    seed: int = 0
+    speed: Callable[[Setup], float] = lambda setup: 1.0
+    error: Callable[[Setup], float] = lambda setup: 0.0
+    start_s: Callable[[Setup], float] = lambda setup: 0.0
+    verified: Mapping[RootKey, Sequence[Signature]] | None = None
+    spent_s: float = field(default=0.0, init=False)
+    """The time that the trials would have taken."""
+
+    def __post_init__(self) -> None:
+        """Begin anywhere in the pool."""
+        first = random.Random(self.seed).randrange(len(self.pool))
+        self._drawn = islice(cycle(self.pool), first, None)
+
+    def run(self, trial: Trial, facts: Facts | None = None) -> Recording:
+        """The next recording, as the trial's."""
+        drawn = next(self._drawn)
+        taken = trial.steps or len(drawn.steps.total_s)
+        steps = stretched(drawn.steps, taken, 1.0 / self.speed(trial.setup))
+        startup_s = (drawn.startup_s or 0.0) + self.start_s(trial.setup)
+        wall_s = startup_s + sum(steps.total_s)
+        self.spent_s += wall_s
+        ended = Outcome.BUDGET if trial.steps else drawn.outcome
+        observed = self.facts if trial.purpose == "observe" else None
+        times = {"startup_s": startup_s, "wall_s": wall_s}
+        return replace(drawn, trial=trial, outcome=ended, steps=steps, facts=observed, **times)
+
+    def arm(self, trial: Trial) -> ArmRecord:
+        """An arm whose gradients are off by what was planted, or by the noise that it is there to make."""
+        compared = [int(step) for step in str(trial.options["compare"]).split(",")]
+        error = float(trial.options.get("unit", 0.0)) if trial.purpose == "noise" else self.error(trial.setup)
+        row = ["weight", 1.0, 1.0, error, error == 0, 1.0]
+        updates = ["weight", 1.0, 1.0, min(error, _UNIT), error == 0, 1.0]
+        event = {"counts": {}, "batches": ["batch"], "flags": [], "modules": [], "hyper": []}
+        rows = {(what, step): [row] for what in ("gradient", "evaluation") for step in compared}
+        rows |= {("update", step): [updates] for step in compared}
+        calls = {(root.name, root.index): root.signatures for root in self.facts.roots}
+        return ArmRecord(tuple({**event, "step": step} for step in range(1, trial.steps + 1)), rows, calls)
+
+
+def stretched(steps: Steps, count: int, factor: float) -> Steps:
+    """So many steps, repeated from the start if there are fewer, that take `factor` times as long."""
+
+    def times(values: Sequence[float]) -> tuple[float, ...]:
+        return tuple(value * factor for value in islice(cycle(values), count)) if values else ()
+
+    return Steps(
+        total_s=times(steps.total_s),
+        phases_s={phase: times(values) for phase, values in steps.phases_s.items()},
+        samples=tuple(islice(cycle(steps.samples), count)),
+        losses=tuple(islice(cycle(steps.losses), count)),
+        faults=tuple(islice(cycle(steps.faults), count)),
+        compiles=tuple([0] * count),
+    )

@@ -1,0 +1,89 @@
+"""The judge alone: is a given setup faster, and does it learn the same?"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hotlap import stats
+from hotlap.answer import phases_of
+from hotlap.confirm import confirm
+from hotlap.judge import Judge, Judgement
+from hotlap.knobs import AGAINST
+from hotlap.lab import Lab
+from hotlap.records import Contract, Estimate, Outcome, Setup, Verdict, Verification, Word
+from hotlap.stats import Look
+from hotlap.trials import blocks
+from hotlap.tune import CONFIRM_S, learn_noise, loosest, noise_of
+from hotlap.verify.trajectory import with_losses
+from hotlap.verify.verdict import broken_promise
+
+
+def verify(lab: Lab, setup: Setup, allow: Contract) -> Verification:
+    """Judge a setup, then time it on fresh pairs; one that changes learning is not timed.
+
+    Raises:
+        HotlapError: The script cannot be timed, or its baseline fails.
+    """
+    lab.trying("observing the script as written")
+    observed = lab.observe(limit_s=max(6.0, 0.05 * lab.budget_s))
+    facts, phases = observed.facts, phases_of(observed)
+    assert facts is not None
+    available = len(observed.steps.total_s) if observed.outcome is Outcome.ENDED else None
+    window = blocks.window_for(phases.total_s, CONFIRM_S, observed.warmup_steps, available)
+    version = None
+    if AGAINST in setup.values:
+        lab.trying(f"observing {setup.values[AGAINST]}")
+        version = lab.observe_version(setup, limit_s=max(6.0, 0.05 * lab.budget_s))
+    loosens = allow.level >= Contract.REDUCED.level
+    judge = Judge(lab.arm, lab.next_id, facts, lab.seed, phases.total_s, loosens, version)
+    lab.trying(f"does it learn the same? {setup}")
+    judged = judge.judge(setup)
+    lab.logbook.append("verdict", setup=setup, verdict=judged.verdict)
+    same = _same(setup, judged)
+    lab.learnt(f"learning: {judged.verdict.word.value}: {judged.verdict.reason}")
+    if not same:
+        verdict = _with_guilty(judge, setup, judged.verdict)
+        reason = broken_promise(loosest(setup), verdict) or verdict.reason
+        return _answer(lab, setup, None, same, None, verdict, reason)
+    learn_noise(lab, window)
+    lab.runner.verified = judged.signatures
+    ratios, curves = confirm(lab, setup, window)
+    looked = stats.look(ratios) if len(ratios) in stats.LOOKS else Look.CONTINUE
+    reduced = judged.verdict.word is Word.EQUIVALENT or loosest(setup) is Contract.REDUCED
+    noisy = facts.stochastic or reduced
+    verdict = with_losses(judged.verdict, curves, noisy=noisy)
+    same = _same(setup, replace(judged, verdict=verdict))
+    faster = {Look.ACCEPT: True, Look.CONTINUE: None}.get(looked, False)
+    speedup = stats.confirmed_speedup(ratios) if len(ratios) > 1 else None
+    unanswered = lab.cut_short or (lab.rejected[-1].reason if lab.rejected else "it could not be timed")
+    words = {True: "proven faster", False: "not proven faster", None: unanswered}
+    return _answer(lab, setup, faster, same, speedup, verdict, f"{words[faster]}; {verdict.reason}")
+
+
+def _same(setup: Setup, judged: Judgement) -> bool | None:
+    if judged.verdict.word is Word.UNDECIDED:
+        return None
+    return judged.verdict.word.may_enter_plan and not broken_promise(loosest(setup), judged.verdict)
+
+
+def _with_guilty(judge: Judge, setup: Setup, verdict: Verdict) -> Verdict:
+    """The verdict with the settings at fault, where some of several are."""
+    found = judge.guilty(setup) if len(setup.settings) > 1 and verdict.word is Word.CHANGED else None
+    return replace(found[1] if found else verdict, guilty=found[0] if found else tuple(setup.values))
+
+
+def _answer(
+    lab: Lab,
+    setup: Setup,
+    faster: bool | None,
+    same: bool | None,
+    speedup: Estimate | None,
+    verdict: Verdict,
+    reason: str,
+) -> Verification:
+    assert lab.facts is not None
+    noise = noise_of(lab)
+    target, smallest = " ".join(lab.runner.target.arguments), stats.smallest_provable_gain(noise)
+    found = Verification(target, lab.facts, setup, faster, same, speedup, verdict, reason, noise, smallest, lab.spent_s)
+    lab.logbook.append("verification", found=found)
+    return found

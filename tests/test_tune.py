@@ -1,0 +1,203 @@
+"""The tune from top to bottom on a machine made of recordings: what it answers, and what it does about surprises."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from pathlib import Path
+
+import msgspec
+import pytest
+from machine import Machine, kept, product
+
+from hotlap.answer import Answer, phases_of
+from hotlap.lab import Lab
+from hotlap.logbook import Logbook
+from hotlap.records import Contract, Facts, Recording, Setup, Word
+from hotlap.search.candidates import Request
+from hotlap.trials import blocks
+from hotlap.trials.recorded import RecordedRunner
+from hotlap.tune import noise_of, tune
+
+
+def test_what_is_faster_and_right_is_kept(tmp_path: Path) -> None:
+    """And the interval covers what was planted."""
+    result = Machine(tmp_path, product(fused_update=1.4, channels_last=1.2, compile=0.7)).tune()
+
+    assert {"fused-update", "channels-last"} <= kept(result)
+    assert "compile" not in kept(result)
+    assert result.speedup is not None
+    assert result.speedup.low < 1.68 < result.speedup.high
+    assert result.verdict is not None
+    assert result.verdict.word is Word.IDENTICAL
+    assert not result.cut_short
+    assert any(rejected.setup == Setup.of({"compile": True}) for rejected in result.rejected)
+
+
+def test_nothing_to_gain(tmp_path: Path) -> None:
+    """Noise of four per cent and no effect: an empty answer, which is one."""
+    result = Machine(tmp_path, product(), noise=0.04).tune()
+
+    assert kept(result) == set()
+    assert result.speedup is None
+    assert not result.cut_short
+
+
+def test_the_setting_that_changes_learning_is_named_and_the_rest_is_kept(tmp_path: Path) -> None:
+    """Found by halving."""
+    machine = Machine(
+        tmp_path,
+        product(fused_update=1.3, channels_last=1.3, compile=1.3, malloc_thresholds=1.3),
+        lambda setup: 1.0 if "compile" in setup.values else 0.0,
+    )
+    result = machine.tune()
+
+    assert {"fused-update", "channels-last", "malloc-thresholds"} <= kept(result)
+    assert "compile" not in kept(result)
+    guilty = [r for r in result.rejected if r.verdict is not None and r.verdict.word is Word.CHANGED]
+    assert [r.setup for r in guilty] == [Setup.of({"compile": True})]
+    assert guilty[0].verdict is not None
+    assert guilty[0].verdict.guilty == ("compile",)
+    assert guilty[0].verdict.gates[2].parameter == "weight"
+
+
+@pytest.mark.parametrize(("allow", "found"), [(Contract.REDUCED, True), (Contract.ROUNDING, False)])
+def test_a_kernel_that_is_less_exact_than_promised(tmp_path: Path, allow: Contract, found: bool) -> None:
+    """Kept as a reduced precision, where that is allowed."""
+    machine = Machine(tmp_path, product(channels_last=1.5), lambda setup: 1e-3 * ("channels-last" in setup.values))
+    result = machine.tune(request=Request(allow, only=("channels-last",)))
+
+    assert kept(result) == ({"channels-last"} if found else set())
+    assert [k.contract for k in result.kept] == ([Contract.REDUCED] if found else [])
+
+
+def test_an_exact_setting_must_be_exact(tmp_path: Path) -> None:
+    """A promise of the same bits is not kept by nearly the same ones."""
+    machine = Machine(
+        tmp_path, product(malloc_thresholds=1.5), lambda setup: 1e-8 * ("malloc-thresholds" in setup.values)
+    )
+    result = machine.tune(request=Request(only=("malloc-thresholds",)))
+
+    assert kept(result) == set()
+    assert "promises the same bits" in result.rejected[-1].reason
+
+
+def test_a_disturbed_pair_is_dropped_for_its_baseline(tmp_path: Path) -> None:
+    """Ten baselines in a row ran at half the speed: the pairs among them say nothing."""
+    machine = Machine(tmp_path, product(fused_update=1.3), noise=0.01)
+    only = Request(only=("fused-update",))
+    quiet = machine.tune(request=only)
+    confirmed = [pair for pair in quiet.pairs if pair.stage == "confirm"]
+    place = next(i for i, trial in enumerate(_trials(machine)) if trial == confirmed[1].reference)
+    slow = Machine(
+        tmp_path / "slow", product(fused_update=1.3), pool=_slowed(machine.runner.pool, machine.runner, place)
+    )
+    result = slow.tune(request=only)
+
+    assert any("1 of 5 pairs dropped" in said for said in slow.said)
+    assert result.speedup is not None
+    assert result.speedup.n == 4
+    assert result.speedup.value == pytest.approx(1.3, rel=0.03)
+
+
+def test_a_budget_that_ends_first_is_no_answer(tmp_path: Path) -> None:
+    """And says how far it came."""
+    result = Machine(tmp_path, product(fused_update=1.3)).tune(budget_s=100.0, request=Request(only=("fused-update",)))
+
+    assert kept(result) == set()
+    assert result.cut_short
+
+
+def test_a_tune_that_goes_on_answers_the_same(tmp_path: Path) -> None:
+    """What was recorded is not run again."""
+    machine = Machine(tmp_path, product(fused_update=1.4))
+    first = machine.tune()
+    spent = machine.runner.spent_s
+    known = machine.book.resume("train.py", "", 1)
+    lab = Lab(machine.runner, machine.book, 600.0, 1, clock=lambda: machine.runner.spent_s, known=known)
+    second = tune(lab, Request()).result
+
+    assert second is not None
+    assert machine.runner.spent_s == spent
+    assert second.speedup == first.speedup
+
+
+def test_the_budget_is_kept(tmp_path: Path) -> None:
+    """Within ten per cent, whatever it is."""
+    for budget_s in (120.0, 180.0, 300.0, 900.0):
+        folder = tmp_path / str(budget_s)
+        folder.mkdir()
+        machine = Machine(folder, product(fused_update=1.4, channels_last=1.1, autocast_bf16=1.2), noise=0.05)
+        machine.tune(budget_s)
+
+        assert machine.runner.spent_s < 1.1 * budget_s
+
+
+def _trials(machine: Machine) -> list[str]:
+    """Ids in the order in which they ran."""
+    return [event["recording"]["trial"]["id"] for event in machine.book.events() if event["kind"] == "recording"]
+
+
+def _slowed(pool: list[Recording], runner: RecordedRunner, place: int) -> list[Recording]:
+    """The pool from where the replay began, with one recording at half the speed."""
+    first = random.Random(runner.seed).randrange(len(pool))
+    ahead = [*pool[first:], *pool[:first]]
+    steps = ahead[place].steps
+    slow = replace(
+        steps,
+        total_s=tuple(2 * t for t in steps.total_s),
+        phases_s={phase: tuple(2 * t for t in times) for phase, times in steps.phases_s.items()},
+    )
+    ahead[place] = replace(ahead[place], steps=slow)
+    return [*ahead[-first:], *ahead[:-first]]
+
+
+@pytest.mark.parametrize(("planned", "made"), [(None, True), (50, False), (100_000, True)])
+def test_a_plan_must_earn_its_slower_start_back(tmp_path: Path, planned: int | None, made: bool) -> None:
+    """Here it starts thirty seconds later, and saves about a hundredth of a second a step."""
+    machine = Machine(tmp_path, product(fused_update=1.3), start_s=lambda setup: 30.0 * bool(setup.settings))
+    result = machine.tune(1800.0, Request(only=("fused-update",), planned_steps=planned))
+
+    assert kept(result) == ({"fused-update"} if made else set())
+    if made:
+        assert 1000 < (result.payback_steps or 0) < 5000
+    else:
+        assert "earned back only after" in result.rejected[-1].reason
+
+
+def test_the_whole_run_is_known_with_its_length(tmp_path: Path) -> None:
+    """Start-up and evaluation dilute the gain: 1000 steps of 50 ms, and three seconds on both sides."""
+    machine = Machine(tmp_path, product(fused_update=1.5), noise=0.005)
+    result = machine.tune(request=Request(only=("fused-update",), planned_steps=1000))
+
+    assert result.speedup_run is not None
+    assert result.speedup_run.value == pytest.approx((3 + 50) / (3 + 50 / 1.5), rel=0.02)
+
+
+def test_every_number_can_be_recomputed_from_the_logbook(tmp_path: Path) -> None:
+    """From its recordings and pairs alone; nothing else is needed for what a report says."""
+    machine = Machine(tmp_path, product(fused_update=1.4, channels_last=1.2), noise=0.03)
+    request = Request(planned_steps=5000, only=("fused-update", "channels-last"))
+    result = machine.tune(1200.0, request)
+    events = machine.book.events()
+    lab = machine.lab()
+    recordings = [msgspec.convert(e["recording"], Recording) for e in events if e["kind"] == "recording"]
+    lab.recordings = {record.trial.id: record for record in recordings}
+    facts = msgspec.convert(next(e["facts"] for e in events if e["kind"] == "facts"), Facts)
+    for event in (e["pair"] for e in events if e["kind"] == "pair"):
+        sides = lab.recordings[event["reference"]], lab.recordings[event["candidate"]]
+        lab.pairs.append(blocks.paired(*sides, facts, event["stage"]))
+    answer = Answer(facts, setup=Setup.of({k.knob: k.value for k in result.kept}))
+    good = blocks.undisturbed([p for p in lab.pairs if p.stage == "confirm" and p.setup == answer.setup])
+    ratios = tuple(blocks.log_gain(pair) for pair in good)
+    observed = phases_of(next(r for r in recordings if r.trial.purpose == "observe"))
+    lab.logbook = Logbook(tmp_path / "again.jsonl")
+    again = replace(answer, ratios=ratios).finished(lab, observed, noise_of(lab), request.planned_steps).result
+
+    assert again is not None
+    assert len(result.kept) == 2
+    for name in (
+        "speedup", "speedup_run", "kept", "levels", "baseline", "tuned", "pairs", "noise", "smallest_gain",
+        "payback_steps", "evaluation_share", "peak_bytes",
+    ):  # fmt: skip
+        assert getattr(again, name) == getattr(result, name), name
