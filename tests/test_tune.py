@@ -13,7 +13,7 @@ from machine import Machine, kept, product
 from hotlap.answer import Answer, phases_of
 from hotlap.lab import Lab
 from hotlap.logbook import Logbook
-from hotlap.records import Contract, Facts, Recording, Setup, Word
+from hotlap.records import Contract, Facts, Pair, Recording, Setup, Word
 from hotlap.search.candidates import Request
 from hotlap.trials import blocks
 from hotlap.trials.recorded import RecordedRunner
@@ -111,7 +111,7 @@ def test_a_budget_that_ends_first_is_no_answer(tmp_path: Path) -> None:
 def test_a_tune_that_goes_on_answers_the_same(tmp_path: Path) -> None:
     """What was recorded is not run again."""
     machine = Machine(tmp_path, product(fused_update=1.4))
-    first = machine.tune()
+    first = machine.tune(140.0)
     spent = machine.runner.spent_s
     known = machine.book.resume("train.py", "", 1)
     lab = Lab(machine.runner, machine.book, 600.0, 1, clock=lambda: machine.runner.spent_s, known=known)
@@ -120,6 +120,30 @@ def test_a_tune_that_goes_on_answers_the_same(tmp_path: Path) -> None:
     assert second is not None
     assert machine.runner.spent_s == spent
     assert second.speedup == first.speedup
+
+
+def test_a_bigger_budget_goes_on_from_a_smaller_one(tmp_path: Path) -> None:
+    """Which ended after two confirmation pairs, say: what was measured is not measured again, and blocks stay whole."""
+    machine = Machine(tmp_path, product(fused_update=1.2, channels_last=1.1), noise=0.03)
+    first = machine.tune(140.0)
+    assert first.cut_short
+    spent = machine.runner.spent_s
+    known = machine.book.resume("train.py", "", 1)
+    lab = Lab(machine.runner, machine.book, 900.0, 1, clock=lambda: machine.runner.spent_s, known=known)
+    result = tune(lab, Request()).result
+
+    assert result is not None
+    assert not result.cut_short
+    reused = {pair.reference for pair in first.pairs} & {pair.reference for pair in result.pairs}
+    assert len(reused) > len(first.pairs) / 3
+    for pair in result.pairs:
+        sides = [record.trial.id in {k.trial.id for k in known} for record in _sides(lab, pair)]
+        assert len(set(sides)) == 1
+    assert machine.runner.spent_s - spent < 900.0
+
+
+def _sides(lab: Lab, pair: Pair) -> list[Recording]:
+    return [lab.recordings[pair.reference], lab.recordings[pair.candidate]]
 
 
 def test_the_budget_is_kept(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from hotlap.trials.runner import Runner
 from hotlap.verify.gates import ArmRecord
 
 _FIRST_GUESS_S = 15.0
+_STAGES = ("noise", "screen", "combine", "confirm", "leave-one-out")
 _OBSERVED_STEPS = 12  # fewer than this and there is nothing to time
 
 
@@ -50,7 +51,7 @@ class Lab:
     cut_short: str = ""
     started_s: float = field(init=False)
     _count: int = 0
-    _blocks: int = 0
+    _blocks: dict[str, int] = field(default_factory=dict)
     _costs_s: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -88,7 +89,7 @@ class Lab:
 
     def run(self, trial: Trial) -> Recording:
         """Run one trial and write it down."""
-        record = next((known for known in self.known if replace(known.trial, id=trial.id) == trial), None)
+        record = self._find(trial)
         if record is not None:
             self.known.remove(record)
             self._count = max(self._count, int(record.trial.id.split("-")[0]))
@@ -104,6 +105,10 @@ class Lab:
             if note not in self.notes:
                 self.notes.append(note)
         return record
+
+    def _find(self, trial: Trial) -> Recording | None:
+        """What an interrupted tune recorded of such a trial; numbers and time limits follow from its budget."""
+        return next((k for k in self.known if replace(k.trial, id=trial.id, limit_s=trial.limit_s) == trial), None)
 
     def arm(self, trial: Trial) -> tuple[Recording, ArmRecord]:
         """Run one arm of the learning check."""
@@ -180,14 +185,15 @@ class Lab:
             HotlapError: The reference failed twice.
         """
         assert self.facts is not None
-        self._blocks += 1
-        seed = self.seed * 1000 + self._blocks
+        block = self._next_block(stage)
+        order = blocks.order(self.seed, block, [reference, *candidates])
+        self._forget_torn([self._timing(setup, block, window) for setup in order])
         records: dict[Setup, Recording] = {}
-        for setup in blocks.order(self.seed, self._blocks, [reference, *candidates]):
+        for setup in order:
             self.trying(f"{stage}: {setup}")
-            records[setup] = self._timed(setup, seed, window)
+            records[setup] = self._timed(setup, block, window)
         if blocks.unusable(records[reference]):
-            records[reference] = self._timed(reference, seed, window)
+            records[reference] = self._timed(reference, block, window)
         if why := blocks.unusable(records[reference]):
             raise HotlapError(
                 "baseline-failed",
@@ -199,25 +205,38 @@ class Lab:
     def repeat(self, setup: Setup, window: Window) -> Pair | None:
         """A pair of the same setup twice, which shows the noise; None when one of the two could not be timed."""
         assert self.facts is not None
-        self._blocks += 1
-        first, second = (self._timed(setup, self.seed * 1000 + self._blocks, window) for _ in range(2))
+        block = self._next_block("noise")
+        first, second = (self._timed(setup, block, window) for _ in range(2))
         if blocks.unusable(first) or blocks.unusable(second):
             return None
         pair = blocks.paired(first, second, self.facts, "noise")
         self._keep(pair)
         return pair
 
-    def _timed(self, setup: Setup, seed: int, window: Window) -> Recording:
-        trial = Trial(
-            id=self.next_id("time"),
+    def _next_block(self, stage: str) -> int:
+        """Blocks are numbered within their stage, so that a bigger budget's further ones shift no others."""
+        self._blocks[stage] = self._blocks.get(stage, 0) + 1
+        return 100 * _STAGES.index(stage) + self._blocks[stage]
+
+    def _forget_torn(self, trials: Sequence[Trial]) -> None:
+        """Neighbours in a block are neighbours in time: one that is not known whole is run anew, whole."""
+        found = [self._find(trial) for trial in trials]
+        if None in found:
+            self.known = [record for record in self.known if record not in found]
+
+    def _timing(self, setup: Setup, block: int, window: Window) -> Trial:
+        return Trial(
+            id="",
             purpose="time",
             setup=setup,
-            seed=seed,
-            block=self._blocks,
+            seed=self.seed * 1000 + block,
+            block=block,
             steps=window.warmup + window.steps,
             limit_s=max(90.0, self.budget_s / 4),
         )
-        return self.run(trial)
+
+    def _timed(self, setup: Setup, block: int, window: Window) -> Recording:
+        return self.run(replace(self._timing(setup, block, window), id=self.next_id("time")))
 
     def _paired(
         self, stage: str, records: dict[Setup, Recording], reference: Setup, candidates: Sequence[Setup]
