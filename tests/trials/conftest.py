@@ -237,7 +237,7 @@ def nobody() -> Iterator[Nobody]:
     try:
         root.chmod(0o755)
         copied = root / "source"
-        for part in ("__init__.py", "errors.py", "records.py", "trials", "inside"):
+        for part in ("__init__.py", "errors.py", "records", "trials", "inside"):
             source = SOURCE / "hotlap" / part
             (copied / "hotlap").mkdir(parents=True, exist_ok=True)
             ignored = shutil.ignore_patterns("__pycache__")
