@@ -71,6 +71,7 @@ def test_lower_precision_is_equivalent(version):
     assert verdict.word is Word.EQUIVALENT, verdict
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("edit", "gate"),
     [

@@ -37,6 +37,17 @@ class Spread:
 
     float32: dict[tuple[str, int, str], float]
     unit: dict[tuple[str, int, str], float]
+    slack: float | None = None
+    """Times the noise that is allowed; by default what was calibrated for the unit."""
+
+    def slack_at(self, unit: float) -> float:
+        """Times the noise arms' maximum that a gap may reach."""
+        return _slack(unit) if self.slack is None else self.slack
+
+    def allows(self, place: tuple[str, int, str], unit: float) -> float:
+        """The largest gap that noise explains at a place."""
+        noise = max(self.unit.get(place, 0.0), self.float32.get(place, 0.0), _FLOOR_UNITS * unit)
+        return self.slack_at(unit) * noise
 
 
 def spread(arms: Iterable[ArmRecord]) -> dict[tuple[str, int, str], float]:
@@ -100,9 +111,8 @@ def gradient_gate(candidate: ArmRecord, noise: Spread, unit: float) -> Gate:
     if bits:
         return Gate("gradients", Word.IDENTICAL, f"all bits equal at steps {steps}")
     word = Word.ROUNDING if unit <= FLOAT32_UNIT else Word.EQUIVALENT
-    reason = (
-        f"every gradient lies within {_slack(unit):g} times the noise at steps {steps}, nearest at {worst[0]:.0%} of it"
-    )
+    slack = f"{noise.slack_at(unit):g} times the noise"
+    reason = f"every gradient lies within {slack} at steps {steps}, nearest at {worst[0]:.0%} of it"
     return Gate("gradients", word, reason, step=worst[2], parameter=worst[3], gap=worst[1])
 
 
@@ -112,7 +122,7 @@ def _judge_projection(rows: list[list[Any]], step: int, noise: Spread, unit: flo
         place = ("projection", step, name)
         if name and noise.float32.get(("gradient", step, name), 0.0) > _NOISE_ONLY:
             continue
-        band = _slack(unit) * max(noise.unit.get(place, 0.0), noise.float32.get(place, 0.0), _FLOOR_UNITS * unit)
+        band = noise.allows(place, unit)
         if abs(off) > band:
             return _changed("gradients", step, name or "all parameters")("the gradient is scaled", abs(off), band)
     return None
@@ -142,14 +152,14 @@ def _judge_gradient(
     place = ("gradient", step, name)
     quiet = noise.float32.get(place, 0.0) > _NOISE_ONLY or name in silent or reference == 0
     if quiet:  # a bias before BatchNorm, an attention's key bias: mathematically zero, so only its size can be judged
-        band = _slack(unit) * max(unit, FLOAT32_UNIT) * model
+        band = noise.slack_at(unit) * max(unit, FLOAT32_UNIT) * model
         ratio = got / band if band else math.inf
         if ratio > 1 and (name in silent or reference > band):
             why = "has no gradient to compare with" if name in silent else "has a gradient too noisy to compare"
             return Gate("gradients", Word.UNDECIDED, f"{name} {why}", step, name), ratio, got, band
         return (changed("a gradient that should vanish does not", got, band) if ratio > 1 else None), ratio, got, band
     gap = error / reference
-    band = _slack(unit) * max(noise.unit.get(place, 0.0), noise.float32.get(place, 0.0), _FLOOR_UNITS * unit)
+    band = noise.allows(place, unit)
     if got == 0:
         return changed("its gradient is zero", gap, band), math.inf, gap, band
     if not gap <= min(band, 1.0):
@@ -205,7 +215,7 @@ def _judge_update(row: Sequence[Any], step: int, noise: Spread, unit: float, sto
     tolerance, floor = _UPDATE_TOLERANCE, _FLOOR_UNITS * stored * weight
     if name.startswith("buffer "):  # running statistics follow the activations, which carry the unit's noise
         place = ("update", step, name)
-        tolerance = _slack(unit) * max(noise.unit.get(place, 0.0), noise.float32.get(place, 0.0), _FLOOR_UNITS * unit)
+        tolerance = noise.allows(place, unit)
     band = min(tolerance, 1.0) * reference + floor
     if not error <= band or (got == 0 and reference > floor):
         relative = error / reference if reference else math.inf
@@ -233,7 +243,7 @@ def evaluation_gate(candidate: ArmRecord, noise: Spread, unit: float) -> Gate | 
             if not isfinite(reference):
                 return Gate("evaluation", Word.UNDECIDED, f"{name} is not finite in the script as written", step, name)
             place = ("evaluation", step, name)
-            band = _slack(unit) * max(noise.unit.get(place, 0.0), noise.float32.get(place, 0.0), _FLOOR_UNITS * unit)
+            band = noise.allows(place, unit)
             gap = error / reference if reference else math.inf
             if not gap <= min(band, 1.0):
                 return changed("the model's answer is off", gap, band)
