@@ -184,9 +184,9 @@ def refusal(folder: Path) -> str:
 def arm(folder: Path) -> ArmRecord:
     """What an arm of the learning check wrote."""
     lines = training_process(lines_by_process(folder))
-    restarts = [place for place, line in enumerate(lines) if line["kind"] == "restart"]
-    if restarts and of_kind(lines[: restarts[-1]], "events"):  # what was counted before were not the steps
-        lines = lines[restarts[-1] :]
+    counted = since_restart(lines)
+    if of_kind(lines[: len(lines) - len(counted)], "events"):  # what was counted before were not the steps
+        lines = counted
     calls: dict[tuple[str, int], dict[Signature, None]] = {}
     for line in of_kind(lines, "signature"):
         shapes = tuple(tuple(shape) for shape in line["shapes"])
