@@ -54,6 +54,11 @@ def tree(folder: Path) -> dict[str, str]:
     return found
 
 
+def finished(done: subprocess.CompletedProcess[str]) -> bool:
+    """The tune went to its end, whether or not the machine was quiet enough for an answer."""
+    return done.returncode in {0, 1} and "report: " in done.stderr + done.stdout
+
+
 def test_nothing_to_gain_is_an_answer(tmp_path: Path) -> None:
     """A script whose steps wait for something else gets an empty plan, in words, and exit code 0."""
     folder = copied("sleeper.py", tmp_path / "work")
@@ -87,7 +92,7 @@ def test_trials_leave_every_file_as_it_was(tmp_path: Path, user: str) -> None:
     arguments = ("tune", "--budget", "120s", "--only", "fused-update", str(scripts / "train.py"), str(elsewhere))
     done = hotlap(*arguments, cwd=folder, before=before)
 
-    assert done.returncode == 0, done.stderr
+    assert finished(done), done.stderr
     now = {name: what for name, what in tree(tmp_path).items() if ".hotlap" not in name and "hotlap.toml" not in name}
     was.pop("work", None), now.pop("work", None)  # hotlap's own folder and plan were put there
     assert now == was
@@ -265,7 +270,7 @@ def test_an_interrupted_tune_goes_on_where_it_was(tmp_path: Path) -> None:
     before = logbook.read_text().count('"kind":"recording"')
 
     done = hotlap("tune", "--resume", *arguments, cwd=folder)
-    assert done.returncode == 0, done.stderr
+    assert finished(done), done.stderr
     ids = [
         json.loads(line)["recording"]["trial"]["id"]
         for line in logbook.read_text().splitlines()
