@@ -1,5 +1,7 @@
 """Planted faults as knobs: each breaks learning in a way that the judge must see. For tests alone."""
 
+import time
+
 import torch
 
 from hotlap.knobs.knob import Knob, When
@@ -240,3 +242,31 @@ class DropoutOff(Fault):
 
     def install(self, value, host):
         host.set(torch.nn.functional, "dropout", lambda input, *args, **kwargs: input)
+
+
+class Sleeps(Fault):
+    """No fault of learning: each forward is 5 ms late."""
+
+    id = "faults:Sleeps"
+
+    def install(self, value, host):
+        host.rewrite_roots(self._late, order=30)
+
+    def switches(self, facts):
+        return True
+
+    def _late(self, root, call):
+        def late(*args, **kwargs):
+            time.sleep(0.005)
+            return call(*args, **kwargs)
+
+        return late
+
+
+class Breaks(Sleeps):
+    """The training ends with an exception."""
+
+    id = "faults:Breaks"
+
+    def _late(self, root, call):
+        raise RuntimeError("as planted")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from math import exp
 from pathlib import Path
 
@@ -20,6 +21,8 @@ from hotlap.tune import tune
 
 STEP_S = 0.05
 FACTS = facts(loaders=(), epoch_steps=None, machine={"flags": ("avx512_bf16",), "cores": 2, "threads": 2}, threads=2)
+STEADY = replace(FACTS, faults_per_step=0.0)
+"""Settings may be switched while the script trains."""
 
 
 def recording(noise: float, number: int, steps: int = 120) -> Recording:

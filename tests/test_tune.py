@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from machine import Machine, kept, product
+from machine import FACTS, STEADY, Machine, kept, product, recording
 
 from hotlap.answer import Answer, phases_of
 from hotlap.lab import Lab
@@ -18,6 +18,9 @@ from hotlap.search.candidates import Request
 from hotlap.trials import blocks
 from hotlap.trials.recorded import RecordedRunner
 from hotlap.tune import noise_of, tune
+
+LONG = [recording(0.02, number, steps=2000) for number in range(40)]
+"""Long enough for rounds."""
 
 
 def test_what_is_faster_and_right_is_kept(tmp_path: Path) -> None:
@@ -198,9 +201,42 @@ def test_the_whole_run_is_known_with_its_length(tmp_path: Path) -> None:
     assert result.speedup_run.value == pytest.approx((3 + 50) / (3 + 50 / 1.5), rel=0.02)
 
 
-def test_every_number_can_be_recomputed_from_the_logbook(tmp_path: Path) -> None:
+def test_a_passenger_is_dropped_and_shares_are_told(tmp_path: Path) -> None:
+    """Autocast looked good at first and adds nothing beside channels-last."""
+
+    def speed(setup: Setup) -> float:
+        knobs = set(setup.values)
+        laid = 1.2 if "channels-last" in knobs else 1.1 if "autocast-bf16" in knobs else 1.0
+        return laid * (1.05 if "fused-update" in knobs else 1.0)
+
+    machine = Machine(tmp_path, speed, found=STEADY, pool=LONG)
+    result = machine.tune(request=Request(only=("channels-last", "autocast-bf16", "fused-update")))
+    shares = {k.knob: k.share.value for k in result.kept if k.share}
+
+    assert shares == {"channels-last": pytest.approx(1.2, rel=0.01), "fused-update": pytest.approx(1.05, rel=0.01)}
+    out = next(r for r in result.rejected if "autocast-bf16" in r.setup.values)
+    assert "adds nothing" in out.reason
+    assert all(pair.round for pair in result.pairs if pair.stage == "screen")
+    assert not any(pair.round for pair in result.pairs if pair.stage == "confirm")
+
+
+def test_two_settings_that_stand_in_for_each_other_are_not_both_dropped(tmp_path: Path) -> None:
+    """Neither adds anything while the other is there."""
+
+    def speed(setup: Setup) -> float:
+        return 1.2 if {"channels-last", "autocast-bf16"} & set(setup.values) else 1.0
+
+    machine = Machine(tmp_path, speed, found=STEADY, pool=LONG)
+    result = machine.tune(request=Request(only=("channels-last", "autocast-bf16")))
+
+    assert len(result.kept) == 1
+
+
+@pytest.mark.parametrize("found", [FACTS, STEADY], ids=["in processes", "in rounds"])
+def test_every_number_can_be_recomputed_from_the_logbook(tmp_path: Path, found: Facts) -> None:
     """From its recordings and pairs alone; nothing else is needed for what a report says."""
-    machine = Machine(tmp_path, product(fused_update=1.4, channels_last=1.2), noise=0.03)
+    speed = product(fused_update=1.4, channels_last=1.2)
+    machine = Machine(tmp_path, speed, noise=0.03, found=found, pool=LONG if found is STEADY else None)
     request = Request(planned_steps=5000, only=("fused-update", "channels-last"))
     result = machine.tune(1200.0, request)
     events = machine.book.events()
@@ -210,7 +246,10 @@ def test_every_number_can_be_recomputed_from_the_logbook(tmp_path: Path) -> None
     facts = msgspec.convert(next(e["facts"] for e in events if e["kind"] == "facts"), Facts)
     for event in (e["pair"] for e in events if e["kind"] == "pair"):
         sides = lab.recordings[event["reference"]], lab.recordings[event["candidate"]]
-        lab.pairs.append(blocks.paired(*sides, facts, event["stage"]))
+        if not event["round"]:
+            lab.pairs.append(blocks.paired(*sides, facts, event["stage"]))
+        elif event["reference"] not in {pair.reference for pair in lab.pairs}:
+            lab.pairs += blocks.round_pairs(sides[0], event["stage"])
     answer = Answer(facts, setup=Setup.of({k.knob: k.value for k in result.kept}))
     good = blocks.undisturbed([p for p in lab.pairs if p.stage == "confirm" and p.setup == answer.setup])
     ratios = tuple(blocks.log_gain(pair) for pair in good)

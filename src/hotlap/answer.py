@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from math import exp, log
+from math import log
 from statistics import fmean
 
 from hotlap import stats
@@ -38,6 +38,7 @@ from hotlap.records import (
     Result,
     Setup,
 )
+from hotlap.shares import share
 from hotlap.trials import blocks
 
 
@@ -168,13 +169,7 @@ class Answer:
 def _kept(knob_id: str, setup: Setup, pairs: Sequence[Pair], loosened: Sequence[str]) -> Kept:
     knob = knob_by_id(knob_id)
     contract = Contract.REDUCED if knob_id in loosened else knob.contract
-    without = setup.without(knob_id)
-    # The pair's reference is the whole setup, so its gain is what leaving the setting out loses, with the sign turned.
-    lost = [-blocks.log_gain(pair) for pair in pairs if pair.stage == "leave-one-out" and pair.setup == without]
-    share = None
-    if len(lost) >= 2:
-        share = stats.speedup([[exp(ratio)] for ratio in lost], [[1.0]] * len(lost))
-    return Kept(knob_id, knob.area, setup.values[knob_id], contract, share)
+    return Kept(knob_id, knob.area, setup.values[knob_id], contract, share(setup, knob_id, pairs))
 
 
 def _levels(kept: Sequence[Kept], speedup: Estimate | None) -> dict[str, Estimate | None]:

@@ -1,4 +1,4 @@
-"""Fresh pairs: the proof that a setup is faster, and each setting's own share in it."""
+"""Fresh pairs: the proof that a setup is faster."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from hotlap.trials import blocks
 from hotlap.trials.blocks import Window
 
 _MOST_DISTURBED = 0.25  # of the confirmation pairs; beyond that the machine is no place to measure
-_SHARE_BLOCKS = 3  # fewer pairs give an interval that says nothing
 
 
 def confirm(lab: Lab, setup: Setup, window: Window) -> tuple[list[float], list[Curve]]:
@@ -37,11 +36,3 @@ def confirm(lab: Lab, setup: Setup, window: Window) -> tuple[list[float], list[C
     if len(good) < len(pairs):
         lab.learnt(f"{len(pairs) - len(good)} of {len(pairs)} pairs dropped: their baseline was disturbed")
     return [blocks.log_gain(pair) for pair in good], [lab.curve(pair) for pair in pairs]
-
-
-def leave_one_out(lab: Lab, setup: Setup, window: Window) -> None:
-    """Each kept setting's own share, where the budget pays for enough pairs."""
-    parts = [setup.without(knob) for knob in setup.values]
-    if len(parts) > 1 and lab.affordable([setup, *parts] * _SHARE_BLOCKS):
-        for _ in range(_SHARE_BLOCKS):
-            lab.block("leave-one-out", setup, parts, window)

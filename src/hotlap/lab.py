@@ -185,7 +185,7 @@ class Lab:
             HotlapError: The reference failed twice.
         """
         assert self.facts is not None
-        block = self._next_block(stage)
+        block = self.next_block(stage)
         order = blocks.order(self.seed, block, [reference, *candidates])
         self._forget_torn([self._timing(setup, block, window) for setup in order])
         records: dict[Setup, Recording] = {}
@@ -205,15 +205,15 @@ class Lab:
     def repeat(self, setup: Setup, window: Window) -> Pair | None:
         """A pair of the same setup twice, which shows the noise; None when one of the two could not be timed."""
         assert self.facts is not None
-        block = self._next_block("noise")
+        block = self.next_block("noise")
         first, second = (self._timed(setup, block, window) for _ in range(2))
         if blocks.unusable(first) or blocks.unusable(second):
             return None
         pair = blocks.paired(first, second, self.facts, "noise")
-        self._keep(pair)
+        self.keep(pair)
         return pair
 
-    def _next_block(self, stage: str) -> int:
+    def next_block(self, stage: str) -> int:
         """Blocks are numbered within their stage, so that a bigger budget's further ones shift no others."""
         self._blocks[stage] = self._blocks.get(stage, 0) + 1
         return 100 * _STAGES.index(stage) + self._blocks[stage]
@@ -245,14 +245,15 @@ class Lab:
         pairs: list[Pair] = []
         for setup in candidates:
             if why := blocks.unusable(records[setup]):
-                self.reject(Rejected(setup, why))
+                self.reject(Rejected(setup.less(reference) if setup.less(reference).settings else setup, why))
                 continue
             pair = blocks.paired(records[reference], records[setup], self.facts, stage)
-            self._keep(pair)
+            self.keep(pair)
             pairs.append(pair)
         return pairs
 
-    def _keep(self, pair: Pair) -> None:
+    def keep(self, pair: Pair) -> None:
+        """Write a pair down."""
         self.pairs.append(pair)
         self.logbook.append("pair", pair=pair)
 

@@ -22,7 +22,7 @@ COPIED = 7
 FETCH = 8  # fetching begins; which: the iterator
 EPOCH_START = 9  # fetching begins that is part of starting an iteration; which: the iterator, 0 if there is none yet
 CALL = 10  # a root is called; which: the root; more: samples << 2 | training << 1 | gradients on
-STEP = 11  # a step ended; which: graphs compiled so far
+STEP = 11  # a step ended; which: graphs compiled so far; more: the setup it counts for, see `rounds`
 RESUME = 12  # what the recorder did since the last mark counts for nobody; which: the next step, 0 for one more
 
 _LONG = FETCH

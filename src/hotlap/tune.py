@@ -6,15 +6,16 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from math import expm1
 
-from hotlap import stats
+from hotlap import ranking, stats
 from hotlap.answer import Answer, confirmed, payback, phases_of
-from hotlap.confirm import confirm, leave_one_out
+from hotlap.confirm import confirm
 from hotlap.judge import Judge, Judgement
 from hotlap.knobs import all_knobs, knob_by_id
 from hotlap.lab import Lab
 from hotlap.records import AS_WRITTEN, Contract, Outcome, Phases, Rejected, Setting, Setup, Word
 from hotlap.search.candidates import Request, candidates
 from hotlap.search.greedy import KEEP, Gains, greedy
+from hotlap.shares import STAGE, leave_one_out, without_passengers
 from hotlap.stats import Look
 from hotlap.trials import blocks
 from hotlap.trials.blocks import Window
@@ -56,6 +57,7 @@ def tune(lab: Lab, request: Request) -> Answer:
         loosens=request.allow.level >= Contract.REDUCED.level,
     )
     setup = search(lab, singles, request.pinned, screen)
+    setup = without_passengers(lab, setup, request.pinned, screen, reserve_s(lab))
     while setup.settings:
         setup, judged = fit_to_learn(lab, judge, setup)
         if not setup.settings:
@@ -96,7 +98,7 @@ def noise_of(lab: Lab) -> float:
     """Standard deviation of a pair's log ratio, pooled over everything that was repeated."""
     groups: dict[Setup, list[float]] = {}
     for pair in lab.pairs:
-        if pair.stage in ("confirm", "leave-one-out"):
+        if pair.stage in ("confirm", STAGE) and not pair.round:
             groups.setdefault(pair.setup, []).append(blocks.log_gain(pair))
     same = [blocks.log_gain(pair) for pair in lab.pairs if pair.stage == "noise"]
     return stats.pooled_noise(list(groups.values()), same=same)
@@ -112,36 +114,45 @@ def search(lab: Lab, singles: list[Setting], pinned: Setup, screen: Window) -> S
     conflicts: Mapping[str, Collection[str]] = {
         s.knob: knob_by_id(s.knob).conflicts for s in (*singles, *pinned.settings)
     }
-    asking = greedy(singles, conflicts, pinned)
+    facts = lab.facts
+    assert facts is not None
+    groups = ranking.grouped(facts, singles)
+    asking = greedy(
+        groups, conflicts, pinned, lambda ask: ranking.divided(facts, ask.reference, ask.candidates, screen)[0]
+    )
     try:
         ask = next(asking)
         while True:
             affordable = list(ask.candidates)
-            while affordable and not lab.affordable([ask.reference, *affordable], reserve_s(lab)):
+            while affordable and ranking.cost_s(lab, ask.reference, affordable, screen) + reserve_s(lab) > lab.left_s:
                 left_out = affordable.pop()
                 if ask.stage == "screen" and left_out not in (pair.setup for pair in lab.pairs):
                     lab.reject(Rejected(left_out, "not measured: the budget is too small"))
                     lab.cut_short = "settings were left unmeasured"
-            pairs = lab.block(ask.stage, ask.reference, affordable, screen) if affordable else []
-            gains: Gains = {pair.setup: blocks.log_gain(pair) for pair in pairs}
-            told = ", ".join(f"{setup} {expm1(gain):+.0%}" for setup, gain in gains.items())
+            pairs = ranking.rank(lab, ask.stage, ask.reference, affordable, screen) if affordable else []
+            gains: Gains = blocks.mean_gains(pairs)
+            told = ", ".join(f"{_change(ask.reference, setup)} {expm1(gain):+.0%}" for setup, gain in gains.items())
             lab.learnt(f"{ask.stage} against {ask.reference}: {told or 'no time left to measure'}")
             ask = asking.send(gains)
     except StopIteration as decided:
-        _tell_slow_ones(lab, decided.value)
+        _tell_slow_ones(lab, decided.value, conflicts)
         return decided.value
 
 
-def _tell_slow_ones(lab: Lab, found: Setup) -> None:
+def _change(reference: Setup, setup: Setup) -> str:
+    added, removed = setup.less(reference), reference.less(setup)
+    return " ".join([*([str(added)] if added.settings else []), *([f"without {removed}"] if removed.settings else [])])
+
+
+def _tell_slow_ones(lab: Lab, found: Setup, conflicts: Mapping[str, Collection[str]]) -> None:
     """What was screened and is not in the setup, with what one or two pairs showed."""
-    gains: dict[Setup, list[float]] = {}
-    for pair in lab.pairs:
-        if pair.stage == "screen" and not set(pair.setup.settings) <= set(found.settings):
-            gains.setdefault(pair.setup, []).append(blocks.log_gain(pair))
-    for setup, seen in gains.items():
-        gain = sum(seen) / len(seen)
-        why = "helped alone, and no more beside what is kept" if gain > KEEP else "no gain seen in screening"
-        lab.reject(Rejected(setup, f"{why} ({expm1(gain):+.0%})"))
+    screened = [replace(p, setup=p.setup.less(p.beside)) for p in lab.pairs if p.stage == "screen"]
+    for setup, gain in blocks.mean_gains(screened).items():
+        if not set(setup.settings) <= set(found.settings):
+            rivals = [knob for knob in found.values if any(knob in conflicts.get(own, ()) for own in setup.values)]
+            beside = f"{', '.join(rivals)} in its place is faster" if rivals else "no gain beside what is kept"
+            why = beside if gain > KEEP else "no gain seen in screening"
+            lab.reject(Rejected(setup, f"{why} ({expm1(gain):+.0%})"))
 
 
 def fit_to_learn(lab: Lab, judge: Judge, setup: Setup) -> tuple[Setup, Judgement]:

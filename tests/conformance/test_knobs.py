@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import os
 import re
@@ -157,6 +158,41 @@ def test_twice_is_once_and_undo_restores(knob: Knob, monkeypatch: pytest.MonkeyP
         assert_close(results[0][1], results[1][1], 0.0)
         assert_close(results[0][1], untouched, 8 * max(knob.unit, 2.0**-20))
     assert_close(as_written(), untouched, 0.0)
+
+
+@pytest.mark.parametrize("kind", [torch.optim.Adam, torch.optim.SGD])
+def test_a_switch_leaves_nothing_behind(knob: Knob, kind: type[torch.optim.Optimizer]) -> None:
+    """Once switched off, the training goes on to the bit as one that begins with those weights and that state."""
+    if not knob.switches(facts()):
+        pytest.skip("it cannot be switched while a script trains")
+    for value in values_of(knob):
+        host = Host(Journal(None), {**new_host().task, "arms": [[]]})
+        host.roots.install({("torch.nn.modules.container:Sequential", 0): Wanted()})
+        net = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.Flatten(), torch.nn.Linear(144, 2))
+        optimizer = kind(net.parameters(), lr=0.01)
+        _steps(net, optimizer)
+        changes = host.apart()
+        knob.install(value, changes)
+        _steps(net, optimizer)
+        changes.undo()
+        twin = copy.deepcopy(net)
+        successor = kind(twin.parameters(), lr=0.01)
+        successor.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+        assert optimizer.param_groups[0].keys() == successor.param_groups[0].keys()
+        for trained in (net, twin):
+            _steps(trained, optimizer if trained is net else successor)
+        host.undo()
+        assert [p.stride() for p in net.parameters()] == [p.stride() for p in twin.parameters()]
+        assert all(torch.equal(one, other) for one, other in zip(net.parameters(), twin.parameters(), strict=True))
+        assert [g["fused"] for g in optimizer.param_groups] == [None]
+
+
+def _steps(net: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    data = torch.utils.data.TensorDataset(torch.linspace(-1, 1, 1152).reshape(6, 3, 8, 8))
+    for (batch,) in torch.utils.data.DataLoader(data, batch_size=2):
+        optimizer.zero_grad()
+        net(batch).pow(2).mean().backward()
+        optimizer.step()
 
 
 def as_written() -> list[torch.Tensor]:

@@ -46,7 +46,7 @@ def epochs(make: Callable[[], DataLoader[Any]], stop: int = 99) -> list[Any]:
 def serving(host: Host) -> WholeBatches:
     """Put the fast path in."""
     batches = WholeBatches(host, "whole-batch-fetch")
-    host.loaders.refetch(batches.fetch)
+    host.refetch(batches.fetch)
     return batches
 
 
@@ -106,7 +106,7 @@ def test_is_used(host: Host) -> None:
     def counted(fetcher: Any, indices: Any, stock: Any) -> Any:
         return batches.fetch(fetcher, indices, lambda *call: (asked.append(indices), stock(*call))[1])
 
-    host.loaders.refetch(counted)
+    host.refetch(counted)
     iterator = iter(DataLoader(tensors(), batch_sampler=[[1, 2]] * 128))
     list(iterator)
 

@@ -44,7 +44,8 @@ def test_inner_keys_are_frozen() -> None:
         "audit", "area", "status", "headline", "wasted", "evidence", "knobs", "advice"
     }  # fmt: skip
     assert set(written["pairs"][0]) == {
-        "block", "seed", "setup", "reference", "candidate", "reference_s", "candidate_s", "stage"
+        "block", "seed", "setup", "reference", "candidate", "reference_s", "candidate_s", "stage",
+        "beside", "round",
     }  # fmt: skip
 
 

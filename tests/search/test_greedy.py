@@ -15,7 +15,7 @@ CONFLICTS = {"autocast": ("matmul",), "matmul": ("autocast",), "workers": ("whol
 
 def found(machine, singles, conflicts=CONFLICTS, pinned=AS_WRITTEN):
     """Let the search ask a machine, a function from a setup to how many times faster it is."""
-    asking = greedy(singles, conflicts, pinned)
+    asking = greedy([singles], conflicts, pinned)
     asked = []
     try:
         ask = next(asking)

@@ -5,6 +5,7 @@ Knobs, probes and the recorder ask the host; what they may ask for is what this 
 
 from __future__ import annotations
 
+import copy
 import functools
 import sys
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from weakref import WeakSet
 
 import torch
 from torch.optim.optimizer import register_optimizer_step_pre_hook
+from torch.utils.data._utils.fetch import _MapDatasetFetcher
 
 from hotlap.inside.loaders import Loaders
 from hotlap.inside.roots import Roots
@@ -66,6 +68,12 @@ class Host:
         change()
         self._undo.append(take_back)
 
+    def apart(self) -> Host:
+        """A host of the same process whose changes can be undone without the others."""
+        twin = copy.copy(self)
+        twin._undo, twin._first_step, twin._stepped = [], [], WeakSet()
+        return twin
+
     def undo(self) -> None:
         """Take back every change, last first."""
         while self._undo:
@@ -97,7 +105,7 @@ class Host:
             layer: From the root and the call below to the call that takes its place; asked at the first such call.
             order: The lower, the closer to the module (compile 0, autocast 10, layout 20).
         """
-        self.roots.rewrite(layer, order)
+        self.call(lambda: self.roots.rewrite(layer, order), lambda: self.roots.unwrite(layer))
 
     def allow_copying_views(self) -> None:
         """Let `x.view(-1, 128 * 7 * 7)`, as tutorials write it, copy where another layout has no such view.
@@ -124,8 +132,19 @@ class Host:
 
             return view
 
-        self.roots.observe(layer)
+        self.call(lambda: self.roots.observe(layer), lambda: self.roots.unobserve(layer))
         self.wrap(torch.Tensor, "view", tolerant)
+
+    def refetch(self, change: Callable[[Any, Any, Callable[[Any, Any], Any]], Any]) -> None:
+        """Take `change(fetcher, indices, stock)` for each batch of a map-style dataset; `stock(...)` is torch's own."""
+
+        def fetch(original: Callable[..., Any]) -> Callable[..., Any]:
+            def fetch(fetcher: Any, possibly_batched_index: Any) -> Any:
+                return change(fetcher, possibly_batched_index, original)
+
+            return fetch
+
+        self.wrap(_MapDatasetFetcher, "fetch", fetch)
 
     def override_loaders(self, **attributes: Any) -> None:
         """Let every DataLoader iterate as if it had these attributes; its own stay the user's."""

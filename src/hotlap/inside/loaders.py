@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from torch.utils.data import DataLoader, dataloader
-from torch.utils.data._utils.fetch import _MapDatasetFetcher
 
 from hotlap import marks
 
@@ -131,14 +130,3 @@ class Loaders:
             return __next__
 
         self._host.wrap(dataloader._BaseDataLoaderIter, "__next__", fetch)
-
-    def refetch(self, change: Callable[[Any, Any, Callable[[Any, Any], Any]], Any]) -> None:
-        """Take `change(fetcher, indices, stock)` for each batch of a map-style dataset; `stock(...)` is torch's own."""
-
-        def fetch(original: Callable[..., Any]) -> Callable[..., Any]:
-            def fetch(fetcher: Any, possibly_batched_index: Any) -> Any:
-                return change(fetcher, possibly_batched_index, original)
-
-            return fetch
-
-        self._host.wrap(_MapDatasetFetcher, "fetch", fetch)

@@ -89,6 +89,20 @@ class Routed(partial[Any]):
         return type(None), ()
 
 
+class Switched:
+    """The call of one root in a process whose settings come and go."""
+
+    def __init__(self, module: nn.Module, wanted: Wanted, compiled: Call | None) -> None:
+        self.module = module
+        self.wanted = wanted
+        self.compiled = compiled
+        self.call: Call = module
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """As the settings of the moment have it."""
+        return self.call(*args, **kwargs)
+
+
 class Roots:
     """Finds the wanted roots as they are built and routes their calls."""
 
@@ -98,6 +112,10 @@ class Roots:
         self._wanted: dict[Key, Wanted] = {}
         self._rewrites: list[tuple[int, Layer]] = []
         self._observers: list[Layer] = []
+        self._passing: list[Layer] = []
+        """Observers that came after the roots, with a setting that goes again."""
+        self._switched: list[Switched] = []
+        self._installed = False
         self.keys = Keys()
         self.user_compiled: set[int] = set()
         self.attached: list[nn.Module] = []
@@ -109,6 +127,7 @@ class Roots:
             wanted: Each root by class name and index, with what is known of it.
         """
         self._wanted = wanted
+        self._installed = True
         self._host.wrap(nn.Module, "__init__", self._construct)
         self._host.wrap(nn.Module, "compile", self._compile)
         self._host.wrap(nn.Module, "__setstate__", _clear_copy)
@@ -118,10 +137,33 @@ class Roots:
         """See `Host.rewrite_roots`."""
         self._rewrites.append((order, layer))
         self._rewrites.sort(key=lambda item: item[0])
+        self._switch()
+
+    def unwrite(self, layer: Layer) -> None:
+        """Take a layer of `rewrite` out again."""
+        self._rewrites = [known for known in self._rewrites if known[1] is not layer]
+        self._switch()
 
     def observe(self, layer: Layer) -> None:
         """Put a layer around every call of a root, training or not, outside all rewritten ones."""
-        self._observers.append(layer)
+        (self._passing if self._installed else self._observers).append(layer)
+        self._switch()
+
+    def unobserve(self, layer: Layer) -> None:
+        """Take a layer of `observe` out again."""
+        for layers in (self._observers, self._passing):
+            if layer in layers:
+                layers.remove(layer)
+        self._switch()
+
+    def _switch(self) -> None:
+        """Let the roots of an interleaved trial be called as the settings are now."""
+        for switched in self._switched:
+            module = switched.module
+            call = self._inner(module, switched.wanted, switched.compiled)
+            for layer in self._passing:
+                call = layer(module, call)
+            switched.call = call
 
     def _construct(self, original: Call) -> Call:
         def __init__(module: nn.Module, *args: Any, **kwargs: Any) -> None:  # noqa: N807
@@ -148,10 +190,17 @@ class Roots:
         return compile
 
     def _attach(self, module: nn.Module, wanted: Wanted, compiled: Call | None = None) -> None:
-        call = self._route(module, wanted, compiled) if self._rewrites else compiled or module._call_impl
+        call = self._inner(module, wanted, compiled)
+        if self._host.task.get("arms"):
+            call = Switched(module, wanted, compiled)
+            self._switched.append(call)
+            self._switch()
         for layer in self._observers:
             call = layer(module, call)
         self._host.set(module, "_compiled_call_impl", Routed(call))
+
+    def _inner(self, module: nn.Module, wanted: Wanted, compiled: Call | None) -> Call:
+        return self._route(module, wanted, compiled) if self._rewrites else compiled or module._call_impl
 
     def _route(self, module: nn.Module, wanted: Wanted, compiled: Call | None) -> Call:
         """The call that is rewritten for verified training calls, and as the script wrote it for all others."""

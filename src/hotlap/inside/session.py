@@ -1,6 +1,7 @@
 """One process under hotlap: reads the task and installs what it names.
 
-A task is `{"purpose", "settings": [[knob, value], ...], "roots": [...], "seed", "steps", "limit_s", "options": {...}}`;
+A task is `{"purpose", "settings": [[knob, value], ...], "roots": [...], "seed", "steps", "limit_s", "options": {...}}`,
+with "arms", each a list of settings, where a trial switches between them;
 the purpose is observe, time, reference, noise or candidate for trials, and run for the real training under a plan.
 """
 

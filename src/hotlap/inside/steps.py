@@ -215,7 +215,7 @@ class Recorder:
     def _end_step(self) -> None:
         tape, dynamo = self.tape, sys.modules.get("torch._dynamo.utils")
         graphs = dynamo.counters["stats"]["unique_graphs"] if dynamo else 0
-        tape.note_long((tape.now() << 4 | marks.STEP, graphs, 0))
+        tape.note_long((tape.now() << 4 | marks.STEP, graphs, tape.arm))
         self._unwritten += 1
         self.losses.end_step()
         if self._began is None:

@@ -23,11 +23,13 @@ class Tape:
         now: The time of a mark [ns].
         thread: The one that trains.
         inside: How many roots' calls are under way.
+        arm: The setup that the step under way is counted for, see `hotlap.rounds`.
     """
 
     def __init__(self, now: Callable[[], int] = perf_counter_ns) -> None:
         self.thread = get_ident()
         self.inside = 0
+        self.arm = 0
         self.now = now
         self._numbers: list[int] = []
         self.note: Callable[[int], None] = self._numbers.append

@@ -27,4 +27,8 @@ def install(host: Host) -> None:
         from hotlap.inside.spread import SpreadProbe
 
         SpreadProbe(host, recorder).install()
+    if host.task.get("arms"):
+        from hotlap.inside.interleave import Interleaver
+
+        Interleaver(host, recorder).install()
     recorder.install()

@@ -42,6 +42,10 @@ class Knob(ABC):
     """What its value may be."""
     conflicts: ClassVar[tuple[str, ...]] = ()
     """Ids of knobs that cannot be on together with it."""
+    fixes: ClassVar[tuple[str, ...]] = ()
+    """Areas whose knobs cannot be switched between two steps in a process in which this one is on."""
+    steadies_memory: ClassVar[bool] = False
+    """Freed memory stays in the process, so that what one setting frees does not tell on the times of the next."""
     suggested_only: ClassVar[bool] = False
     """Its price is measured, but it enters a plan only by `--set`."""
 
@@ -58,6 +62,10 @@ class Knob(ABC):
         if any(type(value) is type(one) and value == one for one in self.allowed):
             return None
         return "it takes " + " or ".join(str(one).lower() for one in self.allowed)
+
+    def switches(self, facts: Facts) -> bool:
+        """Whether it can be turned on and off between any two steps of this script, and leaves nothing behind."""
+        return False
 
     def environment(self, value: Value) -> dict[str, str]:
         """Variables for the user's process; for knobs that take hold at its start."""

@@ -58,7 +58,7 @@ class FetchWatch:
 
     def install(self) -> None:
         """Watch the fetchers of this process and of the workers that it forks."""
-        self._host.loaders.refetch(self._fetch)
+        self._host.refetch(self._fetch)
 
     def _fetch(self, fetcher: Any, indices: Any, stock: Callable[[Any, Any], Any]) -> Any:
         count = self._counts.get(fetcher, 0)

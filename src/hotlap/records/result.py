@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from hotlap.records.facts import Facts
-from hotlap.records.trial import Setup
+from hotlap.records.trial import AS_WRITTEN, Setup
 from hotlap.records.words import Contract, Estimate, Status, Value, Word
 
 
@@ -79,20 +79,24 @@ class Kept:
 
 @dataclass(frozen=True)
 class Pair:
-    """Baseline and candidate of one block, as they ran back to back."""
+    """Reference and candidate of one block, as they ran back to back."""
 
     block: int
     seed: int
     setup: Setup
     reference: str
-    """Trial id of the baseline."""
+    """Trial id."""
     candidate: str
-    """Trial id of the candidate."""
+    """Trial id."""
     reference_s: float
     """Mean time per step, with the epoch's start spread over its steps."""
     candidate_s: float
     stage: str
     """noise, screen, combine, confirm or leave-one-out."""
+    beside: Setup = AS_WRITTEN
+    """The reference's setup."""
+    round: int = 0
+    """Of an interleaved trial, from 1, where one process ran both; 0 when each had a process of its own."""
 
 
 @dataclass(frozen=True)

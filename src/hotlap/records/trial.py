@@ -40,6 +40,10 @@ class Setup:
         """This setup less some knobs."""
         return Setup.of({knob: value for knob, value in self.values.items() if knob not in knobs})
 
+    def less(self, other: Setup) -> Setup:
+        """The settings that are not in the other one."""
+        return Setup(tuple(setting for setting in self.settings if setting not in other.settings))
+
     def __str__(self) -> str:
         return ", ".join(s.knob if s.value is True else f"{s.knob}={s.value}" for s in self.settings) or "as written"
 
@@ -65,6 +69,8 @@ class Trial:
     """It is ended after so much time in its training loop even when the steps are not reached."""
     options: dict[str, Value] = field(default_factory=dict)
     """What the purpose needs besides: noise unit, folder of the reference, ..."""
+    arms: tuple[Setup, ...] = ()
+    """What an interleaved trial switches between, each on top of `setup`; () for a trial of one setup."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +85,8 @@ class Steps:
     """Minor page faults, counted over stretches of steps and spread evenly."""
     compiles: tuple[int, ...] = ()
     """Graphs compiled so far at the end of each step."""
+    arms: tuple[int, ...] = ()
+    """Of an interleaved trial: the place of the arm that each step counts for, from 1, or 0 for none."""
 
 
 @dataclass(frozen=True)

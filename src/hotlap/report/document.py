@@ -39,7 +39,10 @@ def document(result: Result) -> dict[str, Any]:
             "ceiling": result.ceiling,
             "noise": result.noise,
             "smallest_gain": result.smallest_gain,
-            "pairs": [{**msgspec.to_builtins(pair), "setup": pair.setup.values} for pair in result.pairs],
+            "pairs": [
+                {**msgspec.to_builtins(pair), "setup": pair.setup.values, "beside": pair.beside.values}
+                for pair in result.pairs
+            ],
             "notes": list(result.notes),
         }
     )

@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import exp, isfinite, log, sqrt
-from statistics import fmean
+from statistics import fmean, stdev
 from typing import Any
 
 from hotlap.records import PHASES, Curve, Estimate, Phases, Result, Setup
@@ -20,6 +20,7 @@ Figure = dict[str, Any]
 
 MOST_POINTS = 400  # of a curve in the page: more than the pixels of a small plot, less than a megabyte
 SMOOTHED_SHARE = 40  # the running mean spans a fortieth of the curve
+_OWN_NOISE = 5  # pairs; fewer do not tell theirs
 SCREEN_QUANTILE = 1.96  # normal: the noise is pooled over all pairs, so Student's t of two pairs would be too wide
 LABEL_LENGTH = 34
 
@@ -84,14 +85,15 @@ def forest_rows(result: Result) -> list[Row]:
 
 
 def screened(result: Result) -> dict[Setup, Estimate]:
-    """The ratio of each setup in the screening pairs, best first; the interval is that of the pooled noise."""
+    """What each setting brought in the screening, best first; of one or two pairs with the pooled noise's interval."""
     logs: defaultdict[Setup, list[float]] = defaultdict(list)
     for pair in result.pairs:
         if pair.stage == "screen" and pair.reference_s > 0 and pair.candidate_s > 0:
-            logs[pair.setup].append(log(pair.reference_s / pair.candidate_s))
+            logs[pair.setup.less(pair.beside)].append(log(pair.reference_s / pair.candidate_s))
     gains: dict[Setup, Estimate] = {}
     for setup, values in sorted(logs.items(), key=lambda item: -fmean(item[1])):
-        centre, half = fmean(values), SCREEN_QUANTILE * result.noise / sqrt(len(values))
+        noise = stdev(values) if len(values) >= _OWN_NOISE else result.noise
+        centre, half = fmean(values), SCREEN_QUANTILE * noise / sqrt(len(values))
         gains[setup] = Estimate(exp(centre), exp(centre - half), exp(centre + half), "x", len(values))
     return gains
 

@@ -1,4 +1,4 @@
-"""Screening, one knob at a time, then greedy combination.
+"""Screening, one knob at a time and one group after another, then greedy combination.
 
 A search is a generator: it yields an `Ask` for one block of trials and is sent the gains that were measured, so it
 neither runs anything nor knows the time. Its measurements rank; they are never quoted.
@@ -6,7 +6,7 @@ neither runs anything nor knows the time. Its measurements rank; they are never 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass
 
 from hotlap.records import AS_WRITTEN, Setting, Setup
@@ -32,14 +32,19 @@ class Ask:
 
 
 def greedy(
-    singles: Sequence[Setting], conflicts: Mapping[str, Collection[str]], pinned: Setup = AS_WRITTEN
+    groups: Sequence[Sequence[Setting]],
+    conflicts: Mapping[str, Collection[str]],
+    pinned: Setup = AS_WRITTEN,
+    precise: Callable[[Ask], Collection[Setup]] = lambda ask: (),
 ) -> Generator[Ask, Gains, Setup]:
     """The fastest setup found, from single settings upwards.
 
     Args:
-        singles: Every setting worth trying, several values of one knob among them.
+        groups: Every setting worth trying, several values of one knob among them. A group is screened beside what was
+            kept of those before it.
         conflicts: Knob id to the ids that cannot be on together with it.
         pinned: Settings that the user has decided on: in every setup, never dropped.
+        precise: Those in an ask that one block is enough to rank.
 
     Yields:
         The next block to measure; to be sent the log gain of each candidate.
@@ -47,26 +52,65 @@ def greedy(
     Returns:
         The setup to verify and confirm; the empty one when nothing is faster.
     """
-    singles = [s for s in singles if s.knob not in pinned.values and fits(s.knob, pinned, conflicts)]
-    if not singles:
-        return pinned
-    alone = yield Ask("screen", AS_WRITTEN, tuple(Setup((single,)) for single in singles))
-    again = tuple(setup for setup, gain in alone.items() if gain > _UNLIKELY)
-    if len(singles) > 1 and again:
-        second = yield Ask("screen", AS_WRITTEN, again)
-        alone = {setup: (gain + second.get(setup, gain)) / 2 for setup, gain in alone.items()}
-    best = _best_values(singles, alone)
-    ranked = sorted(best, key=lambda setting: -best[setting])
-    current = combine((*pinned.settings, *(s for s in ranked if best[s] > KEEP)), conflicts)
+    current, gains = pinned, dict[Setting, float]()
+    for group in groups:
+        fitting = [s for s in group if s.knob not in pinned.values and fits(s.knob, pinned, conflicts)]
+        if not fitting:
+            continue
+        best = yield from _screened(current, fitting, conflicts, pinned, precise)
+        gains |= best
+        current = _taken(current, best, conflicts, pinned)
+    return (yield from _combined(current, gains, conflicts, pinned))
+
+
+def _screened(
+    current: Setup,
+    settings: Sequence[Setting],
+    conflicts: Mapping[str, Collection[str]],
+    pinned: Setup,
+    precise: Callable[[Ask], Collection[Setup]],
+) -> Generator[Ask, Gains, dict[Setting, float]]:
+    """Per knob its best value, with the gain it showed beside the current setup."""
+    beside = {s: setup for s in settings if (setup := _added(current, s, conflicts, pinned))}
+    ask = Ask("screen", current, tuple(beside.values()))
+    once = yield ask
+    again = tuple(setup for setup, gain in once.items() if gain > _UNLIKELY and setup not in precise(ask))
+    twice = (yield Ask("screen", current, again)) if again and len(settings) > 1 else {}
+    best: dict[str, tuple[float, Setting]] = {}
+    for setting, setup in beside.items():
+        if setup in once:
+            gain = (once[setup] + twice.get(setup, once[setup])) / 2
+            if setting.knob not in best or gain > best[setting.knob][0]:
+                best[setting.knob] = (gain, setting)
+    return {setting: gain for gain, setting in best.values()}
+
+
+def _taken(
+    current: Setup, best: Mapping[Setting, float], conflicts: Mapping[str, Collection[str]], pinned: Setup
+) -> Setup:
+    """The current setup with all that helped, as far as it gets along, the best first."""
+    new: list[str] = []
+    for setting in sorted(best, key=lambda s: -best[s]):
+        setup = _added(current, setting, conflicts, pinned)
+        if best[setting] > KEEP and setup and set(new) <= set(setup.values):
+            current = setup
+            new.append(setting.knob)
+    return current
+
+
+def _combined(
+    current: Setup, gains: Mapping[Setting, float], conflicts: Mapping[str, Collection[str]], pinned: Setup
+) -> Generator[Ask, Gains, Setup]:
+    """One step away at a time, as long as that helps."""
+    ranked = sorted(gains, key=lambda setting: -gains[setting])
     tried: set[Setup] = {AS_WRITTEN, current}
     for _ in range(_ROUNDS):
-        moves = _moves(current, ranked, best, conflicts, pinned)
+        moves = _moves(current, ranked, gains, conflicts, pinned)
         fresh = tuple(setup for setup in moves if setup not in tried)
         if not fresh or not current.settings:
             return current
         tried.update(fresh)
-        gains = yield Ask("combine", current, fresh)
-        changed = _improved(current, gains, conflicts)
+        changed = _improved(current, (yield Ask("combine", current, fresh)), conflicts)
         if changed == current:
             return current
         current = changed
@@ -74,42 +118,29 @@ def greedy(
     return current
 
 
+def _added(current: Setup, setting: Setting, conflicts: Mapping[str, Collection[str]], pinned: Setup) -> Setup | None:
+    """The setup with one more setting, in the place of what it conflicts with; None where that is the user's wish."""
+    rivals = {knob for knob in current.values if not fits(setting.knob, Setup.of({knob: True}), conflicts)}
+    if rivals & set(pinned.values):
+        return None
+    return current.without(*rivals).with_(setting.knob, setting.value)
+
+
 def _moves(
     current: Setup,
     ranked: Sequence[Setting],
-    best: Mapping[Setting, float],
+    gains: Mapping[Setting, float],
     conflicts: Mapping[str, Collection[str]],
     pinned: Setup,
 ) -> list[Setup]:
     """One step away: a setting added, in the place of what it conflicts with if need be, or a weak one left out."""
-    moves: list[Setup] = []
+    moves: list[Setup | None] = []
     for setting in ranked:
-        if setting.knob not in current.values and best[setting] > _HOPELESS:
-            rivals = [knob for knob in current.values if not fits(setting.knob, Setup.of({knob: True}), conflicts)]
-            if not set(rivals) & set(pinned.values):
-                moves.append(current.without(*rivals).with_(setting.knob, setting.value))
-        elif setting in current.settings and best[setting] < _WEAK and len(current.settings) > 1:
+        if setting.knob not in current.values and gains[setting] > _HOPELESS:
+            moves.append(_added(current, setting, conflicts, pinned))
+        elif setting in current.settings and gains[setting] < _WEAK and len(current.settings) > 1:
             moves.append(current.without(setting.knob))
-    return moves
-
-
-def _best_values(singles: Sequence[Setting], alone: Gains) -> dict[Setting, float]:
-    """Per knob its best value, with the gain it showed alone."""
-    best: dict[str, tuple[float, Setting]] = {}
-    for single in singles:
-        gain = alone.get(Setup((single,)))
-        if gain is not None and (single.knob not in best or gain > best[single.knob][0]):
-            best[single.knob] = (gain, single)
-    return {setting: gain for gain, setting in best.values()}
-
-
-def combine(settings: Iterable[Setting], conflicts: Mapping[str, Collection[str]]) -> Setup:
-    """All of the settings that get along, the earlier first."""
-    setup = AS_WRITTEN
-    for setting in settings:
-        if fits(setting.knob, setup, conflicts):
-            setup = setup.with_(setting.knob, setting.value)
-    return setup
+    return [move for move in moves if move]
 
 
 def fits(knob: str, setup: Setup, conflicts: Mapping[str, Collection[str]]) -> bool:

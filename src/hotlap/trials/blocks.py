@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import isfinite, log
+from statistics import fmean
 
 from hotlap.records import Facts, Outcome, Pair, Recording, Setup
+from hotlap.rounds import turns
 from hotlap.stats import bad_blocks
 
 LEAST_STEPS = 10
@@ -19,6 +22,10 @@ class Window:
 
     warmup: int
     steps: int
+    step_s: float
+    """Of the untouched script, roughly."""
+    available: int | None = None
+    """Steps after which the script ends by itself; None when that was not seen."""
 
 
 def window_for(step_s: float, window_s: float, warmup: int, available: int | None = None) -> Window:
@@ -27,7 +34,7 @@ def window_for(step_s: float, window_s: float, warmup: int, available: int | Non
     if available is not None and warmup + steps > available:
         warmup = min(warmup, max(1, available // 5))
         steps = available - warmup
-    return Window(warmup, steps)
+    return Window(warmup, steps, step_s, available)
 
 
 def order(seed: int, block: int, setups: Sequence[Setup]) -> list[Setup]:
@@ -85,12 +92,38 @@ def paired(reference: Recording, candidate: Recording, facts: Facts, stage: str)
         reference_s=times[0],
         candidate_s=times[1],
         stage=stage,
+        beside=reference.trial.setup,
     )
+
+
+def round_pairs(record: Recording, stage: str) -> list[Pair]:
+    """The pairs of each round of an interleaved trial: its first arm with every other one.
+
+    Steps with another number of samples than most (an epoch's last batch) count for nobody, unless most differ.
+    """
+    trial, steps = record.trial, record.steps
+    usual, often = Counter(steps.samples).most_common(1)[0]
+    odd = often > len(steps.samples) / 2
+    times = [None if odd and n != usual else s for s, n in zip(steps.total_s, steps.samples, strict=True)]
+    beside, *setups = [Setup.of({**trial.setup.values, **arm.values}) for arm in trial.arms]
+    return [
+        Pair(trial.block, trial.seed, setup, trial.id, trial.id, means[1], means[place], stage, beside, number)
+        for number, means in enumerate(turns(steps.arms, times, len(trial.arms)), start=1)
+        for place, setup in enumerate(setups, start=2)
+    ]
 
 
 def log_gain(pair: Pair) -> float:
     """ln of how many times faster the candidate was."""
     return log(pair.reference_s / pair.candidate_s)
+
+
+def mean_gains(pairs: Sequence[Pair]) -> dict[Setup, float]:
+    """Mean log gain of each setup."""
+    gains: dict[Setup, list[float]] = {}
+    for pair in pairs:
+        gains.setdefault(pair.setup, []).append(log_gain(pair))
+    return {setup: fmean(values) for setup, values in gains.items()}
 
 
 def undisturbed(pairs: Sequence[Pair]) -> list[Pair]:

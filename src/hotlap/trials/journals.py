@@ -76,6 +76,7 @@ def steps_of(lines: list[dict[str, Any]], rows: list[Row]) -> Steps:
         losses=tuple(losses[: len(rows)]),
         faults=tuple(faults[: len(rows)]),
         compiles=tuple(row.graphs for row in rows),
+        arms=tuple(row.arm for row in rows),
     )
 
 

@@ -13,6 +13,7 @@ from itertools import cycle, islice
 from pathlib import Path
 
 from hotlap.records import Facts, Outcome, Recording, Setup, Signature, Steps, Trial
+from hotlap.rounds import NOT_COUNTED, Turn, schedule
 from hotlap.target import Target
 from hotlap.trials.runner import RootKey
 from hotlap.verify.arms import ArmRecord
@@ -57,7 +58,7 @@ class RecordedRunner:
         """The next recording, as the trial's."""
         drawn = next(self._drawn)
         taken = trial.steps or len(drawn.steps.total_s)
-        steps = stretched(drawn.steps, taken, 1.0 / self.speed(trial.setup))
+        steps = self._steps(trial, drawn.steps, taken)
         startup_s = (drawn.startup_s or 0.0) + self.start_s(trial.setup)
         wall_s = startup_s + sum(steps.total_s)
         self.spent_s += wall_s
@@ -65,6 +66,18 @@ class RecordedRunner:
         observed = self.facts if trial.purpose == "observe" else None
         times = {"startup_s": startup_s, "wall_s": wall_s}
         return replace(drawn, trial=trial, outcome=ended, steps=steps, facts=observed, **times)
+
+    def _steps(self, trial: Trial, drawn: Steps, count: int) -> Steps:
+        """The recorded steps, at the speed of the setup that each runs under."""
+        if not trial.arms:
+            return stretched(drawn, [1.0 / self.speed(trial.setup)] * count)
+        options = trial.options
+        turn = Turn(int(options["settle"]), int(options["keep"]))
+        turns = [(0, False)] * int(options["first"])
+        turns += islice(schedule(len(trial.arms), turn, trial.seed), count - len(turns))
+        factors = [1.0 / self.speed(Setup.of({**trial.setup.values, **arm.values})) for arm in trial.arms]
+        steps = stretched(drawn, [factors[place] for place, _ in turns])
+        return replace(steps, arms=tuple(place + 1 if counted else NOT_COUNTED for place, counted in turns))
 
     def arm(self, trial: Trial) -> ArmRecord:
         """An arm whose gradients are off by what was planted, or by the noise that it is there to make."""
@@ -79,11 +92,12 @@ class RecordedRunner:
         return ArmRecord(tuple({**event, "step": step} for step in range(1, trial.steps + 1)), rows, calls)
 
 
-def stretched(steps: Steps, count: int, factor: float) -> Steps:
-    """So many steps, repeated from the start if there are fewer, that take `factor` times as long."""
+def stretched(steps: Steps, factors: Sequence[float]) -> Steps:
+    """As many steps as there are factors on their times, repeated from the start if there are fewer."""
+    count = len(factors)
 
     def times(values: Sequence[float]) -> tuple[float, ...]:
-        return tuple(value * factor for value in islice(cycle(values), count)) if values else ()
+        return tuple(value * factor for value, factor in zip(cycle(values), factors)) if values else ()
 
     return Steps(
         total_s=times(steps.total_s),

@@ -22,6 +22,8 @@ class Row:
     samples: int
     graphs: int
     """Compiled so far."""
+    arm: int
+    """The setup it counts for, see `hotlap.rounds`."""
 
     def phase(self, name: str, with_helpers: bool) -> float:
         """Time in a phase [ns], or in "epoch start", which is no phase: it is spread over the epoch."""
@@ -110,7 +112,7 @@ class Replay:
             marks.BACKWARD_END: lambda _, __: self.clock.leave("backward"),
             marks.UPDATE: lambda _, __: self.clock.enter("optimizer"),
             marks.UPDATE_END: lambda _, __: self.clock.leave("optimizer"),
-            marks.STEP: lambda graphs, _: self._end_step(graphs),
+            marks.STEP: self._end_step,
             marks.RESUME: lambda number, _: self._resume(number),
             marks.COPY: lambda _, __: self.clock.enter_copy(),
             marks.COPIED: lambda _, __: self.clock.leave("copy"),
@@ -125,9 +127,9 @@ class Replay:
                 self.clock.restart()
             self._acts[what](which, more)
 
-    def _end_step(self, graphs: int) -> None:
+    def _end_step(self, graphs: int, arm: int) -> None:
         spent = self.clock.end_step()
-        self.rows.append(Row(self._number, spent, self.calls.end_step(), graphs))
+        self.rows.append(Row(self._number, spent, self.calls.end_step(), graphs, arm))
 
     def _resume(self, number: int) -> None:
         self._number = number or self._number + 1

@@ -180,6 +180,7 @@ def task_of(
     return {
         "purpose": trial.purpose,
         "settings": ordered(trial.setup.values),
+        "arms": [ordered(arm.values) for arm in trial.arms],
         "roots": [
             root_of(
                 r.name,

@@ -50,4 +50,8 @@ class WholeBatchFetch(Knob):
             return
         from hotlap.loader.serve import WholeBatches
 
-        host.loaders.refetch(WholeBatches(host, self.id).fetch)
+        host.refetch(WholeBatches(host, self.id).fetch)
+
+    def switches(self, facts: Facts) -> bool:
+        """Unless worker processes fetch, which were forked with or without it."""
+        return not any(loader.num_workers for loader in facts.loaders)

@@ -74,3 +74,7 @@ class MatmulPrecision(Knob):
 
         turn()
         host.before_first_step(lambda _: turn())
+
+    def switches(self, facts: Facts) -> bool:
+        """Torch reads it at each operation."""
+        return True

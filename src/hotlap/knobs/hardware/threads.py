@@ -59,3 +59,7 @@ class Threads(Knob):
 
         turn()
         host.before_first_step(lambda _: turn())
+
+    def switches(self, facts: Facts) -> bool:
+        """Torch reads it at each operation."""
+        return True

@@ -50,6 +50,10 @@ class AutocastBf16(Knob):
         """Put the autocast around every root's training forward."""
         host.rewrite_roots(_autocast, order=10)
 
+    def switches(self, facts: Facts) -> bool:
+        """Each call decides for itself."""
+        return True
+
 
 def _autocast(root: Any, call: Callable[..., Any]) -> Callable[..., Any]:
     import torch

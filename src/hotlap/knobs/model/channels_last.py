@@ -67,3 +67,7 @@ class ChannelsLast(Knob):
         host.rewrite_roots(layer, order=20)
         host.allow_copying_views()
         host.before_first_step(watch)
+
+    def switches(self, facts: Facts) -> bool:
+        """Weights and state are laid back."""
+        return True

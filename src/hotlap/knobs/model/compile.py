@@ -31,6 +31,7 @@ class Compile(Knob):
     area: ClassVar[str] = "model"
     contract: ClassVar[Contract] = Contract.ROUNDING
     when: ClassVar[When] = When.FIRST_STEP
+    fixes: ClassVar[tuple[str, ...]] = ("model", "hardware")  # switching them would compile anew
 
     def choices(self, facts: Facts) -> tuple[Value, ...] | Skip:
         """On for models that are not compiled yet, where a compiler is."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from hotlap.knobs.knob import Knob, When
 from hotlap.records import Contract, Facts, Skip, Value
@@ -49,31 +49,10 @@ class FusedUpdate(Knob):
 
     def install(self, value: Value, host: Host) -> None:
         """Switch each optimizer over right before its first step."""
-        host.before_first_step(lambda optimizer: _switch(optimizer, host))
+        from hotlap.inside import fuse
 
+        host.before_first_step(lambda optimizer: fuse.switch(optimizer, _CLASSES, host))
 
-def _switch(optimizer: Any, host: Host) -> None:
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    name = f"{type(optimizer).__module__}:{type(optimizer).__qualname__}"
-    if name not in _CLASSES or any(p.grad is not None and p.grad.is_sparse for p in parameters):
-        return
-    if not all(p.is_floating_point() for p in parameters):
-        return
-    written = [(group.get("fused"), group.get("foreach")) for group in optimizer.param_groups]
-
-    def fuse(*_: Any) -> None:
-        for group in optimizer.param_groups:
-            group["fused"], group["foreach"] = True, False
-        for state in optimizer.state.values():  # a loaded step count stays on the CPU, where the kernel cannot read it
-            for p in (p for p in parameters if optimizer.state.get(p) is state and p.is_cuda):
-                if "step" in state:
-                    state["step"] = state["step"].to(p.device)
-
-    def as_written(_: Any, state_dict: Any) -> None:
-        for group, (fused, foreach) in zip(state_dict["param_groups"], written, strict=False):
-            group["fused"], group["foreach"] = fused, foreach
-
-    fuse()
-    optimizer.defaults["fused"], optimizer.defaults["foreach"] = True, False
-    optimizer.register_load_state_dict_post_hook(fuse)
-    optimizer.register_state_dict_post_hook(as_written)
+    def switches(self, facts: Facts) -> bool:
+        """The optimizer's state is the same for both kernels."""
+        return True

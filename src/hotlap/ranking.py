@@ -1,0 +1,103 @@
+"""Measurements that rank setups and give settings their shares; a claim takes fresh processes, see `confirm`.
+
+What can be switched between two steps is measured in rounds within one process, where start-up is paid once and
+neighbours are a second apart; the rest in blocks of fresh processes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hotlap.knobs import knob_by_id
+from hotlap.lab import Lab
+from hotlap.records import Facts, Pair, Setting, Setup, Trial
+from hotlap.rounds import turn_for
+from hotlap.trials import blocks
+from hotlap.trials.blocks import Window
+
+_LEAST_ROUNDS = 6
+_FAULT_S = 1e-6  # what a page fault costs, the zeroing of the page included
+_STEADY = 0.02  # of the step; where faults take more, one setting's freed memory tells on the times of the next
+
+
+def rank(lab: Lab, stage: str, reference: Setup, candidates: Sequence[Setup], window: Window) -> list[Pair]:
+    """Pairs of the reference with each candidate; one that fails is rejected, with the reason."""
+    assert lab.facts is not None
+    inside, apart = divided(lab.facts, reference, candidates, window)
+    pairs = _rounds(lab, stage, reference, inside, window) if inside else []
+    if inside and not pairs:  # one of them does not stand being switched
+        apart = list(candidates)
+    return pairs + (lab.block(stage, reference, apart, window) if apart else [])
+
+
+def cost_s(lab: Lab, reference: Setup, candidates: Sequence[Setup], window: Window) -> float:
+    """What that will probably take."""
+    assert lab.facts is not None
+    inside, apart = divided(lab.facts, reference, candidates, window)
+    apart_s = sum(map(lab.cost_s, [reference, *apart])) if apart else 0.0
+    if not inside:
+        return apart_s
+    steps = _steps(len(inside) + 1, window) - window.warmup - window.steps  # more than a trial of one setup takes
+    return apart_s + lab.cost_s(reference) + steps * window.step_s
+
+
+def divided(
+    facts: Facts, reference: Setup, candidates: Sequence[Setup], window: Window
+) -> tuple[list[Setup], list[Setup]]:
+    """The candidates that can be switched to from the reference while it trains, and those that cannot."""
+
+    def changed(candidate: Setup) -> set[str]:
+        return {setting.knob for setting in set(reference.settings) ^ set(candidate.settings)}
+
+    inside = [c for c in candidates if all(knob_by_id(knob).switches(facts) for knob in changed(c))]
+    touched = {knob for candidate in inside for knob in changed(candidate)}
+    beside = reference.without(*touched).values
+    fixed = {area for knob in beside for area in knob_by_id(knob).fixes}
+    inside = [c for c in inside if not any(knob_by_id(knob).area in fixed for knob in changed(c))]
+    faulting = facts.faults_per_step * _FAULT_S > _STEADY * window.step_s
+    unsteady = faulting and not any(knob_by_id(knob).steadies_memory for knob in beside)
+    long = window.available is not None and _steps(len(inside) + 1, window) > window.available
+    if unsteady or long:
+        inside = []
+    return inside, [candidate for candidate in candidates if candidate not in inside]
+
+
+def grouped(facts: Facts, singles: Sequence[Setting]) -> list[list[Setting]]:
+    """In the order of screening: what must be there from the start, what can be switched, what forbids switching."""
+    groups: list[list[Setting]] = [[], [], []]
+    for single in singles:
+        knob = knob_by_id(single.knob)
+        groups[2 if knob.fixes else 1 if knob.switches(facts) else 0].append(single)
+    return groups
+
+
+def _steps(setups: int, window: Window) -> int:
+    """Of an interleaved trial."""
+    turn = turn_for(window.step_s)
+    return window.warmup + max(_LEAST_ROUNDS, round(window.steps / turn.keep)) * setups * turn.steps
+
+
+def _rounds(lab: Lab, stage: str, reference: Setup, candidates: Sequence[Setup], window: Window) -> list[Pair]:
+    """The pairs of one interleaved trial; none when it failed or was disturbed."""
+    lab.trying(f"{stage}: {len(candidates)} settings in turn")
+    shared = [s for s in reference.settings if all(s in candidate.settings for candidate in candidates)]
+    shared = Setup(tuple(shared))
+    turn = turn_for(window.step_s)
+    trial = Trial(
+        id=lab.next_id("time"),
+        purpose="time",
+        setup=shared,
+        seed=lab.seed,
+        block=lab.next_block(stage),
+        steps=_steps(len(candidates) + 1, window),
+        limit_s=max(90.0, lab.budget_s / 2),
+        options={"first": window.warmup, "settle": turn.settle, "keep": turn.keep},
+        arms=tuple(setup.without(*shared.values) for setup in (reference, *candidates)),
+    )
+    record = lab.run(trial)
+    if blocks.unusable(record) or record.failed_probes:
+        return []
+    pairs = blocks.round_pairs(record, stage)
+    for pair in pairs:
+        lab.keep(pair)
+    return pairs
