@@ -2,25 +2,30 @@
 
 Run: python bench/null_tunes.py record --runs 60 SCRIPT [its arguments]     (trials of the untouched script, for real)
      python bench/null_tunes.py replay --tunes 200 [--gain 0.05]            (takes a minute or two)
+     python bench/null_tunes.py real --tunes 20 --budget 120 SCRIPT         (whole tunes for real, of placebos)
 `record` appends to a file of recordings and can be stopped and gone on with. `replay` draws the trials of each tune
 from them, from a place of its own in the recordings, so that neighbours stay neighbours in time; all of hotlap but the
 starting of processes is real. A tune that returns any setting made a false claim. With --gain one setting really is
-that much faster, and what is counted is how often it is found, and whether the interval covers the gain.
+that much faster, and what is counted is how often it is found, and whether the interval covers the gain. `real` starts
+the processes as well, and turns knobs that do nothing; its tunes add up in a file, so it can be stopped and resumed.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 
 import msgspec
 from scipy.stats import binomtest
 
+from hotlap.knobs import knob_by_id
 from hotlap.lab import Lab
 from hotlap.logbook import Logbook
 from hotlap.records import AS_WRITTEN, Facts, Recording, Result, Setup, Trial
@@ -31,7 +36,7 @@ from hotlap.trials.recorded import RecordedRunner
 from hotlap.trials.runner import ProcessRunner
 from hotlap.tune import tune
 
-_WINDOW_S = 5.0  # of a recorded trial, as in a confirmation
+_WINDOW_S = 15.0  # of a recorded trial: rounds within one process are longer than a confirmation
 PLANTED = "fused-update"
 
 
@@ -89,6 +94,26 @@ def replayed(pool: Pool, seed: int, budget_s: float, speed: Callable[[Setup], fl
         return result
 
 
+def real(arguments: Sequence[str], tunes: int, budget_s: float, path: Path) -> None:
+    """Append whole tunes in which only placebos are turned, until there are so many."""
+    placebos = [knob_by_id(f"placebos:{name}") for name in ("Early", "Late", "Switched", "AlsoSwitched")]
+    known = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), *([known] if known else [])])
+    target = resolve(tuple(arguments))
+    for seed in range(len(path.read_bytes().splitlines()) if path.exists() else 0, tunes):
+        with tempfile.TemporaryDirectory(prefix="hotlap-null-") as folder:
+            book = Logbook(Path(folder) / "logbook.jsonl")
+            book.start(" ".join(target.arguments), target.sha256, seed, "bench")
+            lab = Lab(ProcessRunner(target, Path(folder), best_tier()[0]), book, budget_s, seed)
+            result = tune(lab, Request(), placebos).result
+        assert result is not None
+        kept = [k.knob for k in result.kept]
+        line = {"kept": kept, "cut_short": result.cut_short, "noise": result.noise, "tuning_s": result.tuning_s}
+        looked = sum(pair.stage == "confirm" for pair in result.pairs)
+        _append(path, {**line, "confirmation_pairs": looked, "script": target.arguments})
+        print(f"tune {seed + 1}: {', '.join(kept) or 'nothing kept'}; {result.cut_short}", file=sys.stderr)
+
+
 def share(hits: int, of: int) -> str:
     """A share with its exact 95 % interval."""
     interval = binomtest(hits, of).proportion_ci(method="exact")
@@ -108,10 +133,24 @@ def main() -> None:
     replaying.add_argument("--tunes", type=int, default=200)
     replaying.add_argument("--budget", type=float, default=300.0, help="of each tune, in recorded time [s]")
     replaying.add_argument("--gain", type=float, default=0.0, help=f"that {PLANTED} really brings, as a share")
+    realised = commands.add_parser("real")
+    realised.add_argument("--tunes", type=int, default=20)
+    realised.add_argument("--budget", type=float, default=120.0, help="of each tune [s]")
+    realised.add_argument("script", nargs=argparse.REMAINDER)
     args = parser.parse_args()
+    args.pool.parent.mkdir(parents=True, exist_ok=True)
     if args.command == "record":
-        args.pool.parent.mkdir(parents=True, exist_ok=True)
         record(args.script, args.runs, args.pool)
+        return
+    if args.command == "real":
+        path = args.pool.with_name("real.jsonl")
+        real(args.script, args.tunes, args.budget, path)
+        lines = [json.loads(line) for line in path.read_bytes().splitlines()]
+        noise = fmean(line["noise"] for line in lines)
+        confirmed = sum(line["confirmation_pairs"] > 0 for line in lines)
+        print(f"noise of a pair {noise:.1%}; {confirmed} tunes got as far as a confirmation")
+        print(f"a placebo was kept in {share(sum(bool(line['kept']) for line in lines), len(lines))} tunes")
+        print(f"no answer within the budget: {share(sum(bool(line['cut_short']) for line in lines), len(lines))}")
         return
     pool = read(args.pool)
 

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Sequence
 from dataclasses import replace
-from math import expm1
 
-from hotlap import ranking, stats
+from hotlap import stats
 from hotlap.answer import Answer, confirmed, payback, phases_of
 from hotlap.confirm import confirm
 from hotlap.judge import Judge, Judgement
 from hotlap.knobs import all_knobs, knob_by_id
+from hotlap.knobs.knob import Knob
 from hotlap.lab import Lab
-from hotlap.records import AS_WRITTEN, Contract, Outcome, Phases, Rejected, Setting, Setup, Word
+from hotlap.records import AS_WRITTEN, Contract, Outcome, Phases, Rejected, Setup, Word
+from hotlap.screening import reserve_s, search
 from hotlap.search.candidates import Request, candidates
-from hotlap.search.greedy import KEEP, Gains, greedy
 from hotlap.shares import STAGE, leave_one_out, without_passengers
 from hotlap.stats import Look
 from hotlap.trials import blocks
@@ -25,12 +25,16 @@ from hotlap.verify.verdict import broken_promise
 _OBSERVED_SHARE = 0.05  # of the budget at most, unless an epoch ends before
 _NOISE_SHARE = 0.12
 _SCREEN_S, CONFIRM_S = 2.5, 5.0  # windows of a trial
-_JUDGE_ARMS = 12
 _FAULTS = {Word.CHANGED: "changes learning", Word.UNDECIDED: "could not be shown to learn the same"}
 
 
-def tune(lab: Lab, request: Request) -> Answer:
+def tune(lab: Lab, request: Request, knobs: Sequence[Knob] | None = None) -> Answer:
     """Find the fastest setup that is proven faster and proven to learn the same.
+
+    Args:
+        lab: Where trials are run.
+        request: The user's wishes.
+        knobs: To choose from; all by default.
 
     Raises:
         HotlapError: The script cannot be timed, or its baseline fails.
@@ -40,7 +44,7 @@ def tune(lab: Lab, request: Request) -> Answer:
     facts, phases = observed.facts, phases_of(observed)
     assert facts is not None
     lab.learnt(f"observed {len(observed.steps.total_s)} steps: {_in_words(phases)}")
-    singles, skipped = candidates(all_knobs(), facts, request, phases)
+    singles, skipped = candidates(all_knobs() if knobs is None else knobs, facts, request, phases)
     available = len(observed.steps.total_s) if observed.outcome is Outcome.ENDED else None
     screen, window = (
         blocks.window_for(phases.total_s, window_s, observed.warmup_steps, available)
@@ -102,57 +106,6 @@ def noise_of(lab: Lab) -> float:
             groups.setdefault(pair.setup, []).append(blocks.log_gain(pair))
     same = [blocks.log_gain(pair) for pair in lab.pairs if pair.stage == "noise"]
     return stats.pooled_noise(list(groups.values()), same=same)
-
-
-def reserve_s(lab: Lab) -> float:
-    """What the learning check and four confirmation pairs will take."""
-    return _JUDGE_ARMS * lab.cost_s(AS_WRITTEN, "candidate") + 8 * lab.cost_s(AS_WRITTEN)
-
-
-def search(lab: Lab, singles: list[Setting], pinned: Setup, screen: Window) -> Setup:
-    """Let the search ask for blocks until it has decided or the time for it is over."""
-    conflicts: Mapping[str, Collection[str]] = {
-        s.knob: knob_by_id(s.knob).conflicts for s in (*singles, *pinned.settings)
-    }
-    facts = lab.facts
-    assert facts is not None
-    groups = ranking.grouped(facts, singles)
-    asking = greedy(
-        groups, conflicts, pinned, lambda ask: ranking.divided(facts, ask.reference, ask.candidates, screen)[0]
-    )
-    try:
-        ask = next(asking)
-        while True:
-            affordable = list(ask.candidates)
-            while affordable and ranking.cost_s(lab, ask.reference, affordable, screen) + reserve_s(lab) > lab.left_s:
-                left_out = affordable.pop()
-                if ask.stage == "screen" and left_out not in (pair.setup for pair in lab.pairs):
-                    lab.reject(Rejected(left_out, "not measured: the budget is too small"))
-                    lab.cut_short = "settings were left unmeasured"
-            pairs = ranking.rank(lab, ask.stage, ask.reference, affordable, screen) if affordable else []
-            gains: Gains = blocks.mean_gains(pairs)
-            told = ", ".join(f"{_change(ask.reference, setup)} {expm1(gain):+.0%}" for setup, gain in gains.items())
-            lab.learnt(f"{ask.stage} against {ask.reference}: {told or 'no time left to measure'}")
-            ask = asking.send(gains)
-    except StopIteration as decided:
-        _tell_slow_ones(lab, decided.value, conflicts)
-        return decided.value
-
-
-def _change(reference: Setup, setup: Setup) -> str:
-    added, removed = setup.less(reference), reference.less(setup)
-    return " ".join([*([str(added)] if added.settings else []), *([f"without {removed}"] if removed.settings else [])])
-
-
-def _tell_slow_ones(lab: Lab, found: Setup, conflicts: Mapping[str, Collection[str]]) -> None:
-    """What was screened and is not in the setup, with what one or two pairs showed."""
-    screened = [replace(p, setup=p.setup.less(p.beside)) for p in lab.pairs if p.stage == "screen"]
-    for setup, gain in blocks.mean_gains(screened).items():
-        if not set(setup.settings) <= set(found.settings):
-            rivals = [knob for knob in found.values if any(knob in conflicts.get(own, ()) for own in setup.values)]
-            beside = f"{', '.join(rivals)} in its place is faster" if rivals else "no gain beside what is kept"
-            why = beside if gain > KEEP else "no gain seen in screening"
-            lab.reject(Rejected(setup, f"{why} ({expm1(gain):+.0%})"))
 
 
 def fit_to_learn(lab: Lab, judge: Judge, setup: Setup) -> tuple[Setup, Judgement]:

@@ -58,17 +58,6 @@ def test_other_threads_are_ignored() -> None:
     assert what(tape) == [marks.BACKWARD]
 
 
-def test_the_thread_that_steps_is_the_one_that_trains() -> None:
-    """A training that runs in a thread is followed from its first step on."""
-    tape = Tape()
-    thread = threading.Thread(target=tape.resume)
-    thread.start()
-    thread.join()
-    tape.mark(marks.BACKWARD)
-
-    assert what(tape) == [marks.RESUME]
-
-
 @pytest.mark.parametrize("args", [(torch.zeros(5, 2),), ([torch.zeros(()), torch.zeros(5, 3)],)])
 def test_a_call(args: tuple[Any, ...]) -> None:
     """With its samples: the rows of the first tensor that has any."""
@@ -119,7 +108,7 @@ def train(tape: Tape, steps: int) -> None:
         for mark in (marks.FETCHED, marks.BACKWARD, marks.BACKWARD_END, marks.UPDATE, marks.UPDATE_END):
             tape.mark(mark)
         tape.note_long((marks.STEP, 0, 0))
-        tape.resume()
+        tape.note_long((tape.now() << 4 | marks.RESUME, 0, 0))
 
 
 def test_one_step_of_sixteen_at_the_devices_times(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
@@ -13,17 +14,22 @@ if TYPE_CHECKING:
     from hotlap.inside.host import Host
 
 
+END = None  # of a step, among its losses
+
+
 class Losses:
     """The losses of each step since the last reading.
 
     Attributes:
         scaled: Whether a gradient scaler was in use.
+        end_step: To be called with `END`: what was noted since the last step are this step's. It is called once in
+            each step and so has no frame of its own.
     """
 
     def __init__(self) -> None:
         self.scaled = False
-        self._now: list[torch.Tensor | float] = []
-        self._steps: list[list[torch.Tensor | float]] = []
+        self._values: list[torch.Tensor | float | None] = []
+        self.end_step: Callable[[None], None] = self._values.append
         self._pair: tuple[ref[torch.Tensor], torch.Tensor] | None = None
 
     def install(self, host: Host) -> None:
@@ -42,33 +48,48 @@ class Losses:
 
     def note(self, outputs: Any) -> None:
         """A backward started at these."""
-        pair, self._pair = self._pair, None
-        if len(outputs) == 1 and isinstance(outputs[0], torch.Tensor) and outputs[0].numel() == 1:
-            loss = pair[1] if pair and pair[0]() is outputs[0] else outputs[0]
-            try:
-                # Reading at once is the cheapest on a CPU, and would wait for a device.
-                self._now.append(loss.item() if loss.is_cpu else loss.detach())
-            except RuntimeError:
-                pass  # a tensor under a transform of torch.func has no value of its own
-
-    def end_step(self) -> None:
-        """What was noted since the last step are this step's."""
-        self._steps.append(self._now)
-        self._now = []
+        if len(outputs) != 1:
+            return
+        loss = outputs[0]
+        if self._pair is not None:
+            (scaled, unscaled), self._pair = self._pair, None
+            loss = unscaled if scaled() is loss else loss
+        try:
+            if loss.is_cpu:
+                self._values.append(loss.item())  # reading at once is the cheapest here; on a device it would wait
+            elif loss.numel() == 1:
+                self._values.append(loss.detach())
+        except (AttributeError, RuntimeError):
+            pass  # it is no tensor, has many values, or is under a transform of torch.func and has none of its own
 
     def clear(self) -> None:
         """The steps so far were none."""
-        self._steps.clear()
+        self._take()
 
     @property
     def on_device(self) -> bool:
         """Whether reading would wait for a device."""
-        return any(isinstance(loss, torch.Tensor) for step in self._steps[:1] for loss in step)
+        return any(isinstance(loss, torch.Tensor) for loss in takewhile(lambda loss: loss is not None, self._values))
 
     def read(self) -> list[float | None]:
         """Mean loss of each step since the last reading."""
-        steps, self._steps = self._steps, []
-        return [_mean(step) for step in steps]
+        means: list[float | None] = []
+        step: list[torch.Tensor | float] = []
+        for value in self._take():
+            if value is None:  # END
+                means.append(_mean(step))
+                step = []
+            else:
+                step.append(value)
+        return means
+
+    def _take(self) -> list[torch.Tensor | float | None]:
+        """What was noted of the steps that have ended."""
+        values = self._values
+        ended = next((place for place in range(len(values), 0, -1) if values[place - 1] is None), 0)
+        taken = values[:ended]
+        del values[:ended]
+        return taken
 
 
 def _mean(losses: list[torch.Tensor | float]) -> float | None:

@@ -20,14 +20,13 @@ from torch.optim.optimizer import register_optimizer_step_post_hook, register_op
 
 from hotlap import marks
 from hotlap.inside import copies, device, process
-from hotlap.inside.losses import Losses
+from hotlap.inside.losses import END, Losses
 from hotlap.inside.optimizers import Optimizers
 
 if TYPE_CHECKING:
     from hotlap.inside.host import Host
 
-_FLUSH_STEPS = 256
-_FLUSH_S = 0.5
+_FLUSH_STEPS, _FLUSH_NS = 256, 500_000_000
 
 
 class Recorder:
@@ -52,7 +51,7 @@ class Recorder:
         self._depth = 0
         self._in_backward = False
         self._unwritten = 0
-        self._written = perf_counter()
+        self._written = self.tape.now()
         self._began: float | None = None
         self._closed = False
         self._faults = process.faults()
@@ -215,19 +214,21 @@ class Recorder:
     def _end_step(self) -> None:
         tape, dynamo = self.tape, sys.modules.get("torch._dynamo.utils")
         graphs = dynamo.counters["stats"]["unique_graphs"] if dynamo else 0
-        tape.note_long((tape.now() << 4 | marks.STEP, graphs, tape.arm))
+        at = tape.now()
+        tape.note_long((at << 4 | marks.STEP, graphs, tape.arm))
         self._unwritten += 1
-        self.losses.end_step()
+        self.losses.end_step(END)
         if self._began is None:
             self._begin()
         if self.on_end:
             self._tell(self.on_end, self.index)
         self.index += 1
-        if self._unwritten >= _FLUSH_STEPS or perf_counter() - self._written > _FLUSH_S:
+        if self._unwritten >= _FLUSH_STEPS or at - self._written > _FLUSH_NS:
             self.flush()
         if self._limited:
             self._end_trial_if_due()
-        tape.resume()
+        tape.thread = get_ident()  # the thread that stepped is the one that trains
+        tape.note_long((tape.now() << 4 | marks.RESUME, 0, 0))
 
     def _begin(self) -> None:
         self._began = perf_counter()
@@ -249,7 +250,7 @@ class Recorder:
         if sampled := self.tape.take_sampled():
             journal.write("device", marks=sampled)
         self._unwritten = 0
-        self._written = perf_counter()
+        self._written = self.tape.now()
         self._faults = process.faults()  # those of writing are not the training's
 
     def _end_trial_if_due(self) -> None:

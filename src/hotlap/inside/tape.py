@@ -74,11 +74,6 @@ class Tape:
         self.inside -= 1
         self.note(self.now() << 4 | marks.RETURN)
 
-    def resume(self) -> None:
-        """The next step begins now; the thread that stepped is the one that trains."""
-        self.thread = get_ident()
-        self.note_long((self.now() << 4 | marks.RESUME, 0, 0))
-
     def take_sampled(self) -> str:
         """The same at the device's times, for the steps in which they were sampled; "" when there are none."""
         return ""

@@ -211,6 +211,11 @@ def method(result: Result) -> list[str]:
         "Every trial was a fresh process running the script as it is. Each candidate ran back to back with the "
         "untouched script, and one such pair gives one ratio of times per step, so slow drift of the machine cancels."
     )
+    if any(pair.round for pair in result.pairs):
+        runs += (
+            " Settings that can be switched while the script trains were ranked, and left out for their shares, a few "
+            "steps at a time within one process; there a pair is a round, not two runs."
+        )
     proof = (
         "Searching only ranks. The answer comes from fresh pairs that the search never saw, looked at after "
         f"{looks} and {LOOKS[-1]} pairs and no sooner; the error of {numbers.share(ALPHA)} is split over these "

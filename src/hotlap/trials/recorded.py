@@ -7,10 +7,11 @@ block are neighbours in time. A setup is a factor on their times, and an error i
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import cycle, islice
+from itertools import chain, cycle, islice
 from pathlib import Path
+from typing import TypeVar
 
 from hotlap.records import Facts, Outcome, Recording, Setup, Signature, Steps, Trial
 from hotlap.rounds import NOT_COUNTED, Turn, schedule
@@ -19,6 +20,8 @@ from hotlap.trials.runner import RootKey
 from hotlap.verify.arms import ArmRecord
 
 _UNIT = 2.0**-23
+_STEADY = 10  # steps, after which the times of a recording are steady
+T = TypeVar("T")
 
 
 @dataclass
@@ -93,17 +96,20 @@ class RecordedRunner:
 
 
 def stretched(steps: Steps, factors: Sequence[float]) -> Steps:
-    """As many steps as there are factors on their times, repeated from the start if there are fewer."""
+    """As many steps as there are factors on their times; after the last one again from the first steady one."""
     count = len(factors)
 
+    def again(values: Sequence[T]) -> Iterator[T]:
+        return chain(values, cycle(values[_STEADY:] or values))
+
     def times(values: Sequence[float]) -> tuple[float, ...]:
-        return tuple(value * factor for value, factor in zip(cycle(values), factors)) if values else ()
+        return tuple(value * factor for value, factor in zip(again(values), factors)) if values else ()
 
     return Steps(
         total_s=times(steps.total_s),
         phases_s={phase: times(values) for phase, values in steps.phases_s.items()},
-        samples=tuple(islice(cycle(steps.samples), count)),
-        losses=tuple(islice(cycle(steps.losses), count)),
-        faults=tuple(islice(cycle(steps.faults), count)),
+        samples=tuple(islice(again(steps.samples), count)),
+        losses=tuple(islice(again(steps.losses), count)),
+        faults=tuple(islice(again(steps.faults), count)),
         compiles=tuple([0] * count),
     )

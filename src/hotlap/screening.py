@@ -1,0 +1,68 @@
+"""The search at work: measures what it asks for as long as the budget lasts, and tells what it left out."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from math import expm1
+
+from hotlap import ranking
+from hotlap.knobs import knob_by_id
+from hotlap.lab import Lab
+from hotlap.records import AS_WRITTEN, Rejected, Setting, Setup
+from hotlap.search.greedy import KEEP, Gains, greedy
+from hotlap.trials import blocks
+from hotlap.trials.blocks import Window
+
+_JUDGE_ARMS = 12
+
+
+def reserve_s(lab: Lab) -> float:
+    """What the learning check and four confirmation pairs will take."""
+    return _JUDGE_ARMS * lab.cost_s(AS_WRITTEN, "candidate") + 8 * lab.cost_s(AS_WRITTEN)
+
+
+def search(lab: Lab, singles: list[Setting], pinned: Setup, screen: Window) -> Setup:
+    """Let the search ask for blocks until it has decided or the time for it is over."""
+    conflicts: Mapping[str, Collection[str]] = {
+        s.knob: knob_by_id(s.knob).conflicts for s in (*singles, *pinned.settings)
+    }
+    facts = lab.facts
+    assert facts is not None
+    groups = ranking.grouped(facts, singles)
+    asking = greedy(
+        groups, conflicts, pinned, lambda ask: ranking.divided(facts, ask.reference, ask.candidates, screen)[0]
+    )
+    try:
+        ask = next(asking)
+        while True:
+            affordable = list(ask.candidates)
+            while affordable and ranking.cost_s(lab, ask.reference, affordable, screen) + reserve_s(lab) > lab.left_s:
+                left_out = affordable.pop()
+                if ask.stage == "screen" and left_out not in (pair.setup for pair in lab.pairs):
+                    lab.reject(Rejected(left_out.less(ask.reference), "not measured: the budget is too small"))
+                    lab.cut_short = "settings were left unmeasured"
+            pairs = ranking.rank(lab, ask.stage, ask.reference, affordable, screen) if affordable else []
+            gains: Gains = blocks.mean_gains(pairs)
+            told = ", ".join(f"{_change(ask.reference, setup)} {expm1(gain):+.0%}" for setup, gain in gains.items())
+            lab.learnt(f"{ask.stage} against {ask.reference}: {told or 'no time left to measure'}")
+            ask = asking.send(gains)
+    except StopIteration as decided:
+        _tell_slow_ones(lab, decided.value, conflicts)
+        return decided.value
+
+
+def _change(reference: Setup, setup: Setup) -> str:
+    added, removed = setup.less(reference), reference.less(setup)
+    return " ".join([*([str(added)] if added.settings else []), *([f"without {removed}"] if removed.settings else [])])
+
+
+def _tell_slow_ones(lab: Lab, found: Setup, conflicts: Mapping[str, Collection[str]]) -> None:
+    """What was screened and is not in the setup, with what one or two pairs showed."""
+    screened = [replace(p, setup=p.setup.less(p.beside)) for p in lab.pairs if p.stage == "screen"]
+    for setup, gain in blocks.mean_gains(screened).items():
+        if not set(setup.settings) <= set(found.settings):
+            rivals = [knob for knob in found.values if any(knob in conflicts.get(own, ()) for own in setup.values)]
+            beside = f"{', '.join(rivals)} in its place is faster" if rivals else "no gain beside what is kept"
+            why = beside if gain > KEEP else "no gain seen in screening"
+            lab.reject(Rejected(setup, f"{why} ({expm1(gain):+.0%})"))
