@@ -11,6 +11,7 @@ from hotlap.knobs import knob_by_id
 from hotlap.lab import Lab
 from hotlap.records import AS_WRITTEN, Rejected, Setting, Setup
 from hotlap.search.greedy import KEEP, Gains, greedy
+from hotlap.shares import without_passengers
 from hotlap.trials import blocks
 from hotlap.trials.blocks import Window
 
@@ -23,7 +24,7 @@ def reserve_s(lab: Lab) -> float:
 
 
 def search(lab: Lab, singles: list[Setting], pinned: Setup, screen: Window) -> Setup:
-    """Let the search ask for blocks until it has decided or the time for it is over."""
+    """Let the search ask for blocks until it has decided or the time for it is over; passengers are left out."""
     conflicts: Mapping[str, Collection[str]] = {
         s.knob: knob_by_id(s.knob).conflicts for s in (*singles, *pinned.settings)
     }
@@ -49,7 +50,7 @@ def search(lab: Lab, singles: list[Setting], pinned: Setup, screen: Window) -> S
             ask = asking.send(gains)
     except StopIteration as decided:
         _tell_slow_ones(lab, decided.value, conflicts)
-        return decided.value
+        return without_passengers(lab, decided.value, pinned, screen, reserve_s(lab))
 
 
 def _change(reference: Setup, setup: Setup) -> str:

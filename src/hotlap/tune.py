@@ -13,9 +13,9 @@ from hotlap.knobs import all_knobs, knob_by_id
 from hotlap.knobs.knob import Knob
 from hotlap.lab import Lab
 from hotlap.records import AS_WRITTEN, Contract, Outcome, Phases, Rejected, Setup, Word
-from hotlap.screening import reserve_s, search
+from hotlap.screening import search
 from hotlap.search.candidates import Request, candidates
-from hotlap.shares import STAGE, leave_one_out, without_passengers
+from hotlap.shares import STAGE, leave_one_out
 from hotlap.stats import Look
 from hotlap.trials import blocks
 from hotlap.trials.blocks import Window
@@ -44,7 +44,7 @@ def tune(lab: Lab, request: Request, knobs: Sequence[Knob] | None = None) -> Ans
     facts, phases = observed.facts, phases_of(observed)
     assert facts is not None
     lab.learnt(f"observed {len(observed.steps.total_s)} steps: {_in_words(phases)}")
-    singles, skipped = candidates(all_knobs() if knobs is None else knobs, facts, request, phases)
+    singles, skipped = candidates(knobs or all_knobs(), facts, request, phases)
     available = len(observed.steps.total_s) if observed.outcome is Outcome.ENDED else None
     screen, window = (
         blocks.window_for(phases.total_s, window_s, observed.warmup_steps, available)
@@ -61,7 +61,6 @@ def tune(lab: Lab, request: Request, knobs: Sequence[Knob] | None = None) -> Ans
         loosens=request.allow.level >= Contract.REDUCED.level,
     )
     setup = search(lab, singles, request.pinned, screen)
-    setup = without_passengers(lab, setup, request.pinned, screen, reserve_s(lab))
     while setup.settings:
         setup, judged = fit_to_learn(lab, judge, setup)
         if not setup.settings:
