@@ -1,10 +1,10 @@
 """Interleaving within one process against fresh processes: the same ranking, and how much sooner.
 
-Run: python bench/interleaving.py [--blocks 6] [--seed 1] SCRIPT [its arguments]
-Every setting that can be switched between two steps is measured both ways against the untouched script: in so many
-blocks of fresh processes, and in the rounds of one process. Printed are both gains with 95 % intervals, the seconds
-that each way took, how well the orders agree (Kendall's tau), and how much longer fresh processes would take to be as
-exact as the rounds are (seconds times squared width).
+Run: python bench/interleaving.py [--blocks 6] [--seed 1] [--set malloc-thresholds=mallopt] SCRIPT [its arguments]
+Every setting that can be switched between two steps is measured both ways against the untouched script, or beside the
+settings named: in so many blocks of fresh processes, and in the rounds of one process. Printed are both gains with 95 %
+intervals, the seconds that each way took, how well the orders agree (Kendall's tau), and how much longer fresh
+processes would take to be as exact as the rounds are (seconds times squared width).
 """
 
 from __future__ import annotations
@@ -22,10 +22,11 @@ from scipy.stats import kendalltau
 
 from hotlap import ranking, stats
 from hotlap.answer import phases_of
+from hotlap.commands import wishes
 from hotlap.knobs import all_knobs
 from hotlap.lab import Lab
 from hotlap.logbook import Logbook
-from hotlap.records import AS_WRITTEN, Estimate, Pair, Setup
+from hotlap.records import Estimate, Pair, Setup
 from hotlap.search.candidates import Request, candidates
 from hotlap.target import resolve
 from hotlap.trials import blocks
@@ -53,10 +54,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--blocks", type=int, default=6, help="of fresh processes")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--set", action="append", default=[], help="a setting that is on throughout")
     parser.add_argument("--json", action="store_true", help="one document on stdout")
     parser.add_argument("script", nargs=argparse.REMAINDER)
     args = parser.parse_args()
-    target = resolve(tuple(args.script))
+    target, beside = resolve(tuple(args.script)), wishes("reduced", args.set, [], []).pinned
     with tempfile.TemporaryDirectory(prefix="hotlap-interleaving-") as name:
         folder = Path(name)
         book = Logbook(folder / "logbook.jsonl")
@@ -67,12 +69,15 @@ def main() -> None:
         assert observed.facts is not None
         phases = phases_of(observed)
         window = blocks.window_for(phases.total_s, _WINDOW_S, observed.warmup_steps)
-        singles, _ = candidates(all_knobs(), observed.facts, Request(), phases)
-        setups, _ = ranking.divided(observed.facts, AS_WRITTEN, [Setup((single,)) for single in singles], window)
+        singles, _ = candidates(all_knobs(), observed.facts, Request(pinned=beside), phases)
+        setups = [beside.with_(single.knob, single.value) for single in singles]
+        setups, _ = ranking.divided(observed.facts, beside, setups, window)
+        if not setups:
+            raise SystemExit("nothing can be switched fairly here; page faults? try --set malloc-thresholds=mallopt")
         begun_s = lab.spent_s
-        inside = gains(ranking.rank(lab, "screen", AS_WRITTEN, setups, window))
+        inside = gains(ranking.rank(lab, "screen", beside, setups, window))
         inside_s = lab.spent_s - begun_s
-        apart = gains([pair for _ in range(args.blocks) for pair in lab.block("screen", AS_WRITTEN, setups, window)])
+        apart = gains([pair for _ in range(args.blocks) for pair in lab.block("screen", beside, setups, window)])
         apart_s = lab.spent_s - begun_s - inside_s
     order = kendalltau([inside[setup].value for setup in setups], [apart[setup].value for setup in setups]).statistic
     sooner = apart_s / inside_s * fmean((width(apart[setup]) / width(inside[setup])) ** 2 for setup in setups)
@@ -86,7 +91,7 @@ def main() -> None:
     print(f"{'setting':<22}{'rounds':>26}{'fresh processes':>26}")
     for setup in sorted(setups, key=lambda setup: -inside[setup].value):
         shown = [f"{g.value:.3f} ({g.low:.3f} to {g.high:.3f})" for g in (inside[setup], apart[setup])]
-        print(f"{setup!s:<22}{shown[0]:>26}{shown[1]:>26}")
+        print(f"{setup.less(beside)!s:<22}{shown[0]:>26}{shown[1]:>26}")
     print(f"{inside_s:.0f} s in rounds, {apart_s:.0f} s in {args.blocks} blocks of fresh processes")
     print(f"order: tau {order:.2f}; as exact as the rounds, fresh processes would take {sooner:.0f} times as long")
 

@@ -1,11 +1,14 @@
 """Planted faults as knobs: each breaks learning in a way that the judge must see. For tests alone."""
 
+import itertools
 import time
 
 import torch
 
 from hotlap.knobs.knob import Knob, When
 from hotlap.records import Contract
+
+ACTED = "the fault acted"
 
 
 class Fault(Knob):
@@ -22,6 +25,12 @@ class Fault(Knob):
     def choices(self, facts):
         return (True,)
 
+    def act(self, host):
+        """Say once that there was something to break: a script that never clips cannot skip its clipping."""
+        if not getattr(host, "acted", False):
+            host.acted = True
+            host.journal.write("remark", text=ACTED)
+
 
 class Gradients09(Fault):
     """Gradients come out 10 % short."""
@@ -33,6 +42,7 @@ class Gradients09(Fault):
         def make(original):
             def backward(outputs, *args, **kwargs):
                 result = original(outputs, *args, **kwargs)
+                self.act(host)
                 for optimizer in optimizers:
                     for group in optimizer.param_groups:
                         for parameter in group["params"]:
@@ -80,7 +90,11 @@ class ShiftedLabels(Fault):
     area = "data"
 
     def install(self, value, host):
-        host.loaders.serve(lambda iterator, batch: [batch[0], (batch[1] + 1) % 10])
+        host.loaders.serve(lambda iterator, batch: self._shifted(host, batch))
+
+    def _shifted(self, host, batch):
+        self.act(host)
+        return [batch[0], (batch[1] + 1) % (batch[1].max() + 1)]
 
 
 class Rate11(Fault):
@@ -90,6 +104,7 @@ class Rate11(Fault):
 
     def install(self, value, host):
         def faster(optimizer):
+            self.act(host)
             for group in optimizer.param_groups:
                 group["lr"] *= 1.1
 
@@ -102,19 +117,23 @@ class NoDecay(Fault):
     id = "faults:NoDecay"
 
     def install(self, value, host):
-        def make(original):
-            def step(optimizer, *args, **kwargs):
-                kept = [group["weight_decay"] for group in optimizer.param_groups]
-                for group in optimizer.param_groups:
+        kept = []
+
+        def forget(optimizer, *_):
+            kept[:] = [group.get("weight_decay", 0.0) for group in optimizer.param_groups]
+            for group, decay in zip(optimizer.param_groups, kept):
+                if decay:
+                    self.act(host)
                     group["weight_decay"] = 0.0
-                result = original(optimizer, *args, **kwargs)
-                for group, decay in zip(optimizer.param_groups, kept):
+
+        def remember(optimizer, *_):
+            for group, decay in zip(optimizer.param_groups, kept):
+                if decay:
                     group["weight_decay"] = decay
-                return result
 
-            return step
-
-        host.wrap(torch.optim.SGD, "step", make)
+        host.before_first_step(
+            lambda optimizer: (optimizer.register_step_pre_hook(forget), optimizer.register_step_post_hook(remember))
+        )
 
 
 class FrozenStatistics(Fault):
@@ -126,7 +145,8 @@ class FrozenStatistics(Fault):
     def install(self, value, host):
         def layer(root, call):
             for module in root.modules():
-                if isinstance(module, torch.nn.BatchNorm2d):
+                if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
+                    self.act(host)
                     module.momentum = 0.0
             return call
 
@@ -142,8 +162,9 @@ class ZeroLayer(Fault):
 
     def install(self, value, host):
         def layer(root, call):
-            first = next(m for m in root.modules() if isinstance(m, torch.nn.Conv2d))
-            first.weight.register_hook(torch.zeros_like)
+            self.act(host)
+            first = next(p for p in root.parameters() if p.dim() > 1)
+            first.register_hook(torch.zeros_like)
             return call
 
         host.rewrite_roots(layer, order=5)
@@ -155,7 +176,11 @@ class NoClip(Fault):
     id = "faults:NoClip"
 
     def install(self, value, host):
-        host.set(torch.nn.utils, "clip_grad_norm_", lambda *args, **kwargs: torch.tensor(0.0))
+        def skip(*args, **kwargs):
+            self.act(host)
+            return torch.tensor(0.0)
+
+        host.set(torch.nn.utils, "clip_grad_norm_", skip)
 
 
 class Gradients099(Gradients09):
@@ -204,6 +229,7 @@ class TenthBatch(Fault):
             def __next__(iterator):
                 served[0] += 1
                 if served[0] % 10 == 0:
+                    self.act(host)
                     original(iterator)
                 return original(iterator)
 
@@ -241,7 +267,140 @@ class DropoutOff(Fault):
     contract = Contract.EXACT
 
     def install(self, value, host):
-        host.set(torch.nn.functional, "dropout", lambda input, *args, **kwargs: input)
+        def off(input, p=0.5, training=True, inplace=False):
+            if p and training:
+                self.act(host)
+            return input
+
+        host.set(torch.nn.functional, "dropout", off)
+
+
+class OneBatch(ShiftedLabels):
+    """Labels are shifted in the seventh batch alone."""
+
+    id = "faults:OneBatch"
+
+    def install(self, value, host):
+        served = itertools.count(1)
+        host.loaders.serve(lambda iterator, batch: self._shifted(host, batch) if next(served) == 7 else batch)
+
+
+class Twice(Fault):
+    """Every tenth batch is the one before it once more."""
+
+    id = "faults:Twice"
+    area = "data"
+    lag = 1
+
+    def install(self, value, host):
+        seen = []
+
+        def serve(iterator, batch):
+            seen.append(batch)
+            if not self._due(len(seen)):
+                return batch
+            self.act(host)
+            return seen[-1 - self.lag]
+
+        host.loaders.serve(serve)
+
+    def _due(self, number):
+        return number % 10 == 0
+
+
+class Stale(Twice):
+    """From the third on each batch is the one before it: a buffer that is handed over too early."""
+
+    id = "faults:Stale"
+
+    def _due(self, number):
+        return number > 2
+
+
+class OtherOrder(Fault):
+    """The epoch is shuffled otherwise."""
+
+    id = "faults:OtherOrder"
+    area = "data"
+
+    def install(self, value, host):
+        def make(original):
+            def __iter__(sampler):
+                self.act(host)
+                return iter(list(original(sampler))[::-1])
+
+            return __iter__
+
+        host.wrap(torch.utils.data.RandomSampler, "__iter__", make)
+
+
+class ScaledLoss(Gradients09):
+    """The loss is ten times what it was, and so are the gradients."""
+
+    id = "faults:ScaledLoss"
+    factor = 10.0
+
+
+class NoMaster(Fault):
+    """Weights are kept in bfloat16, so that small updates are lost."""
+
+    id = "faults:NoMaster"
+    contract = Contract.REDUCED
+    unit = 2.0**-9
+
+    def install(self, value, host):
+        def narrow(optimizer, *_):
+            self.act(host)
+            with torch.no_grad():
+                for group in optimizer.param_groups:
+                    for parameter in group["params"]:
+                        parameter.copy_(parameter.bfloat16())
+
+        host.before_first_step(lambda optimizer: optimizer.register_step_post_hook(narrow))
+
+
+class SmallBatch(Fault):
+    """Gradients come out short in the epoch's last, smaller batch alone."""
+
+    id = "faults:SmallBatch"
+    area = "model"
+
+    def install(self, value, host):
+        rows = []
+
+        def layer(root, call):
+            def called(*args, **kwargs):
+                out = call(*args, **kwargs)
+                rows.append(args[0].shape[0])
+                if rows[-1] == max(rows) or not torch.is_tensor(out) or not out.requires_grad:
+                    return out
+                self.act(host)
+                out.register_hook(lambda gradient: 0.9 * gradient)
+                return out
+
+            return called
+
+        host.rewrite_roots(layer, order=5)
+
+
+class InEvaluation(Fault):
+    """What the model answers is off in evaluation mode alone."""
+
+    id = "faults:InEvaluation"
+    area = "model"
+
+    def install(self, value, host):
+        def layer(root, call):
+            def called(*args, **kwargs):
+                out = call(*args, **kwargs)
+                if root.training or not torch.is_tensor(out):
+                    return out
+                self.act(host)
+                return 1.05 * out
+
+            return called
+
+        host.roots.observe(layer)
 
 
 class Sleeps(Fault):

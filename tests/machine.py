@@ -25,10 +25,10 @@ STEADY = replace(FACTS, faults_per_step=0.0)
 """Settings may be switched while the script trains."""
 
 
-def recording(noise: float, number: int, steps: int = 120) -> Recording:
+def recording(noise: float, number: int, steps: int = 120, step_s: float = STEP_S, startup_s: float = 3.0) -> Recording:
     """One run of the untouched script; a quarter of each step is forward, a quarter update, the rest backward."""
     factor = exp(random.Random(number).gauss(0, noise / 2**0.5))
-    total = [STEP_S * factor] * steps
+    total = [step_s * factor] * steps
     phases = {phase: tuple(0.0 for _ in total) for phase in PHASES}
     phases |= {name: tuple(t / 4 for t in total) for name in ("forward", "optimizer")}
     phases["backward"] = tuple(t / 2 for t in total)
@@ -37,8 +37,8 @@ def recording(noise: float, number: int, steps: int = 120) -> Recording:
         outcome=Outcome.ENDED,
         reason="",
         exit_code=0,
-        wall_s=9.0,
-        startup_s=3.0,
+        wall_s=startup_s + step_s * steps,
+        startup_s=startup_s,
         steps=Steps(
             total_s=tuple(map(sum, zip(*phases.values(), strict=True))),
             phases_s=phases,

@@ -40,6 +40,7 @@ from hotlap.records import (
 )
 from hotlap.shares import share
 from hotlap.trials import blocks
+from hotlap.trials.warmup import warmup_of
 
 
 def phases_of(record: Recording) -> Phases:
@@ -116,8 +117,8 @@ class Answer:
             payback_steps=payback(reference, candidate),
             evaluation_share=evaluation_share(watched),
             peak_bytes=(_peak(reference or [watched]), _peak(candidate)),
-            ceiling={},
-            notes=tuple(lab.notes),
+            ceiling=lab.ceiling,
+            notes=(*lab.notes, *_unsteady(lab)),
             cut_short=lab.cut_short if not kept else "",
         )
         lab.logbook.append("result", result=result)
@@ -170,6 +171,17 @@ def _kept(knob_id: str, setup: Setup, pairs: Sequence[Pair], loosened: Sequence[
     knob = knob_by_id(knob_id)
     contract = Contract.REDUCED if knob_id in loosened else knob.contract
     return Kept(knob_id, knob.area, setup.values[knob_id], contract, share(setup, knob_id, pairs))
+
+
+def _unsteady(lab: Lab) -> list[str]:
+    """What to say when most runs of the untouched script kept changing their pace."""
+    runs = [r for r in lab.recordings.values() if (r.trial.purpose, r.trial.setup) == ("time", AS_WRITTEN)]
+    runs = [r for r in runs if not r.trial.arms]
+    changing = sum(not warmup_of(r.steps).steady for r in runs)
+    if changing <= len(runs) / 2:
+        return []
+    seen = f"the script never became steady: in {changing} of {len(runs)} runs its pace kept changing to the end. "
+    return [f"{seen}What is said of its speed holds for these first steps, and may be otherwise later."]
 
 
 def _levels(kept: Sequence[Kept], speedup: Estimate | None) -> dict[str, Estimate | None]:

@@ -44,7 +44,11 @@ class Ceilings:
     @property
     def as_ceiling(self) -> dict[str, float]:
         """The form that results carry, see `records.Result.ceiling`."""
-        return {"matmul_flops": self.matmul_flops.value, "copy_bytes_s": self.copy_bytes_s.value}
+        return {
+            "matmul_flops": self.matmul_flops.value,
+            "matmul_bf16_flops": self.matmul_bf16_flops.value,
+            "copy_bytes_s": self.copy_bytes_s.value,
+        }
 
 
 def measure(python: str, device: str = "") -> Ceilings:

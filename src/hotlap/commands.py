@@ -145,6 +145,7 @@ def tune(job: Job, request: Request, budget: str, seed: int, plan_path: Path, *,
     budget_s = seconds(budget)
     with Voice(Console(stderr=True), budget_s) as voice:
         lab = job.lab(budget_s, seed, voice, resume=resume)
+        lab.learn_ceiling()
         answer = run_tune(lab, request)
     result = answer.result
     assert result is not None
@@ -223,12 +224,13 @@ def check(job: Job, budget: str) -> None:
 
     with Voice(Console(stderr=True), seconds(budget)) as voice:
         lab = job.lab(seconds(budget), 1, voice)
+        lab.learn_ceiling()
         lab.trying("observing the script as written")
         observed = lab.observe(limit_s=seconds(budget))
     facts, phases = observed.facts, phases_of(observed)
     assert facts is not None
     if job.as_json:
-        print(json.dumps(check_document(facts, phases, (), {}), indent=1))
+        print(json.dumps(check_document(facts, phases, (), lab.ceiling), indent=1))
         return
     view = check_view(
         facts,
@@ -237,6 +239,7 @@ def check(job: Job, budget: str) -> None:
         {knob.id: knob.choices(facts) for knob in all_knobs()},
         samples_per_step=samples_per_step(observed),
         evaluation_share=evaluation_share(observed),
+        ceiling=lab.ceiling,
         notes=lab.notes,
     )
     Console().print(view)

@@ -49,6 +49,12 @@ _LITTLE = 0.05  # relative: more than that is no rounding of a kernel that sums 
 _STORED = {"bfloat16": BF16_UNIT, "float16": TF32_UNIT}
 
 
+def most_arms(*, stochastic: bool) -> int:
+    """Arms that a setup with a reduced precision takes when it passes at once."""
+    noise = 2 * _NOISE_SEEDS + 1  # at both units, and the script against itself
+    return 1 + noise + 2 + (2 if stochastic else 0)  # the reference; the setup, and its exact part; the spread
+
+
 @dataclass(frozen=True)
 class Judgement:
     """A verdict, and the call signatures of each root that it covers."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from hotlap.ceilings import measure
 from hotlap.errors import HotlapError
 from hotlap.logbook import Logbook
 from hotlap.records import AS_WRITTEN, Curve, Facts, Outcome, Pair, Recording, Rejected, Setup, Trial
@@ -16,6 +18,7 @@ from hotlap.trials.runner import Runner
 from hotlap.verify.gates import ArmRecord
 
 _FIRST_GUESS_S = 15.0
+_TIMED_S = 6.0  # that a trial trains, roughly
 _STAGES = ("noise", "screen", "combine", "confirm", "leave-one-out")
 _OBSERVED_STEPS = 12  # fewer than this and there is nothing to time
 
@@ -49,6 +52,8 @@ class Lab:
     rejected: list[Rejected] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     cut_short: str = ""
+    ceiling: dict[str, float] = field(default_factory=dict)
+    """Measured limits of the machine, see `ceilings.Ceilings`."""
     started_s: float = field(init=False)
     _count: int = 0
     _blocks: dict[str, int] = field(default_factory=dict)
@@ -79,6 +84,13 @@ class Lab:
     def trying(self, text: str) -> None:
         """Say what is being run from now on."""
         self.on_trying(text, self.spent_s)
+
+    def learn_ceiling(self) -> None:
+        """Measure what the machine can do at best; a torch that cannot multiply is seen by the training itself."""
+        self.trying("measuring what the machine can do at best")
+        with contextlib.suppress(HotlapError):
+            self.ceiling = measure(self.runner.target.python).as_ceiling
+        self.logbook.append("ceiling", ceiling=self.ceiling)
 
     # -- single trials
 
@@ -126,8 +138,10 @@ class Lab:
             record = self._observed(max(4 * limit_s, self.left_s / 3))  # slow steps, or an evaluation at the start
         self._check_observed(record)
         self.facts = record.facts
-        # Until the first has run: an arm of the learning check starts up and takes a few steps.
-        self._costs_s[f"candidate {AS_WRITTEN}"] = (record.startup_s or 0.0) + 10 * max(record.steps.total_s[1:])
+        # Until the first has run: an arm of the learning check starts up and takes a few steps, a timed trial more.
+        start_s, step_s = record.startup_s or 0.0, max(record.steps.total_s[1:])
+        self._costs_s[f"candidate {AS_WRITTEN}"] = start_s + 10 * step_s
+        self._costs_s[f"time {AS_WRITTEN}"] = start_s + max(_TIMED_S, 30 * step_s)
         self.logbook.append("facts", facts=record.facts)
         return record
 

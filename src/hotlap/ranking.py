@@ -15,7 +15,7 @@ from hotlap.rounds import turn_for
 from hotlap.trials import blocks
 from hotlap.trials.blocks import Window
 
-_LEAST_ROUNDS = 6
+_LEAST_ROUNDS = 4
 _FAULT_S = 1e-6  # what a page fault costs, the zeroing of the page included
 _STEADY = 0.02  # of the step; where faults take more, one setting's freed memory tells on the times of the next
 
@@ -56,8 +56,7 @@ def divided(
     inside = [c for c in inside if not any(knob_by_id(knob).area in fixed for knob in changed(c))]
     faulting = facts.faults_per_step * _FAULT_S > _STEADY * window.step_s
     unsteady = faulting and not any(knob_by_id(knob).steadies_memory for knob in beside)
-    long = window.available is not None and _steps(len(inside) + 1, window) > window.available
-    if unsteady or long:
+    if unsteady or _rounds_of(len(inside) + 1, window) < _LEAST_ROUNDS:
         inside = []
     return inside, [candidate for candidate in candidates if candidate not in inside]
 
@@ -71,10 +70,18 @@ def grouped(facts: Facts, singles: Sequence[Setting]) -> list[list[Setting]]:
     return groups
 
 
+def _rounds_of(setups: int, window: Window) -> int:
+    """As many as keep a window's steps of each setup, or as the script has steps for."""
+    turn = turn_for(window.step_s)
+    wanted = max(_LEAST_ROUNDS, round(window.steps / turn.keep))
+    if window.available is None:
+        return wanted
+    return min(wanted, (window.available - window.warmup) // (setups * turn.steps))
+
+
 def _steps(setups: int, window: Window) -> int:
     """Of an interleaved trial."""
-    turn = turn_for(window.step_s)
-    return window.warmup + max(_LEAST_ROUNDS, round(window.steps / turn.keep)) * setups * turn.steps
+    return window.warmup + _rounds_of(setups, window) * setups * turn_for(window.step_s).steps
 
 
 def _rounds(lab: Lab, stage: str, reference: Setup, candidates: Sequence[Setup], window: Window) -> list[Pair]:

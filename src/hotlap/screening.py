@@ -7,20 +7,23 @@ from dataclasses import replace
 from math import expm1
 
 from hotlap import ranking
+from hotlap.judge import most_arms
 from hotlap.knobs import knob_by_id
 from hotlap.lab import Lab
 from hotlap.records import AS_WRITTEN, Rejected, Setting, Setup
-from hotlap.search.greedy import KEEP, Gains, greedy
+from hotlap.search.greedy import KEEP, Ask, Gains, greedy
 from hotlap.shares import without_passengers
 from hotlap.trials import blocks
 from hotlap.trials.blocks import Window
 
-_JUDGE_ARMS = 12
+_DEAR = 0.05  # of the budget for one block
 
 
 def reserve_s(lab: Lab) -> float:
     """What the learning check and four confirmation pairs will take."""
-    return _JUDGE_ARMS * lab.cost_s(AS_WRITTEN, "candidate") + 8 * lab.cost_s(AS_WRITTEN)
+    assert lab.facts is not None
+    arms = most_arms(stochastic=lab.facts.stochastic)
+    return arms * lab.cost_s(AS_WRITTEN, "candidate") + 8 * lab.cost_s(AS_WRITTEN)
 
 
 def search(lab: Lab, singles: list[Setting], pinned: Setup, screen: Window) -> Setup:
@@ -31,9 +34,13 @@ def search(lab: Lab, singles: list[Setting], pinned: Setup, screen: Window) -> S
     facts = lab.facts
     assert facts is not None
     groups = ranking.grouped(facts, singles)
-    asking = greedy(
-        groups, conflicts, pinned, lambda ask: ranking.divided(facts, ask.reference, ask.candidates, screen)[0]
-    )
+
+    def precise(ask: Ask) -> Collection[Setup]:
+        """What rounds measure is exact enough, and what is dear is not measured twice."""
+        dear = ranking.cost_s(lab, ask.reference, ask.candidates, screen) > _DEAR * lab.budget_s
+        return ask.candidates if dear else ranking.divided(facts, ask.reference, ask.candidates, screen)[0]
+
+    asking = greedy(groups, conflicts, pinned, precise)
     try:
         ask = next(asking)
         while True:

@@ -22,7 +22,7 @@ from hotlap.trials.blocks import Window
 from hotlap.verify.trajectory import with_losses
 from hotlap.verify.verdict import broken_promise
 
-_OBSERVED_SHARE = 0.05  # of the budget at most, unless an epoch ends before
+_OBSERVED_SHARE, _OBSERVED_S = 0.05, 45.0  # of the budget, and in all, unless an epoch ends before
 _NOISE_SHARE = 0.12
 _SCREEN_S, CONFIRM_S = 2.5, 5.0  # windows of a trial
 _FAULTS = {Word.CHANGED: "changes learning", Word.UNDECIDED: "could not be shown to learn the same"}
@@ -40,7 +40,7 @@ def tune(lab: Lab, request: Request, knobs: Sequence[Knob] | None = None) -> Ans
         HotlapError: The script cannot be timed, or its baseline fails.
     """
     lab.trying("observing the script as written")
-    observed = lab.observe(limit_s=max(6.0, _OBSERVED_SHARE * lab.budget_s))
+    observed = lab.observe(limit_s=min(max(6.0, _OBSERVED_SHARE * lab.budget_s), _OBSERVED_S))
     facts, phases = observed.facts, phases_of(observed)
     assert facts is not None
     lab.learnt(f"observed {len(observed.steps.total_s)} steps: {_in_words(phases)}")
@@ -87,14 +87,16 @@ def _in_words(step: Phases) -> str:
 
 
 def learn_noise(lab: Lab, window: Window) -> None:
-    """A/A pairs: as many of three as a small part of the budget pays for."""
-    for _ in range(3):
+    """A/A pairs: as many of three as a small part of the budget pays for; the confirmation pairs will tell more."""
+    for measured in range(3):
+        pair_s = 2 * lab.cost_s(AS_WRITTEN)
+        if (measured + 1) * pair_s > _NOISE_SHARE * lab.budget_s or not lab.affordable([AS_WRITTEN] * 10):
+            break
         lab.trying("noise: the script as written, twice")
         lab.repeat(AS_WRITTEN, window)
-        if 2 * lab.cost_s(AS_WRITTEN) > _NOISE_SHARE * lab.budget_s / 3 or not lab.affordable([AS_WRITTEN] * 10):
-            break
-    noise = noise_of(lab)
-    lab.learnt(f"noise {noise:.1%}: gains below about {stats.smallest_provable_gain(noise):.1%} cannot be proven")
+    noise, pairs = noise_of(lab), any(pair.stage == "noise" for pair in lab.pairs)
+    taken = f"noise {noise:.1%}" if pairs else f"noise taken to be {noise:.1%} until pairs show it"
+    lab.learnt(f"{taken}: gains below about {stats.smallest_provable_gain(noise):.1%} cannot be proven")
 
 
 def noise_of(lab: Lab) -> float:
@@ -146,7 +148,7 @@ def retreat(lab: Lab, setup: Setup, looked: Look, ratios: list[float], judged: J
     """What to try instead of a setup that was not confirmed: its part that promises more."""
     evidence = stats.confirmed_speedup(ratios) if len(ratios) > 1 else None
     if looked is not Look.ACCEPT:
-        lab.reject(Rejected(setup, "not proven faster", evidence))
+        lab.reject(Rejected(setup, lab.cut_short or "not proven faster", evidence))
         return AS_WRITTEN
     lab.reject(Rejected(setup, f"its losses: {judged.verdict.reason}", evidence, judged.verdict))
     reduced = [s.knob for s in setup.settings if knob_by_id(s.knob).contract.level >= Contract.REDUCED.level]

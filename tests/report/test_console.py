@@ -133,7 +133,7 @@ def test_check_shows_where_time_goes() -> None:
     assert "fused-update Update all parameters" in text
     assert f"compile = default | {clean(HOSTILE)}" in text
     assert "pinned-memory no CUDA" in text
-    assert "matrix products 431 GFLOP/s" in text
+    assert "float32 products 431 GFLOP/s" in text
     assert "short run" in text
 
 

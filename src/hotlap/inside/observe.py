@@ -16,6 +16,7 @@ from weakref import ref
 import torch
 from torch import nn
 
+from hotlap.inside.flops import Flops
 from hotlap.inside.roots import class_name, signature, tensors_in
 from hotlap.loader.inspect import LoaderWatch
 from hotlap.records import Optimizer, Precision, Root, Signature
@@ -34,6 +35,7 @@ class Observer:
         self.host = host
         self.recorder = recorder
         self.loaders = LoaderWatch(host)
+        self.flops = Flops(recorder)
         self._depth = 0
         self._called = 0
         self._roots: dict[int, nn.Module] = {}
@@ -53,6 +55,7 @@ class Observer:
         for name in ("dropout", "scaled_dot_product_attention"):
             self.host.wrap(nn.functional, name, self._random_layer)
         self.loaders.install()
+        self.flops.install()
         self.recorder.on_optimizer_step.append(self._stepped)
         self.recorder.on_end.append(self._after_step)
         self.recorder.on_close.append(self._write)
@@ -143,6 +146,7 @@ class Observer:
             stochastic=self._stochastic
             or any(isinstance(m, nn.RNNBase) and m.dropout for r in trained for m in r.modules()),
             manual_update=not self._optimizers,
+            flops_per_step=self.flops.per_step,
         )
 
     def _root(self, module: nn.Module) -> Root:

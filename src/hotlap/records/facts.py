@@ -156,6 +156,8 @@ class Facts:
     """Dropout or another random layer was seen active in training."""
     manual_update: bool
     """No optimizer object: the script updates its weights by hand."""
+    flops_per_step: int | None = None
+    """Floating-point operations of a training step; None where they were not counted."""
 
     @property
     def is_cuda(self) -> bool:

@@ -152,7 +152,7 @@ class Result:
     peak_bytes: tuple[int, int]
     """Peak memory of the training process: as written, tuned."""
     ceiling: dict[str, float]
-    """Measured ceilings of the machine: "matmul_flops", "copy_bytes_s"; empty when not measured."""
+    """Measured ceilings of the machine, see `ceilings.Ceilings`; empty when not measured."""
     notes: tuple[str, ...]
     cut_short: str = ""
     """What the budget left undone before anything was proven; "" when the answer is complete."""

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hotlap.records import Facts, Finding, Phases, Skip, Value
-from hotlap.report import numbers, words
+from hotlap.report import numbers, roofline, words
 from hotlap.report.inert import inert, inert_facts, secrets_of
 from hotlap.report.lists import findings as finding_lines
 from hotlap.report.lists import folded, section, skipped
@@ -50,7 +50,8 @@ def check_view(
         _phases(phases),
     ]
     if ceiling:
-        lines += [Text(), Text(f"This machine's measured limits: {words.ceilings(dict(ceiling))}")]
+        lines += [Text(), Text(f"This machine's measured limits: {words.ceilings(dict(ceiling))}.")]
+        lines += [Text(f"{reached}.")] if (reached := roofline.observed(facts, phases, ceiling)) else []
     lines += section("Findings", finding_lines(found))
     lines += section("Could be tried by `hotlap tune`", _possible(choices))
     lines += section("Cannot help here", skipped(refused))

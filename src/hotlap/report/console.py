@@ -12,6 +12,7 @@ from hotlap.report import numbers, words
 from hotlap.report.check_view import check_view
 from hotlap.report.inert import inert_result
 from hotlap.report.lists import findings, folded, gates, named, section, skipped
+from hotlap.report.roofline import roofline
 from hotlap.report.steps import StepBars, phase_table
 
 __all__ = ["check_view", "summary"]
@@ -76,6 +77,7 @@ def _facts(result: Result) -> Table:
         if result.evaluation_share
         else "",
         "machine": words.ceilings(result.ceiling),
+        "roofline": roofline(result),
         "tuning took": numbers.seconds(result.tuning_s),
     }
     return named({name: value for name, value in rows.items() if value})

@@ -15,6 +15,7 @@ from hotlap.records import PHASES, Result
 from hotlap.report import figures, numbers, words
 from hotlap.report.document import finite
 from hotlap.report.inert import inert_result
+from hotlap.report.roofline import roofline
 
 _PAGE = jinja2.Environment(
     autoescape=True,
@@ -47,6 +48,7 @@ def page(result: Result) -> str:
         result=result,
         words=words,
         numbers=numbers,
+        roofline=roofline,
         answer=words.answer(result),
         rows=rows,
         kinds=KINDS,

@@ -35,7 +35,8 @@ GATES = {
 }
 
 CEILINGS = {
-    "matmul_flops": ("matrix products", "FLOP/s"),
+    "matmul_flops": ("float32 products", "FLOP/s"),
+    "matmul_bf16_flops": ("bfloat16 products", "FLOP/s"),
     "copy_bytes_s": ("memory copies", "B/s"),
 }
 

@@ -29,8 +29,12 @@ class Window:
 
 
 def window_for(step_s: float, window_s: float, warmup: int, available: int | None = None) -> Window:
-    """A window of at least 20 steps and `window_s`, shortened when the script has fewer steps."""
+    """A window of at least 20 steps and `window_s`, shortened when the script has fewer steps.
+
+    A warm-up that took long in the observed run is planned with half a window; what it really is, each run shows.
+    """
     steps = max(20, round(window_s / max(step_s, 1e-6)))
+    warmup = min(warmup, max(LEAST_STEPS, steps // 2))
     if available is not None and warmup + steps > available:
         warmup = min(warmup, max(1, available // 5))
         steps = available - warmup

@@ -11,9 +11,9 @@ import msgspec
 
 from hotlap.records import PHASES, Facts, Outcome, Recording, Signature, Steps, Trial
 from hotlap.trials.replay import Replay, Row, helpers_are_part
+from hotlap.trials.warmup import warmup_of
 from hotlap.verify.gates import ArmRecord
 
-_LEAST_WARMUP = 10
 _NS = 1e9  # the recorder counts in nanoseconds
 
 
@@ -103,12 +103,6 @@ def device_phases(lines: list[dict[str, Any]], warmup: int) -> dict[str, float]:
     return {phase: sum(row.phase(phase, True) for row in rows) / len(rows) / _NS for phase in PHASES} if rows else {}
 
 
-def warmup_of(steps: Steps) -> int:
-    """Steps to discard: at least ten, and all up to the last one that compiled a graph."""
-    last = max((i for i in range(1, len(steps.compiles)) if steps.compiles[i] > steps.compiles[i - 1]), default=0)
-    return max(_LEAST_WARMUP, last + 1)
-
-
 def recording(
     trial: Trial, folder: Path, outcome: Outcome, reason: str, exit_code: int | None, wall_s: float
 ) -> Recording:
@@ -117,7 +111,7 @@ def recording(
     lines = training_process(journals)
     replay = replayed(lines)
     steps = steps_of(lines, replay.rows)
-    warmup = warmup_of(steps)
+    warmup = warmup_of(steps).steps
     evaluation_s, evaluations = evaluation_of(replay)
     starts = [start / _NS for row in replay.rows if (start := row.phase("epoch start", helpers_are_part(replay.rows)))]
     closing = (of_kind(lines, "closing") or [{}])[-1]

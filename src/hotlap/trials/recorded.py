@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import chain, cycle, islice
+from itertools import accumulate, chain, cycle, islice
 from pathlib import Path
 from typing import TypeVar
 
@@ -60,12 +60,12 @@ class RecordedRunner:
     def run(self, trial: Trial, facts: Facts | None = None) -> Recording:
         """The next recording, as the trial's."""
         drawn = next(self._drawn)
-        taken = trial.steps or len(drawn.steps.total_s)
+        taken = trial.steps or _within(drawn.steps.total_s, trial.limit_s)
         steps = self._steps(trial, drawn.steps, taken)
         startup_s = (drawn.startup_s or 0.0) + self.start_s(trial.setup)
         wall_s = startup_s + sum(steps.total_s)
         self.spent_s += wall_s
-        ended = Outcome.BUDGET if trial.steps else drawn.outcome
+        ended = Outcome.BUDGET if trial.steps or taken < len(drawn.steps.total_s) else drawn.outcome
         observed = self.facts if trial.purpose == "observe" else None
         times = {"startup_s": startup_s, "wall_s": wall_s}
         return replace(drawn, trial=trial, outcome=ended, steps=steps, facts=observed, **times)
@@ -93,6 +93,11 @@ class RecordedRunner:
         rows |= {("update", step): [updates] for step in compared}
         calls = {(root.name, root.index): root.signatures for root in self.facts.roots}
         return ArmRecord(tuple({**event, "step": step} for step in range(1, trial.steps + 1)), rows, calls)
+
+
+def _within(times: Sequence[float], limit_s: float) -> int:
+    """Steps that end within a time; all of them for a limit of 0."""
+    return sum(total <= limit_s for total in accumulate(times)) if limit_s else len(times)
 
 
 def stretched(steps: Steps, factors: Sequence[float]) -> Steps:

@@ -1,0 +1,156 @@
+"""Is the judge good? Faults that are known to be faults, and changes that are known to be none, on the scripts given.
+
+Run: python bench/planted_faults.py [--results FILE] SCRIPT [its arguments]     (adds one script's answers to a file)
+     python bench/planted_faults.py --table [--results FILE]                    (what the file says)
+Each fault of tests/faults.py is judged by the exact gates alone, without the trajectory, on its own, and again beside
+bfloat16 autocast where it does not bring a reduced precision itself, for that is where faults could hide. A fault
+counts where it acted: one that skips clipping does nothing to a script that never clips. Honest are the settings that
+`hotlap tune` would try, and another order of the same sums.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from scipy.stats import binomtest
+
+from hotlap.answer import phases_of
+from hotlap.judge import Judge
+from hotlap.knobs import all_knobs, knob_by_id
+from hotlap.lab import Lab
+from hotlap.logbook import Logbook
+from hotlap.records import Recording, Setup, Trial, Word
+from hotlap.search.candidates import Request, candidates
+from hotlap.target import resolve
+from hotlap.trials.launch import best_tier
+from hotlap.trials.runner import ProcessRunner
+from hotlap.verify.arms import ArmRecord
+
+TESTS = Path(__file__).resolve().parents[1] / "tests"
+ACTED = "the fault acted"  # see tests/faults.py
+FAULTS = (
+    *("Gradients09", "Reduced09", "ZeroLayer", "ScaledLoss", "Rate11", "NoDecay", "NoClip", "NoMaster"),
+    *("ShiftedLabels", "OneBatch", "TenthBatch", "Twice", "Stale", "OtherOrder"),
+    *("DropoutOff", "FrozenStatistics", "SmallBatch", "InEvaluation"),
+)
+HONEST = ("LessExact",)
+HIDING_PLACE = "autocast-bf16"
+
+
+@dataclass(frozen=True)
+class Case:
+    """One setup judged on one script."""
+
+    script: str
+    setup: str
+    is_fault: bool
+    acted: bool
+    word: Word
+    reason: str
+
+
+class Bench:
+    """Judges setups on one script."""
+
+    def __init__(self, arguments: Sequence[str], folder: Path) -> None:
+        target = resolve(tuple(arguments))
+        book = Logbook(folder / "logbook.jsonl")
+        book.start(" ".join(target.arguments), target.sha256, 1, "bench")
+        self.lab = Lab(ProcessRunner(target, folder, best_tier()[0]), book, 7200.0, 1)
+        observed = self.lab.observe(limit_s=15.0)
+        assert observed.facts is not None
+        self.facts, self.phases = observed.facts, phases_of(observed)
+        self._notes: set[str] = set()
+        self.judge = Judge(self._arm, self.lab.next_id, observed.facts, 1, self.phases.total_s)
+
+    def _arm(self, trial: Trial) -> tuple[Recording, ArmRecord]:
+        record, arm = self.lab.arm(trial)
+        self._notes |= set(record.notes)
+        return record, arm
+
+    def case(self, setup: Setup, *, is_fault: bool) -> Case:
+        """Judge one setup."""
+        self._notes.clear()
+        verdict = self.judge.judge(setup).verdict
+        script = Path(self.lab.runner.target.name).stem
+        return Case(script, str(setup), is_fault, ACTED in self._notes, verdict.word, verdict.reason)
+
+    def setups(self) -> list[tuple[Setup, bool]]:
+        """Every setup to judge, and whether it is a fault."""
+        singles, _ = candidates(all_knobs(), self.facts, Request(), self.phases)
+        honest = [Setup((single,)) for single in singles] + [Setup.of({f"faults:{name}": True}) for name in HONEST]
+        hides = any(single.knob == HIDING_PLACE for single in singles)
+        faults = [Setup.of({f"faults:{name}": True}) for name in FAULTS]
+        exact = [setup for setup in faults if all(knob_by_id(knob).unit < 2.0**-20 for knob in setup.values)]
+        hidden = [setup.with_(HIDING_PLACE, True) for setup in exact] if hides else []
+        return [(setup, False) for setup in honest] + [(setup, True) for setup in (*faults, *hidden)]
+
+
+def share(hits: int, of: int) -> str:
+    """A share with its exact 95 % interval."""
+    interval = binomtest(hits, of).proportion_ci(method="exact")
+    return f"{hits} of {of} ({hits / of:.1%}, {interval.low:.1%} to {interval.high:.1%})"
+
+
+def table(cases: Sequence[Case]) -> None:
+    """Print what was judged, and how well."""
+    faults = [case for case in cases if case.is_fault and case.acted]
+    honest = [case for case in cases if not case.is_fault]
+    scripts = list(dict.fromkeys(case.script for case in cases))
+    print(f"| setup | {' | '.join(scripts)} |")
+    print("|---" * (len(scripts) + 1) + "|")
+    for setup in dict.fromkeys(case.setup for case in cases):
+        row = {case.script: case for case in cases if case.setup == setup}
+        words = [_word(row.get(script)) for script in scripts]
+        print(f"| {setup.replace('faults:', '')} | {' | '.join(words)} |")
+    caught = sum(case.word is Word.CHANGED for case in faults)
+    print(f"\nfaults called changed: {share(caught, len(faults))}")
+    refused = sum(not case.word.may_enter_plan for case in faults)
+    print(f"faults kept out of a plan (changed or undecided): {share(refused, len(faults))}")
+    print(f"faults called identical: {sum(case.word is Word.IDENTICAL for case in faults)}")
+    passed = sum(case.word.may_enter_plan for case in honest)
+    print(f"honest changes that pass: {share(passed, len(honest))}")
+
+
+def _word(case: Case | None) -> str:
+    if case is None:
+        return ""
+    return case.word.value if case.acted or not case.is_fault else "nothing to break"
+
+
+def main() -> None:
+    """Judge one script, or print the table of all."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--results", type=Path, default=Path(".hotlap/faults/results.jsonl"))
+    parser.add_argument("--table", action="store_true", help="print what was judged so far")
+    parser.add_argument("--json", action="store_true", help="one document on stdout")
+    parser.add_argument("script", nargs=argparse.REMAINDER)
+    args = parser.parse_args()
+    if args.script and not args.table:
+        sys.path.append(str(TESTS))
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(TESTS), os.environ.get("PYTHONPATH")]))
+        args.results.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix="hotlap-faults-") as folder, args.results.open("a") as file:
+            bench = Bench(args.script, Path(folder))
+            for setup, is_fault in bench.setups():
+                case = bench.case(setup, is_fault=is_fault)
+                print(f"{case.setup}: {_word(case)}, {case.reason}", file=sys.stderr)
+                file.write(json.dumps({**vars(case), "word": case.word.value}) + "\n")
+                file.flush()
+    lines = [json.loads(line) for line in args.results.read_text().splitlines()]
+    cases = [Case(**{**line, "word": Word(line["word"])}) for line in lines]
+    if args.json:
+        print(json.dumps(lines, indent=1))
+    else:
+        table(cases)
+
+
+if __name__ == "__main__":
+    main()
