@@ -146,6 +146,7 @@ def test_a_bigger_budget_goes_on_from_a_smaller_one(tmp_path: Path) -> None:
     assert first.cut_short
     spent = machine.runner.spent_s
     known = machine.book.resume("train.py", "", 1)
+    old = {record.trial.id for record in known}
     lab = Lab(machine.runner, machine.book, 900.0, 1, clock=lambda: machine.runner.spent_s, known=known)
     result = tune(lab, Request()).result
 
@@ -154,7 +155,7 @@ def test_a_bigger_budget_goes_on_from_a_smaller_one(tmp_path: Path) -> None:
     reused = {pair.reference for pair in first.pairs} & {pair.reference for pair in result.pairs}
     assert len(reused) > len({pair.reference for pair in first.pairs}) / 3
     for pair in result.pairs:
-        sides = [record.trial.id in {k.trial.id for k in known} for record in _sides(lab, pair)]
+        sides = [record.trial.id in old for record in _sides(lab, pair)]
         assert len(set(sides)) == 1
     assert machine.runner.spent_s - spent < 900.0
 
