@@ -60,8 +60,9 @@ class Lab:
     _costs_s: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        """The tune begins."""
+        """The tune begins; new trials are numbered after those that are known, used or not."""
         self.started_s = self.clock()
+        self._count = max((int(record.trial.id.split("-")[0]) for record in self.known), default=0)
 
     # -- time
 
@@ -104,7 +105,6 @@ class Lab:
         record = self._find(trial)
         if record is not None:
             self.known.remove(record)
-            self._count = max(self._count, int(record.trial.id.split("-")[0]))
             cost_s = record.wall_s  # what is affordable is decided as it was then
         else:
             begun = self.clock()
