@@ -394,16 +394,19 @@ class InEvaluation(Fault):
 
     def install(self, value, host):
         def layer(root, call):
-            def called(*args, **kwargs):
-                out = call(*args, **kwargs)
+            original = root.forward
+
+            def forward(*args, **kwargs):
+                out = original(*args, **kwargs)
                 if root.training or not torch.is_tensor(out):
                     return out
                 self.act(host)
                 return 1.05 * out
 
-            return called
+            host.set(root, "forward", forward)
+            return call
 
-        host.roots.observe(layer)
+        host.rewrite_roots(layer, order=5)
 
 
 class Sleeps(Fault):
