@@ -295,6 +295,32 @@ def test_verify_names_what_a_setting_breaks(tmp_path: Path) -> None:
     assert not (folder / "hotlap.toml").exists()
 
 
+@pytest.mark.slow
+def test_tune_drops_what_breaks_learning_and_goes_on(tmp_path: Path) -> None:
+    """torch.compile's zero gradients, asked for by the user: dropped and named, and what is left is judged alone."""
+    folder = copied("conv_pool.py", tmp_path / "work")
+    done = hotlap("tune", "--budget", "180s", "--set", "compile=true", "--only", "fused-update", "train.py", cwd=folder)
+
+    assert finished(done), done.stderr
+    document = json.loads((folder / ".hotlap/train/report.json").read_text())
+    out = next(r for r in document["rejected"] if r["setup"] == {"compile": True})
+    assert out["verdict"] == "changed"
+    assert out["reason"].startswith("changes learning: conv")
+    assert "compile" not in {setting["knob"] for setting in document["settings"]}
+    assert document["speedup"] is None or document["speedup"]["low"] > 1
+
+
+@pytest.mark.slow
+def test_where_losses_tell_nothing_it_is_undecided(tmp_path: Path) -> None:
+    """Lower precision in a GAN passes the first steps, and nothing shows that it learns the same: no answer."""
+    folder = copied("gan.py", tmp_path / "work")
+    done = hotlap("verify", "--json", "--budget", "150s", "--set", "autocast-bf16", "train.py", cwd=folder)
+
+    document = json.loads(done.stdout)
+    assert document["same"] is not True, document["judgement"]
+    assert document["verdict"] in ("undecided", "changed")
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "slug"),
     [

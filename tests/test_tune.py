@@ -117,6 +117,18 @@ def test_the_best_is_found_in_time(tmp_path: Path, step_s: float, startup_s: flo
     assert machine.runner.spent_s < 1.1 * budget_s
 
 
+def test_a_disturbed_observation_does_not_size_the_windows(tmp_path: Path) -> None:
+    """It ran at a quarter of the speed; the runs after it are as long as they should be."""
+    pool = [recording(0.02, 0, 3000, step_s=0.2), *(recording(0.02, number, 3000) for number in range(1, 80))]
+    machine = Machine(tmp_path, product(fused_update=1.3), pool=pool)
+    machine.runner.begin(0)
+    result = machine.tune(request=Request(only=("fused-update",)))
+    trials = [e["recording"]["trial"] for e in machine.book.events() if e["kind"] == "recording"]
+
+    assert all(105 < trial["steps"] < 115 for trial in trials if trial["block"] // 100 == 3)
+    assert sum(pair.stage == "confirm" for pair in result.pairs) == 4
+
+
 def test_a_budget_that_ends_first_is_no_answer(tmp_path: Path) -> None:
     """And says how far it came."""
     result = Machine(tmp_path, product(fused_update=1.3)).tune(budget_s=100.0, request=Request(only=("fused-update",)))
@@ -140,7 +152,7 @@ def test_a_tune_that_goes_on_answers_the_same(tmp_path: Path) -> None:
 
 
 def test_a_bigger_budget_goes_on_from_a_smaller_one(tmp_path: Path) -> None:
-    """Which ended after five confirmation pairs, say: what was measured is not measured again, and blocks stay whole."""
+    """Which ended within the confirmation: what was measured is not measured again, and blocks stay whole."""
     machine = Machine(tmp_path, product(fused_update=1.06, channels_last=1.04), noise=0.04)
     first = machine.tune(200.0)
     assert first.cut_short

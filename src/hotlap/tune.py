@@ -12,7 +12,7 @@ from hotlap.judge import Judge, Judgement
 from hotlap.knobs import all_knobs, knob_by_id
 from hotlap.knobs.knob import Knob
 from hotlap.lab import Lab
-from hotlap.records import AS_WRITTEN, Contract, Outcome, Phases, Rejected, Setup, Word
+from hotlap.records import AS_WRITTEN, Contract, Outcome, Phases, Recording, Rejected, Setup, Word
 from hotlap.screening import search
 from hotlap.search.candidates import Request, candidates
 from hotlap.shares import STAGE, leave_one_out
@@ -24,6 +24,7 @@ from hotlap.verify.verdict import broken_promise
 
 _OBSERVED_SHARE, _OBSERVED_S = 0.05, 45.0  # of the budget, and in all, unless an epoch ends before
 _NOISE_SHARE = 0.12
+_DISTURBED = 1.5  # times the pace of a later run
 _SCREEN_S, CONFIRM_S = 2.5, 5.0  # windows of a trial
 _FAULTS = {Word.CHANGED: "changes learning", Word.UNDECIDED: "could not be shown to learn the same"}
 
@@ -46,11 +47,8 @@ def tune(lab: Lab, request: Request, knobs: Sequence[Knob] | None = None) -> Ans
     lab.learnt(f"observed {len(observed.steps.total_s)} steps: {_in_words(phases)}")
     singles, skipped = candidates(knobs or all_knobs(), facts, request, phases)
     available = len(observed.steps.total_s) if observed.outcome is Outcome.ENDED else None
-    screen, window = (
-        blocks.window_for(phases.total_s, window_s, observed.warmup_steps, available)
-        for window_s in (_SCREEN_S, CONFIRM_S)
-    )
-    learn_noise(lab, window)
+    learn_noise(lab, windows(lab, observed, available)[1])
+    screen, window = windows(lab, observed, available)
     answer = Answer(facts=facts, skipped=skipped)
     judge = Judge(
         run=lab.arm,
@@ -84,6 +82,18 @@ def tune(lab: Lab, request: Request, knobs: Sequence[Knob] | None = None) -> Ans
 def _in_words(step: Phases) -> str:
     shares = ", ".join(f"{phase} {s / step.total_s:.0%}" for phase, s in step.phases_s.items() if s > 0)
     return f"{step.total_s * 1e3:.1f} ms a step ({shares})"
+
+
+def windows(lab: Lab, observed: Recording, available: int | None) -> tuple[Window, Window]:
+    """For screening and for confirmation; if the first noise pair says so, the observed run was disturbed."""
+    step_s = phases_of(observed).total_s
+    paces = [min(pair.reference_s, pair.candidate_s) for pair in lab.pairs if pair.stage == "noise"]
+    if paces and not 1 / _DISTURBED < step_s / paces[0] < _DISTURBED:
+        step_s = paces[0]
+    screen, confirm = (
+        blocks.window_for(step_s, window_s, observed.warmup_steps, available) for window_s in (_SCREEN_S, CONFIRM_S)
+    )
+    return screen, confirm
 
 
 def learn_noise(lab: Lab, window: Window) -> None:

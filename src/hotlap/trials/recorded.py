@@ -54,7 +54,10 @@ class RecordedRunner:
 
     def __post_init__(self) -> None:
         """Begin anywhere in the pool."""
-        first = random.Random(self.seed).randrange(len(self.pool))
+        self.begin(random.Random(self.seed).randrange(len(self.pool)))
+
+    def begin(self, first: int) -> None:
+        """Draw from this place of the pool on."""
         self._drawn = islice(cycle(self.pool), first, None)
 
     def run(self, trial: Trial, facts: Facts | None = None) -> Recording:
