@@ -196,7 +196,6 @@ def test_a_look_is_monotone_in_the_mean(n, data, shift, finalists):
 
 
 @settings(deadline=None)
-@settings(deadline=None)
 @given(st.sampled_from(LOOKS), st.data())
 def test_what_is_accepted_would_be_dropped_with_the_labels_swapped(n: int, data):
     """Which of two arms is called the candidate decides nothing."""
@@ -206,6 +205,7 @@ def test_what_is_accepted_would_be_dropped_with_the_labels_swapped(n: int, data)
         assert stats.look([-one for one in logs]) is Look.DROP
 
 
+@settings(deadline=None)
 @given(log_ratios, st.randoms(use_true_random=False), st.integers(1, 3))
 def test_a_look_knows_no_order(logs, shuffler: random.Random, finalists):
     """The decision and the number reported depend on the set of pairs alone."""
