@@ -44,5 +44,5 @@ def observed(facts: Facts, step: Phases, ceiling: Mapping[str, float]) -> str:
         return ""
     return (
         f"{numbers.rate(facts.flops_per_step, 'FLOP')} a step; as large matrix products they would take "
-        f"{numbers.share(reached)} of it"
+        f"{numbers.share(reached)} of its time"
     )
