@@ -49,7 +49,6 @@ class Recorder:
         self._limited = bool(host.task.get("steps") or host.task.get("limit_s"))
         self._optimizers = Optimizers()
         self._depth = 0
-        self._in_backward = False
         self._unwritten = 0
         self._written = self.tape.now()
         self._began: float | None = None
@@ -164,25 +163,26 @@ class Recorder:
         self.index = 1
 
     def _backward(self, original: Callable[..., Any]) -> Callable[..., Any]:
-        tape = self.tape
-        note, now = tape.note, tape.now
+        tape, optimizers, loss = self.tape, self._optimizers, self.losses.note
+        note, now, inside = tape.note, tape.now, False
 
         def _engine_run_backward(outputs: Any, *args: Any, **kwargs: Any) -> Any:
-            if self._in_backward:  # checkpointing runs a backward inside the backward
+            nonlocal inside
+            if inside:  # checkpointing runs a backward inside the backward
                 return original(outputs, *args, **kwargs)
             if get_ident() != tape.thread:  # before the first step that may be the one that trains
-                self.losses.note(outputs)
+                loss(outputs)
                 return original(outputs, *args, **kwargs)
-            self._in_backward = True
+            inside = True
             note(now() << 4 | marks.BACKWARD)
             try:
                 gradients = original(outputs, *args, **kwargs)
             finally:
-                self._in_backward = False
+                inside = False
                 note(now() << 4 | marks.BACKWARD_END)
             if kwargs.get("accumulate_grad"):  # torch.autograd.grad is not the backward of the loss if there is another
-                self.losses.note(outputs)
-            if self._optimizers.none_yet:
+                loss(outputs)
+            if optimizers.none_yet:
                 self._maybe_by_hand(outputs, args, kwargs)
             return gradients
 
@@ -213,7 +213,7 @@ class Recorder:
 
     def _end_step(self) -> None:
         tape, dynamo = self.tape, sys.modules.get("torch._dynamo.utils")
-        graphs = dynamo.counters["stats"]["unique_graphs"] if dynamo else 0
+        graphs = dynamo.counters["stats"].get("unique_graphs", 0) if dynamo else 0  # [] asks a Counter's __missing__
         at = tape.now()
         tape.note_long((at << 4 | marks.STEP, graphs, tape.arm))
         self._unwritten += 1

@@ -54,7 +54,10 @@ class Tape:
         def timed(*args: Any, **kwargs: Any) -> Any:
             if get_ident() != self.thread:
                 return call(*args, **kwargs)
-            note_long((now() << 4 | marks.CALL, number, _about(root, args, kwargs)))
+            # The usual call is inlined: it is given its batch first.
+            first = args[0] if args else None
+            rows = first.size(0) if type(first) is torch.Tensor and first.dim() else _rows(args, kwargs)
+            note_long((now() << 4 | marks.CALL, number, rows << 2 | root.training << 1 | torch.is_grad_enabled()))
             self.inside += 1
             try:
                 return call(*args, **kwargs)
@@ -67,7 +70,8 @@ class Tape:
     def call(self, number: int, root: torch.nn.Module, args: Any, kwargs: Any) -> None:
         """A root is being called in the thread that trains; its number is one for each root that lives."""
         self.inside += 1
-        self.note_long((self.now() << 4 | marks.CALL, number, _about(root, args, kwargs)))
+        about = _rows(args, kwargs) << 2 | root.training << 1 | torch.is_grad_enabled()  # see `marks.about`
+        self.note_long((self.now() << 4 | marks.CALL, number, about))
 
     def returned(self) -> None:
         """The call returned or raised."""
@@ -85,10 +89,6 @@ class Tape:
         return text
 
 
-def _about(root: torch.nn.Module, args: Any, kwargs: Any) -> int:
-    """Samples, and whether the root trains and gradients are on; see `marks.about`."""
-    if args and type(args[0]) is torch.Tensor and args[0].dim():
-        rows = args[0].size(0)  # the usual call: a search would cost the training a microsecond
-    else:
-        rows = next((tensor.size(0) for tensor in tensors_in(args) + tensors_in(kwargs) if tensor.dim()), 0)
-    return rows << 2 | root.training << 1 | torch.is_grad_enabled()
+def _rows(args: Any, kwargs: Any) -> int:
+    """Samples of a call."""
+    return next((tensor.size(0) for tensor in tensors_in(args) + tensors_in(kwargs) if tensor.dim()), 0)

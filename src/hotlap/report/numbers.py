@@ -121,8 +121,9 @@ def _places(measured: Estimate, scale: float) -> int:
     """Decimals that the interval earns: the Particle Data Group's rule, two digits of an error up to 35, else one."""
     low, high = measured.low * scale, measured.high * scale
     half = (high - low) / 2
-    if not isfinite(half) or half <= 0:
-        return 2
+    if not isfinite(half) or half <= 0:  # without a width, as many as a value that is not 0 needs to look so
+        hidden = (places for places in range(2, _MOST_DECIMALS) if not low or round(low, places))
+        return next(hidden, _MOST_DECIMALS) if isfinite(half) else 2
     exponent = floor(log10(half))
     places = -exponent + (1 if round(half / 10 ** (exponent - 1)) <= 35 else 0)
     places = min(max(places, 0), _MOST_DECIMALS)
