@@ -64,7 +64,9 @@ class RecordedRunner:
         """The next recording, as the trial's."""
         drawn = next(self._drawn)
         taken = trial.steps or _within(drawn.steps.total_s, trial.limit_s)
-        steps = self._steps(trial, drawn.steps, taken)
+        # Losses follow from the seed, which a pair shares: those of the recording drawn would be another training's.
+        losses = self.pool[trial.seed % len(self.pool)].steps.losses
+        steps = self._steps(trial, replace(drawn.steps, losses=losses), taken)
         startup_s = (drawn.startup_s or 0.0) + self.start_s(trial.setup)
         wall_s = startup_s + sum(steps.total_s)
         self.spent_s += wall_s
