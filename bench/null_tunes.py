@@ -6,8 +6,10 @@ Run: python bench/null_tunes.py record --runs 60 SCRIPT [its arguments]     (tri
 `record` appends to a file of recordings and can be stopped and gone on with. `replay` draws the trials of each tune
 from them, from a place of its own in the recordings, so that neighbours stay neighbours in time; all of hotlap but the
 starting of processes is real. A tune that returns any setting made a false claim. With --gain one setting really is
-that much faster, and what is counted is how often it is found, and whether the interval covers the gain. `real` starts
-the processes as well, and turns knobs that do nothing; its tunes add up in a file, so it can be stopped and resumed.
+that much faster, and what is counted is how often it is found, and whether the interval covers the gain. With --noise
+the recordings' differences from each other are stretched or shrunk until a pair of neighbours is that noisy. `real`
+starts the processes as well, and turns knobs that do nothing; its tunes add up in a file, so it can be stopped and
+resumed.
 """
 
 from __future__ import annotations
@@ -18,7 +20,9 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from math import exp, log, sqrt
 from pathlib import Path
 from statistics import fmean
 
@@ -32,10 +36,11 @@ from hotlap.records import AS_WRITTEN, Facts, Recording, Result, Setup, Trial
 from hotlap.search.candidates import Request
 from hotlap.target import resolve
 from hotlap.trials.launch import best_tier
-from hotlap.trials.recorded import RecordedRunner
+from hotlap.trials.recorded import RecordedRunner, stretched
 from hotlap.trials.runner import ProcessRunner
-from hotlap.tune import tune
+from hotlap.tune import CONFIRM_S, tune
 
+_STEADY = 10  # steps
 _WINDOW_S = 15.0  # of a recorded trial: rounds within one process are longer than a confirmation
 PLANTED = "fused-update"
 
@@ -78,6 +83,18 @@ def read(path: Path) -> Pool:
     head = json.loads(first)
     recordings = tuple(msgspec.convert(json.loads(line)["recording"], Recording) for line in rest)
     return Pool(tuple(head["arguments"]), msgspec.convert(head["facts"], Facts), recordings)
+
+
+def scaled(pool: Pool, noise: float) -> Pool:
+    """The pool with the mean step times of its recordings drawn together, or apart, to that noise of a pair."""
+    step_s = fmean(pool.recordings[0].steps.total_s)
+    confirming = slice(_STEADY, _STEADY + round(CONFIRM_S / step_s))
+    means = [log(fmean(r.steps.total_s[confirming])) for r in pool.recordings]
+    own = sqrt(fmean((a - b) ** 2 for a, b in pairwise([*means, means[0]])))
+    factors = [exp((noise / own - 1.0) * (mean - fmean(means))) for mean in means]
+    steps = [stretched(r.steps, [by] * len(r.steps.total_s)) for r, by in zip(pool.recordings, factors, strict=True)]
+    recordings = tuple(replace(r, steps=s) for r, s in zip(pool.recordings, steps, strict=True))
+    return replace(pool, recordings=recordings)
 
 
 def replayed(pool: Pool, seed: int, budget_s: float, speed: Callable[[Setup], float]) -> Result:
@@ -133,6 +150,7 @@ def main() -> None:
     replaying.add_argument("--tunes", type=int, default=200)
     replaying.add_argument("--budget", type=float, default=300.0, help="of each tune, in recorded time [s]")
     replaying.add_argument("--gain", type=float, default=0.0, help=f"that {PLANTED} really brings, as a share")
+    replaying.add_argument("--noise", type=float, help="of a pair, instead of the recorded one, as a share")
     realised = commands.add_parser("real")
     realised.add_argument("--tunes", type=int, default=20)
     realised.add_argument("--budget", type=float, default=120.0, help="of each tune [s]")
@@ -152,7 +170,7 @@ def main() -> None:
         print(f"a placebo was kept in {share(sum(bool(line['kept']) for line in lines), len(lines))} tunes")
         print(f"no answer within the budget: {share(sum(bool(line['cut_short']) for line in lines), len(lines))}")
         return
-    pool = read(args.pool)
+    pool = scaled(read(args.pool), args.noise) if args.noise else read(args.pool)
 
     def speed(setup: Setup) -> float:
         return 1.0 + args.gain if PLANTED in setup.values else 1.0

@@ -7,33 +7,53 @@ neighbours are a second apart; the rest in blocks of fresh processes.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
-from hotlap.knobs import knob_by_id
+from hotlap.knobs import all_knobs, knob_by_id
 from hotlap.lab import Lab
-from hotlap.records import Facts, Pair, Setting, Setup, Trial
+from hotlap.records import AS_WRITTEN, Facts, Pair, Setting, Setup, Skip, Trial
 from hotlap.rounds import turn_for
 from hotlap.trials import blocks
 from hotlap.trials.blocks import Window
 
 _LEAST_ROUNDS = 4
 _FAULT_S = 1e-6  # what a page fault costs, the zeroing of the page included
-_STEADY = 0.02  # of the step; where faults take more, one setting's freed memory tells on the times of the next
+_STEADY = 0.02  # of the step, for faults
 
 
-def rank(lab: Lab, stage: str, reference: Setup, candidates: Sequence[Setup], window: Window) -> list[Pair]:
-    """Pairs of the reference with each candidate; one that fails is rejected, with the reason."""
+def rank(
+    lab: Lab,
+    stage: str,
+    reference: Setup,
+    candidates: Sequence[Setup],
+    window: Window,
+    company: Setup = AS_WRITTEN,
+) -> list[Pair]:
+    """Pairs of the reference with each candidate; one that fails is rejected, with the reason.
+
+    Args:
+        lab: Where they are measured.
+        stage: Of the tune.
+        reference: What the candidates are compared with.
+        candidates: What to compare.
+        window: How long to measure each.
+        company: Settings that are on in every arm of the rounds. What a candidate gains beside them is not what it
+            gains without; whether it gains anything shows.
+    """
     assert lab.facts is not None
-    inside, apart = divided(lab.facts, reference, candidates, window)
-    pairs = _rounds(lab, stage, reference, inside, window) if inside else []
+    inside, apart = divided(lab.facts, reference, candidates, window, company)
+    pairs = _rounds(lab, stage, reference, inside, window, company) if inside else []
     if inside and not pairs:  # one of them does not stand being switched
         apart = list(candidates)
     return pairs + (lab.block(stage, reference, apart, window) if apart else [])
 
 
-def cost_s(lab: Lab, reference: Setup, candidates: Sequence[Setup], window: Window) -> float:
+def cost_s(
+    lab: Lab, reference: Setup, candidates: Sequence[Setup], window: Window, company: Setup = AS_WRITTEN
+) -> float:
     """What that will probably take."""
     assert lab.facts is not None
-    inside, apart = divided(lab.facts, reference, candidates, window)
+    inside, apart = divided(lab.facts, reference, candidates, window, company)
     apart_s = sum(map(lab.cost_s, [reference, *apart])) if apart else 0.0
     if not inside:
         return apart_s
@@ -41,21 +61,42 @@ def cost_s(lab: Lab, reference: Setup, candidates: Sequence[Setup], window: Wind
     return apart_s + lab.cost_s(reference) + steps * window.step_s
 
 
+def steadying(facts: Facts, step_s: float) -> Setup:
+    """A setting in whose company rounds are fair, for a script whose page faults forbid them otherwise."""
+    if not _faults(facts, step_s):
+        return AS_WRITTEN
+    knobs = {knob.id: knob.choices(facts) for knob in all_knobs() if knob.steadies_memory}
+    return next((Setup.of({k: of[0]}) for k, of in knobs.items() if not isinstance(of, Skip)), AS_WRITTEN)
+
+
+def _faults(facts: Facts, step_s: float) -> bool:
+    """Whether so many pages are faulted in that one setting's freed memory tells on the times of the next."""
+    return facts.faults_per_step * _FAULT_S > _STEADY * step_s
+
+
 def divided(
-    facts: Facts, reference: Setup, candidates: Sequence[Setup], window: Window
+    facts: Facts, reference: Setup, candidates: Sequence[Setup], window: Window, company: Setup = AS_WRITTEN
 ) -> tuple[list[Setup], list[Setup]]:
-    """The candidates that can be switched to from the reference while it trains, and those that cannot."""
+    """The candidates that can be switched to from the reference while it trains, and those that cannot.
+
+    Args:
+        facts: Of the script.
+        reference: What the candidates are compared with.
+        candidates: What to compare.
+        window: How long to measure each.
+        company: Settings that would be on in every arm.
+    """
 
     def changed(candidate: Setup) -> set[str]:
         return {setting.knob for setting in set(reference.settings) ^ set(candidate.settings)}
 
     inside = [c for c in candidates if all(knob_by_id(knob).switches(facts) for knob in changed(c))]
     touched = {knob for candidate in inside for knob in changed(candidate)}
-    beside = reference.without(*touched).values
+    beside = {**company.values, **reference.values}
+    beside = {knob: value for knob, value in beside.items() if knob not in touched}
     fixed = {area for knob in beside for area in knob_by_id(knob).fixes}
     inside = [c for c in inside if not any(knob_by_id(knob).area in fixed for knob in changed(c))]
-    faulting = facts.faults_per_step * _FAULT_S > _STEADY * window.step_s
-    unsteady = faulting and not any(knob_by_id(knob).steadies_memory for knob in beside)
+    unsteady = _faults(facts, window.step_s) and not any(knob_by_id(knob).steadies_memory for knob in beside)
     if unsteady or _rounds_of(len(inside) + 1, window) < _LEAST_ROUNDS:
         inside = []
     return inside, [candidate for candidate in candidates if candidate not in inside]
@@ -84,16 +125,18 @@ def _steps(setups: int, window: Window) -> int:
     return window.warmup + _rounds_of(setups, window) * setups * turn_for(window.step_s).steps
 
 
-def _rounds(lab: Lab, stage: str, reference: Setup, candidates: Sequence[Setup], window: Window) -> list[Pair]:
+def _rounds(
+    lab: Lab, stage: str, reference: Setup, candidates: Sequence[Setup], window: Window, company: Setup
+) -> list[Pair]:
     """The pairs of one interleaved trial; none when it failed or was disturbed."""
     lab.trying(f"{stage}: {len(candidates)} settings in turn")
-    shared = [s for s in reference.settings if all(s in candidate.settings for candidate in candidates)]
-    shared = Setup(tuple(shared))
+    shared = Setup(tuple(s for s in reference.settings if all(s in one.settings for one in candidates)))
+    extra = company.without(*reference.values)
     turn = turn_for(window.step_s)
     trial = Trial(
         id=lab.next_id("time"),
         purpose="time",
-        setup=shared,
+        setup=Setup.of({**extra.values, **shared.values}),
         seed=lab.seed,
         block=lab.next_block(stage),
         steps=_steps(len(candidates) + 1, window),
@@ -107,4 +150,5 @@ def _rounds(lab: Lab, stage: str, reference: Setup, candidates: Sequence[Setup],
     pairs = blocks.round_pairs(record, stage)
     for pair in pairs:
         lab.keep(pair)
-    return pairs
+    alone = {Setup.of({**extra.values, **setup.values}): setup for setup in (reference, *candidates)}
+    return [replace(pair, setup=alone[pair.setup], beside=alone[pair.beside]) for pair in pairs]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from math import expm1
 
@@ -34,23 +34,27 @@ def search(lab: Lab, singles: list[Setting], pinned: Setup, screen: Window) -> S
     facts = lab.facts
     assert facts is not None
     groups = ranking.grouped(facts, singles)
+    company = ranking.steadying(facts, screen.step_s)
+
+    def cost_s(ask: Ask, setups: Sequence[Setup]) -> float:
+        return ranking.cost_s(lab, ask.reference, setups, screen, company)
 
     def precise(ask: Ask) -> Collection[Setup]:
         """What rounds measure is exact enough, and what is dear is not measured twice."""
-        dear = ranking.cost_s(lab, ask.reference, ask.candidates, screen) > _DEAR * lab.budget_s
-        return ask.candidates if dear else ranking.divided(facts, ask.reference, ask.candidates, screen)[0]
+        dear = cost_s(ask, ask.candidates) > _DEAR * lab.budget_s
+        return ask.candidates if dear else ranking.divided(facts, ask.reference, ask.candidates, screen, company)[0]
 
     asking = greedy(groups, conflicts, pinned, precise)
     try:
         ask = next(asking)
         while True:
             affordable = list(ask.candidates)
-            while affordable and ranking.cost_s(lab, ask.reference, affordable, screen) + reserve_s(lab) > lab.left_s:
-                left_out = affordable.pop()
-                if ask.stage == "screen" and left_out not in (pair.setup for pair in lab.pairs):
-                    lab.reject(Rejected(left_out.less(ask.reference), "not measured: the budget is too small"))
+            while affordable and cost_s(ask, affordable) + reserve_s(lab) > lab.left_s:
+                left_out = affordable.pop().less(ask.reference)
+                if ask.stage == "screen" and left_out not in (pair.setup.less(pair.beside) for pair in lab.pairs):
+                    lab.reject(Rejected(left_out, "not measured: the budget is too small"))
                     lab.cut_short = "settings were left unmeasured"
-            pairs = ranking.rank(lab, ask.stage, ask.reference, affordable, screen) if affordable else []
+            pairs = ranking.rank(lab, ask.stage, ask.reference, affordable, screen, company) if affordable else []
             gains: Gains = blocks.mean_gains(pairs)
             told = ", ".join(f"{_change(ask.reference, setup)} {expm1(gain):+.0%}" for setup, gain in gains.items())
             lab.learnt(f"{ask.stage} against {ask.reference}: {told or 'no time left to measure'}")

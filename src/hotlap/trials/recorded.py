@@ -17,6 +17,7 @@ from hotlap.records import Facts, Outcome, Recording, Setup, Signature, Steps, T
 from hotlap.rounds import NOT_COUNTED, Turn, schedule
 from hotlap.target import Target
 from hotlap.trials.runner import RootKey
+from hotlap.trials.warmup import warmup_of
 from hotlap.verify.arms import ArmRecord
 
 _UNIT = 2.0**-23
@@ -73,7 +74,8 @@ class RecordedRunner:
         ended = Outcome.BUDGET if trial.steps or taken < len(drawn.steps.total_s) else drawn.outcome
         observed = self.facts if trial.purpose == "observe" else None
         times = {"startup_s": startup_s, "wall_s": wall_s}
-        return replace(drawn, trial=trial, outcome=ended, steps=steps, facts=observed, **times)
+        warmup = warmup_of(steps).steps  # not the recording's own: that was found in another number of steps
+        return replace(drawn, trial=trial, outcome=ended, steps=steps, facts=observed, warmup_steps=warmup, **times)
 
     def _steps(self, trial: Trial, drawn: Steps, count: int) -> Steps:
         """The recorded steps, at the speed of the setup that each runs under."""
