@@ -69,7 +69,7 @@ def main() -> None:
         assert observed.facts is not None
         phases = phases_of(observed)
         window = blocks.window_for(phases.total_s, _WINDOW_S, observed.warmup_steps)
-        singles, _ = candidates(all_knobs(), observed.facts, Request(pinned=beside), phases)
+        singles, _ = candidates(all_knobs(), observed.facts, Request(pinned=beside), phases, {})
         setups = [beside.with_(single.knob, single.value) for single in singles]
         setups, _ = ranking.divided(observed.facts, beside, setups, window)
         if not setups:

@@ -84,7 +84,7 @@ class Bench:
 
     def setups(self) -> list[tuple[Setup, bool]]:
         """Every setup to judge, and whether it is a fault."""
-        singles, _ = candidates(all_knobs(), self.facts, Request(), self.phases)
+        singles, _ = candidates(all_knobs(), self.facts, Request(), self.phases, {})
         honest = [Setup((single,)) for single in singles] + [Setup.of({f"faults:{name}": True}) for name in HONEST]
         hides = any(single.knob == HIDING_PLACE for single in singles)
         faults = [Setup.of({f"faults:{name}": True}) for name in FAULTS]

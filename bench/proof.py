@@ -101,21 +101,21 @@ def bare() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith("HOTLAP_")}
 
 
-def preset_environment(preset: Setup, plan: Plan, folder: Path) -> dict[str, str]:
-    """The environment in which the preset serves every call: nobody verified the shapes of a fixed recipe."""
+def under(setup: Setup, roots: Sequence[dict[str, object]], folder: Path) -> dict[str, str]:
+    """The environment in which a training runs under these settings, as `hotlap run` would start it."""
     task = {
         "purpose": "run",
-        "settings": ordered(preset.values),
-        "roots": [root_of(root.name, root.index, None) for root in plan.roots],
+        "settings": ordered(setup.values),
+        "roots": roots,
         "seed": 0,
         "steps": 0,
         "limit_s": 0,
         "options": {},
     }
-    path = folder / "preset.json"
+    path = folder / "task.json"
     path.write_text(json.dumps(task))
     environment = entered(path, None)
-    for knob, value in preset.values.items():
+    for knob, value in setup.values.items():
         environment |= knob_by_id(knob).environment(value)
     return environment
 
@@ -277,10 +277,13 @@ def main() -> None:
     preset = wishes("recipe", args.preset or list(USUAL), [], []).pinned
     path, tuning_s = (args.plan.resolve(), None) if args.plan else tuned(script, target.python, out, args.budget)
     plan = find_plan(path, target.cwd)
-    environments = {WRITTEN: bare(), PRESET: preset_environment(preset, plan, out), PLAN: bare()}
-    under = ("--plan", str(path), "--out", str(out), "--python", target.python)
+    every_call = [
+        root_of(root.name, root.index, None) for root in plan.roots
+    ]  # nobody verified a fixed recipe's shapes
+    environments = {WRITTEN: bare(), PRESET: under(preset, every_call, out), PLAN: bare()}
+    options = ("--plan", str(path), "--out", str(out), "--python", target.python)
     commands: dict[str, tuple[str, ...]] = dict.fromkeys((WRITTEN, PRESET), target.command)
-    commands[PLAN] = (sys.executable, "-m", "hotlap", "run", *under, *target.arguments)
+    commands[PLAN] = (sys.executable, "-m", "hotlap", "run", *options, *target.arguments)
 
     def start(arm: str, seed: int) -> Run:
         return train(arm, seed, (*commands[arm], "--seed", str(seed)), environments[arm], args.limit, out)

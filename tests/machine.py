@@ -76,10 +76,15 @@ class Machine:
         start_s: Callable[[Setup], float] = lambda setup: 0.0,
         found: Facts = FACTS,
         pool: list[Recording] | None = None,
+        without_update: float = 4 / 3,
     ) -> None:
+        def speed_of(setup: Setup) -> float:
+            factor = without_update if "no-update" in setup.values else 1.0
+            return factor * speed(setup.without("no-update"))
+
         target = Target((sys.executable, "train.py"), None, ("train.py",), sys.executable, folder)
         pool = pool or [recording(noise, number) for number in range(400)]
-        self.runner = RecordedRunner(target, folder, found, pool, 1, speed, error, start_s)
+        self.runner = RecordedRunner(target, folder, found, pool, 1, speed_of, error, start_s)
         self.book = Logbook(folder / "logbook.jsonl")
         self.book.start("train.py", "", 1, "test")
         self.said: list[str] = []

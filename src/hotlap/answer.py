@@ -72,6 +72,7 @@ class Answer:
 
     facts: Facts
     skipped: dict[str, str] = field(default_factory=dict)
+    bounds: dict[str, Estimate] = field(default_factory=dict)
     setup: Setup = AS_WRITTEN
     ratios: tuple[float, ...] = ()
     judgement: Judgement | None = None
@@ -118,6 +119,7 @@ class Answer:
             evaluation_share=evaluation_share(watched),
             peak_bytes=(_peak(reference or [watched]), _peak(candidate)),
             ceiling=lab.ceiling,
+            bounds=self.bounds,
             notes=(*lab.notes, *_unsteady(lab)),
             cut_short=lab.cut_short if not kept else "",
         )

@@ -42,7 +42,7 @@ def rank(
     """
     assert lab.facts is not None
     inside, apart = divided(lab.facts, reference, candidates, window, company)
-    pairs = _rounds(lab, stage, reference, inside, window, company) if inside else []
+    pairs = in_rounds(lab, stage, reference, inside, window, company) if inside else []
     if inside and not pairs:  # one of them does not stand being switched
         apart = list(candidates)
     return pairs + (lab.block(stage, reference, apart, window) if apart else [])
@@ -125,10 +125,10 @@ def _steps(setups: int, window: Window) -> int:
     return window.warmup + _rounds_of(setups, window) * setups * turn_for(window.step_s).steps
 
 
-def _rounds(
+def in_rounds(
     lab: Lab, stage: str, reference: Setup, candidates: Sequence[Setup], window: Window, company: Setup
 ) -> list[Pair]:
-    """The pairs of one interleaved trial; none when it failed or was disturbed."""
+    """The pairs of one interleaved trial; none when it failed. Arguments as for `rank`."""
     lab.trying(f"{stage}: {len(candidates)} settings in turn")
     shared = Setup(tuple(s for s in reference.settings if all(s in one.settings for one in candidates)))
     extra = company.without(*reference.values)

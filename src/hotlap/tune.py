@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from hotlap import stats
 from hotlap.answer import Answer, confirmed, payback, phases_of
+from hotlap.bounds import learn_bounds
 from hotlap.confirm import confirm
 from hotlap.judge import Judge, Judgement
 from hotlap.knobs import all_knobs, knob_by_id
@@ -45,11 +46,12 @@ def tune(lab: Lab, request: Request, knobs: Sequence[Knob] | None = None) -> Ans
     facts, phases = observed.facts, phases_of(observed)
     assert facts is not None
     lab.learnt(f"observed {len(observed.steps.total_s)} steps: {_in_words(phases)}")
-    singles, skipped = candidates(knobs or all_knobs(), facts, request, phases)
     available = len(observed.steps.total_s) if observed.outcome is Outcome.ENDED else None
     learn_noise(lab, windows(lab, observed, available)[1])
     screen, window = windows(lab, observed, available)
-    answer = Answer(facts=facts, skipped=skipped)
+    bounds = learn_bounds(lab, screen)
+    singles, skipped = candidates(knobs or all_knobs(), facts, request, phases, bounds)
+    answer = Answer(facts=facts, skipped=skipped, bounds=bounds)
     judge = Judge(
         run=lab.arm,
         next_id=lab.next_id,

@@ -22,7 +22,13 @@ KNOBS = {
     "cudnn-benchmark": "hardware.cudnn_benchmark:CudnnBenchmark",
     "cudnn-deterministic": "hardware.cudnn_deterministic:CudnnDeterministic",
 }
-AGAINST = "against"  # another version of the script; no knob that a user turns
+AGAINST = "against"  # another version of the script
+BOUNDS = {
+    "batch-in-hand": "bounds.batch_in_hand:BatchInHand",
+    "no-update": "bounds.no_update:NoUpdate",
+}
+"""Variants that train wrong, to see what a part of the step costs."""
+_NOBODYS = {AGAINST: "against:Against", **BOUNDS}  # no user turns these
 
 
 def knob_by_id(knob_id: str) -> Knob:
@@ -34,7 +40,7 @@ def knob_by_id(knob_id: str) -> Knob:
     if ":" in knob_id:
         module, name = knob_id.split(":")
         return getattr(import_module(module), name)()
-    module, name = ["against", "Against"] if knob_id == AGAINST else KNOBS[knob_id].split(":")
+    module, name = (KNOBS | _NOBODYS)[knob_id].split(":")
     return getattr(import_module(f"hotlap.knobs.{module}"), name)()
 
 

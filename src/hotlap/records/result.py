@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from hotlap.records.facts import Facts
 from hotlap.records.trial import AS_WRITTEN, Setup
@@ -154,6 +154,8 @@ class Result:
     ceiling: dict[str, float]
     """Measured ceilings of the machine, see `ceilings.Ceilings`; empty when not measured."""
     notes: tuple[str, ...]
+    bounds: dict[str, Estimate] = field(default_factory=dict)
+    """Area to how many times faster a step would be without that area's work; empty when not measured."""
     cut_short: str = ""
     """What the budget left undone before anything was proven; "" when the answer is complete."""
 

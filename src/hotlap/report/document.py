@@ -37,6 +37,7 @@ def document(result: Result) -> dict[str, Any]:
             "peak_bytes": dict(zip(("baseline", "tuned"), result.peak_bytes)),
             "facts": msgspec.to_builtins(result.facts),
             "ceiling": result.ceiling,
+            "bounds": msgspec.to_builtins(result.bounds),
             "noise": result.noise,
             "smallest_gain": result.smallest_gain,
             "pairs": [

@@ -199,6 +199,11 @@ def ceilings(ceiling: dict[str, float]) -> str:
     return ", ".join(f"{name} {numbers.rate(value, unit)}" for name, unit, value in shown)
 
 
+def bounds(found: dict[str, Estimate]) -> str:
+    """What each area could give at most; "" when it was not measured."""
+    return "; ".join(f"{numbers.estimate(gain)} without the {area} work" for area, gain in found.items())
+
+
 def method(result: Result) -> list[str]:
     """How the answer was measured, in plain words."""
     stages = Counter(pair.stage for pair in result.pairs)

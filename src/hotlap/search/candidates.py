@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from hotlap.knobs.knob import Knob
-from hotlap.records import AS_WRITTEN, Contract, Facts, Phases, Setting, Setup, Skip
+from hotlap.records import AS_WRITTEN, Contract, Estimate, Facts, Phases, Setting, Setup, Skip
 
 _WORTHWHILE = 0.01  # of the step: less could not be proven
 
@@ -24,7 +24,7 @@ class Request:
 
 
 def candidates(
-    knobs: Sequence[Knob], facts: Facts, request: Request, step: Phases
+    knobs: Sequence[Knob], facts: Facts, request: Request, step: Phases, bounds: Mapping[str, Estimate]
 ) -> tuple[list[Setting], dict[str, str]]:
     """Every setting worth trying, and for the other knobs the reason why not.
 
@@ -33,6 +33,7 @@ def candidates(
         facts: Of the script.
         request: The user's wishes.
         step: Mean phases of an observed step, which bound what some knobs could gain.
+        bounds: Area to how many times faster a step is without its work, where that was measured.
     """
     settings: list[Setting] = []
     skipped: dict[str, str] = {}
@@ -42,7 +43,7 @@ def candidates(
             continue
         if isinstance(choices, Skip):
             skipped[knob.id] = choices.reason
-        elif reason := _unwanted(knob, request) or _cannot_pay(knob, step):
+        elif reason := _unwanted(knob, request) or _cannot_pay(knob, step, bounds.get(knob.area)):
             skipped[knob.id] = reason
         else:
             settings += [Setting(knob.id, value) for value in choices]
@@ -57,8 +58,13 @@ def _unwanted(knob: Knob, request: Request) -> str:
     return "only by --set, for it undoes what the script asks for" if knob.suggested_only else ""
 
 
-def _cannot_pay(knob: Knob, step: Phases) -> str:
+def _cannot_pay(knob: Knob, step: Phases, bound: Estimate | None) -> str:
+    """What a phase takes bounds what shortening it gains, unless its work costs the other phases time as well."""
     if not knob.phase or not step.total_s:
+        return ""
+    if bound and bound.high < 1.0 + _WORTHWHILE:
+        return f"a step without any {knob.area} work is at most {bound.high - 1.0:.1%} faster"
+    if bound and bound.low > 1.0 + _WORTHWHILE:
         return ""
     share = step.phases_s[knob.phase] / step.total_s
     return f"the {knob.phase} phase is {share:.1%} of the step" if share < _WORTHWHILE else ""

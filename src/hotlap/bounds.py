@@ -1,0 +1,44 @@
+"""What each area could give at most, from variants of the untouched script that leave its work out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import exp
+
+from hotlap import ranking, stats
+from hotlap.knobs import BOUNDS, knob_by_id
+from hotlap.lab import Lab
+from hotlap.records import AS_WRITTEN, Estimate, Setup, Skip
+from hotlap.report import words
+from hotlap.trials import blocks
+from hotlap.trials.blocks import Window
+
+STAGE = "bound"
+_MOST = 0.04  # of the budget; phases bound the areas as well, only less surely
+_STEPS = 0.5  # of a screening window: a bound need not be as sharp as a gain
+
+
+def learn_bounds(lab: Lab, window: Window) -> dict[str, Estimate]:
+    """Area to how many times faster a step would be without that area's work, where that can be measured in rounds.
+
+    Args:
+        lab: Where it is measured.
+        window: Of screening.
+    """
+    assert lab.facts is not None
+    variants = [knob_by_id(id_) for id_ in BOUNDS]
+    setups = [Setup.of({knob.id: True}) for knob in variants if not isinstance(knob.choices(lab.facts), Skip)]
+    short = replace(window, steps=round(_STEPS * window.steps))
+    company = ranking.steadying(lab.facts, window.step_s)
+    inside, _ = ranking.divided(lab.facts, AS_WRITTEN, setups, short, company)
+    if not inside or ranking.cost_s(lab, AS_WRITTEN, inside, short, company) > _MOST * lab.budget_s:
+        return {}
+    gains: dict[str, list[float]] = {}
+    for pair in ranking.in_rounds(lab, STAGE, AS_WRITTEN, inside, short, company):
+        gains.setdefault(knob_by_id(pair.setup.settings[0].knob).area, []).append(blocks.log_gain(pair))
+    found = {
+        area: stats.speedup([[exp(g)] for g in of], [[1.0]] * len(of)) for area, of in gains.items() if len(of) > 1
+    }
+    if found:
+        lab.learnt(f"at most {words.bounds(found)}")
+    return found
