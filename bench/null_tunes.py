@@ -24,7 +24,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import exp, log, sqrt
 from pathlib import Path
-from statistics import fmean
+from statistics import fmean, median
 
 import msgspec
 from scipy.stats import binomtest
@@ -38,9 +38,9 @@ from hotlap.target import resolve
 from hotlap.trials.launch import best_tier
 from hotlap.trials.recorded import RecordedRunner, stretched
 from hotlap.trials.runner import ProcessRunner
+from hotlap.trials.warmup import warmup_of
 from hotlap.tune import CONFIRM_S, tune
 
-_STEADY = 10  # steps
 _WINDOW_S = 15.0  # of a recorded trial: rounds within one process are longer than a confirmation
 PLANTED = "fused-update"
 
@@ -87,9 +87,9 @@ def read(path: Path) -> Pool:
 
 def scaled(pool: Pool, noise: float) -> Pool:
     """The pool with the mean step times of its recordings drawn together, or apart, to that noise of a pair."""
-    step_s = fmean(pool.recordings[0].steps.total_s)
-    confirming = slice(_STEADY, _STEADY + round(CONFIRM_S / step_s))
-    means = [log(fmean(r.steps.total_s[confirming])) for r in pool.recordings]
+    step_s = median(pool.recordings[0].steps.total_s)
+    confirming = [stretched(r.steps, [1.0] * round(CONFIRM_S / step_s)) for r in pool.recordings]
+    means = [log(fmean(steps.total_s[warmup_of(steps).steps :])) for steps in confirming]
     own = sqrt(fmean((a - b) ** 2 for a, b in pairwise([*means, means[0]])))
     factors = [exp((noise / own - 1.0) * (mean - fmean(means))) for mean in means]
     steps = [stretched(r.steps, [by] * len(r.steps.total_s)) for r, by in zip(pool.recordings, factors, strict=True)]

@@ -7,13 +7,14 @@ Each run is one candidate with a planted gain, confirmed by the looks of hotlap.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
-from hotlap.stats import DELTA, LOOKS, Look, confirmed_speedup, look, look_tail
+from hotlap.stats import ALPHA, DELTA, LOOKS, Look, confirmed_speedup, look, look_tail
 
 NOISES = (0.02, 0.03, 0.04, 0.05)
 GAINS = (0.0, 0.01, 0.03, 0.05, 0.10)
@@ -53,7 +54,7 @@ def confirm(ratios: Floats) -> tuple[Booleans, NDArray[np.int64]]:
     accepted = np.zeros(len(ratios), dtype=bool)
     stopped = np.full(len(ratios), LOOKS[-1])
     for n in LOOKS:
-        low, high = bounds(ratios[:, :n], look_tail(), look_tail())
+        low, high = bounds(ratios[:, :n], look_tail(n), look_tail(n))
         accepted |= live & (low > bar)
         ends = live & ((low > bar) | (high < bar))
         stopped[ends] = n
@@ -61,12 +62,24 @@ def confirm(ratios: Floats) -> tuple[Booleans, NDArray[np.int64]]:
     return accepted, stopped
 
 
-def covered(ratios: Floats, stopped: NDArray[np.int64], truth: float, tails: tuple[float, float]) -> Booleans:
+def plain_tails(pairs: int) -> tuple[float, float]:
+    """Of the plain 95 % interval."""
+    return 0.025, 0.025
+
+
+def reported_tails(pairs: int) -> tuple[float, float]:
+    """Of the interval that is reported."""
+    return look_tail(pairs), ALPHA / 2 / len(LOOKS)
+
+
+def covered(
+    ratios: Floats, stopped: NDArray[np.int64], truth: float, tails: Callable[[int], tuple[float, float]]
+) -> Booleans:
     """Whether the interval taken when each run stopped holds the truth."""
     held = np.zeros(len(ratios), dtype=bool)
     for n in LOOKS:
         rows = stopped == n
-        low, high = bounds(ratios[rows, :n], *tails)
+        low, high = bounds(ratios[rows, :n], *tails(n))
         held[rows] = (low <= truth) & (truth <= high)
     return held
 
@@ -76,8 +89,8 @@ def simulate(noise: float, gain: float, runs: int, rng: np.random.Generator) -> 
     truth = float(np.log1p(gain))
     ratios = rng.normal(truth, noise, (runs, LOOKS[-1]))
     accepted, stopped = confirm(ratios)
-    plain = covered(ratios, stopped, truth, (0.025, 0.025))
-    reported = covered(ratios, stopped, truth, (look_tail(), look_tail() / 2))
+    plain = covered(ratios, stopped, truth, plain_tails)
+    reported = covered(ratios, stopped, truth, reported_tails)
     means = np.array([row[:n].mean() for row, n in zip(ratios, stopped, strict=True)])
 
     def among_accepted(values: Floats | Booleans) -> float:
@@ -102,7 +115,7 @@ def agrees(ratios: Floats) -> bool:
     for row, accept, n in zip(ratios, accepted, stopped, strict=True):
         words = {k: look(row[:k].tolist()) for k in LOOKS if k <= n}
         early = all(word is Look.CONTINUE for k, word in words.items() if k < n)
-        low, high = bounds(row[None, :n], look_tail(), look_tail() / 2)
+        low, high = bounds(row[None, :n], *reported_tails(int(n)))
         estimate = confirmed_speedup(row[:n].tolist())
         same = np.allclose([estimate.low, estimate.high], [np.exp(low[0]), np.exp(high[0])])
         if not early or (words[int(n)] is Look.ACCEPT) != accept or not same:

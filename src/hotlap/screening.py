@@ -55,7 +55,7 @@ def search(lab: Lab, singles: list[Setting], pinned: Setup, screen: Window) -> S
                     lab.reject(Rejected(left_out, "not measured: the budget is too small"))
                     lab.cut_short = "settings were left unmeasured"
             pairs = ranking.rank(lab, ask.stage, ask.reference, affordable, screen, company) if affordable else []
-            gains: Gains = blocks.mean_gains(pairs)
+            gains: Gains = blocks.typical_gains(pairs)
             told = ", ".join(f"{_change(ask.reference, setup)} {expm1(gain):+.0%}" for setup, gain in gains.items())
             lab.learnt(f"{ask.stage} against {ask.reference}: {told or 'no time left to measure'}")
             ask = asking.send(gains)
@@ -72,7 +72,7 @@ def _change(reference: Setup, setup: Setup) -> str:
 def _tell_slow_ones(lab: Lab, found: Setup, conflicts: Mapping[str, Collection[str]]) -> None:
     """What was screened and is not in the setup, with what one or two pairs showed."""
     screened = [replace(p, setup=p.setup.less(p.beside)) for p in lab.pairs if p.stage == "screen"]
-    for setup, gain in blocks.mean_gains(screened).items():
+    for setup, gain in blocks.typical_gains(screened).items():
         if not set(setup.settings) <= set(found.settings):
             rivals = [knob for knob in found.values if any(knob in conflicts.get(own, ()) for own in setup.values)]
             beside = f"{', '.join(rivals)} in its place is faster" if rivals else "no gain beside what is kept"

@@ -157,7 +157,7 @@ def _improved(current: Setup, gains: Gains, conflicts: Mapping[str, Collection[s
     for setup, gain in sorted(gains.items(), key=lambda item: -item[1]):
         added = [s for s in setup.settings if s not in current.settings]
         removed = [s.knob for s in current.settings if s.knob not in setup.values]
-        if gain <= (ADD if added else 0.0) or not set(removed) <= set(changed.values):
+        if gain <= (ADD if added else KEEP) or not set(removed) <= set(changed.values):
             continue
         moved = changed.without(*removed)
         if all(fits(s.knob, moved, conflicts) for s in added):
