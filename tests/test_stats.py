@@ -318,42 +318,6 @@ def test_one_pair_proves_nothing():
         stats.smallest_provable_gain(0.04, 1)
 
 
-# halving
-
-
-def test_halving_keeps_the_better_half_and_the_near_misses():
-    """With 4 pairs at 4 % noise the margin is 4 %."""
-    means = {"a": 0.30, "b": 0.20, "c": 0.165, "d": 0.155, "e": -0.1}
-
-    assert stats.survivors(means, pairs=4, noise=0.04) == ("a", "b", "c", "d")
-    assert stats.survivors(means, pairs=4, noise=0.0) == ("a", "b", "c")
-
-
-def test_halving_keeps_the_only_arm_and_no_arm():
-    """There is nobody to lose against."""
-    assert stats.survivors({"a": -1.0}, 1, 0.04) == ("a",)
-    assert stats.survivors({}, 1, 0.04) == ()
-
-
-def test_halving_takes_a_pair():
-    """Nothing measured, nothing ranked."""
-    with pytest.raises(ValueError):
-        stats.survivors({"a": 0.0}, 0, 0.04)
-
-
-@settings(deadline=None)
-@given(st.dictionaries(st.integers(), st.floats(-1, 1), min_size=1, max_size=12), st.integers(1, 8))
-def test_halving_drops_nobody_better_than_a_survivor(means, pairs):
-    """Survivors come best first, are at least half, and less noise never keeps more."""
-    kept = stats.survivors(means, pairs, 0.03)
-    lost = [means[arm] for arm in means if arm not in kept]
-
-    assert [means[arm] for arm in kept] == sorted((means[arm] for arm in kept), reverse=True)
-    assert len(kept) >= len(means) / 2
-    assert all(value < means[kept[-1]] for value in lost)
-    assert set(stats.survivors(means, pairs, 0.01)) <= set(kept)
-
-
 # equal learning
 
 

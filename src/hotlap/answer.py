@@ -120,6 +120,7 @@ class Answer:
             peak_bytes=(_peak(reference or [watched]), _peak(candidate)),
             ceiling=lab.ceiling,
             bounds=self.bounds,
+            load=_mean_load([r for r in lab.recordings.values() if r.trial.purpose == "time"]),
             notes=(*lab.notes, *_unsteady(lab)),
             cut_short=lab.cut_short if not kept else "",
         )
@@ -229,6 +230,11 @@ def payback(reference: Sequence[Recording], candidate: Sequence[Recording]) -> i
         for side, step in zip((reference, candidate), steady, strict=True)
     ]
     return stats.payback_steps(extra[1] - extra[0], steady[0], steady[1])
+
+
+def _mean_load(records: Sequence[Recording]) -> dict[str, float]:
+    names = dict.fromkeys(name for record in records for name in record.load)
+    return {name: fmean(record.load.get(name, 0.0) for record in records) for name in names}
 
 
 def _peak(records: Sequence[Recording]) -> int:

@@ -6,11 +6,11 @@ quantity is the log ratio of a pair, reference over candidate: above 0 the candi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from enum import Enum
 from math import ceil, exp, expm1, fsum, isfinite, log, log1p, sqrt
 from statistics import fmean, median, stdev
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from scipy.special import stdtrit
 
@@ -27,8 +27,6 @@ PRIOR_DF = 4.0
 POWER_80 = 0.84  # normal quantile of 80 %
 
 _LARGEST = 709.0  # exp() of more overflows a float
-
-Arm = TypeVar("Arm")
 
 
 class Look(Enum):
@@ -221,29 +219,6 @@ def smallest_provable_gain(noise: float, pairs: int = LOOKS[-1], finalists: int 
     if pairs < 2:
         raise ValueError(f"nothing can be proven from {pairs} pairs")
     return expm1(log1p(delta) + (_t(look_tail(pairs, finalists), pairs) + POWER_80) * noise / sqrt(pairs))
-
-
-def survivors(mean_log_ratios: Mapping[Arm, float], pairs: int, noise: float) -> tuple[Arm, ...]:
-    """The arms that go on to the next rung of a halving, best first.
-
-    The better half stays (rounded up), and with it whoever is within 2 s / sqrt(n) of the cut: few pairs cannot
-    tell those apart. This ranks; it proves nothing.
-
-    Args:
-        mean_log_ratios: Mean ln(baseline / arm) of each live arm.
-        pairs: Pairs behind each mean.
-        noise: Standard deviation of one pair's log ratio.
-
-    Raises:
-        ValueError: No pair.
-    """
-    if pairs < 1:
-        raise ValueError("arms cannot be ranked without a pair")
-    if not mean_log_ratios:
-        return ()
-    ranked = sorted(mean_log_ratios, key=lambda arm: mean_log_ratios[arm], reverse=True)
-    cut = mean_log_ratios[ranked[ceil(len(ranked) / 2) - 1]] - 2.0 * noise / sqrt(pairs)
-    return tuple(arm for arm in ranked if mean_log_ratios[arm] >= cut)
 
 
 def equivalence(differences: Sequence[float], margin: float, unit: str = "") -> Equivalence:

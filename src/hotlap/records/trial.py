@@ -121,3 +121,5 @@ class Recording:
     """What was seen that a reader should know, in words."""
     log: str
     """Where the captured output is, relative to the logbook."""
+    load: dict[str, float] = field(default_factory=dict)
+    """What took CPU time from it, as shares of the machine's, see `trials.load`."""

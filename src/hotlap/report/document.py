@@ -39,6 +39,7 @@ def document(result: Result) -> dict[str, Any]:
             "ceiling": result.ceiling,
             "bounds": msgspec.to_builtins(result.bounds),
             "noise": result.noise,
+            "load": result.load,
             "smallest_gain": result.smallest_gain,
             "pairs": [
                 {**msgspec.to_builtins(pair), "setup": pair.setup.values, "beside": pair.beside.values}

@@ -9,6 +9,12 @@ from hotlap.records import Estimate, Gate, Kept, Phases, Rejected, Result, Setup
 from hotlap.report import numbers
 from hotlap.stats import ALPHA, DELTA, LOOKS
 
+_WORTH_A_WORD = 0.01
+_LOADS = {
+    "others": "other processes used {} of its CPU time",
+    "stolen": "the host took {} of it away",
+    "throttled": "a quota held the training back for {} of the time",
+}
 LOUD_NOISE = 0.05  # above it, most single settings drown; the user is told in the answer itself
 
 LEARNING = {
@@ -163,7 +169,15 @@ def noise(result: Result) -> str:
     spread, gain = numbers.share(result.noise), numbers.share(result.smallest_gain)
     said = f"one run differs from the next by {spread} (standard deviation of a pair)"
     said += f", so gains below about {gain} stay unproven."
-    return f"This machine is noisy: {said} Close other programs and tune again." if is_noisy(result) else said
+    if not is_noisy(result):
+        return said
+    return f"This machine is noisy: {said}{_load(result)} Close other programs and tune again."
+
+
+def _load(result: Result) -> str:
+    """What took CPU time from the trials; "" when nothing worth a word did."""
+    taken = [_LOADS[name].format(numbers.share(of)) for name, of in result.load.items() if of >= _WORTH_A_WORD]
+    return f" Meanwhile {', '.join(taken)}." if taken else ""
 
 
 def is_noisy(result: Result) -> bool:

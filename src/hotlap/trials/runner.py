@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -16,6 +17,7 @@ from hotlap.records import Facts, Outcome, Recording, Signature, Trial, Value
 from hotlap.target import Target, resolve
 from hotlap.trials import environment, journals
 from hotlap.trials.launch import Launch, launch
+from hotlap.trials.load import Counters, load
 from hotlap.trials.sandbox import Tier
 from hotlap.verify.arms import ArmRecord
 
@@ -132,6 +134,7 @@ class ProcessRunner:
         knobs: dict[str, str] = {}
         for setting in trial.setup.settings:
             knobs |= knob_by_id(setting.knob).environment(setting.value)
+        before, began_s = Counters.read(), time.monotonic()
         ending = launch(
             Launch(
                 command=target.command,
@@ -145,7 +148,9 @@ class ProcessRunner:
                 tier=self.tier,
             )
         )
+        taken = load(before, Counters.read(), time.monotonic() - began_s)
         record = journals.recording(trial, folder, ending.outcome, ending.reason, ending.exit_code, ending.wall_s)
+        record = replace(record, load=taken)
         if trial.purpose == "observe":
             script = str(target.script or target.name)
             found = journals.facts(folder, script, target.sha256, target.arguments, record.steps, record.warmup_steps)
