@@ -156,6 +156,25 @@ class FrozenStatistics(Fault):
         host.rewrite_roots(layer, order=5)
 
 
+class OtherCheckpoint(Fault):
+    """What is saved has another name, as under a wrapper."""
+
+    id = "faults:OtherCheckpoint"
+    area = "model"
+
+    def install(self, value, host):
+        def renamed(module, saved, prefix, metadata):
+            for name in list(saved):
+                saved[f"_orig_mod.{name}"] = saved.pop(name)
+
+        def layer(root, call):
+            self.act(host)
+            root.register_state_dict_post_hook(renamed)
+            return call
+
+        host.rewrite_roots(layer, order=5)
+
+
 class ZeroLayer(Fault):
     """One layer's gradient is lost."""
 

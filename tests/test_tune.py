@@ -61,7 +61,7 @@ def test_the_setting_that_changes_learning_is_named_and_the_rest_is_kept(tmp_pat
     assert [r.setup for r in guilty] == [Setup.of({"compile": True})]
     assert guilty[0].verdict is not None
     assert guilty[0].verdict.guilty == ("compile",)
-    assert guilty[0].verdict.gates[2].parameter == "weight"
+    assert next(gate for gate in guilty[0].verdict.gates if gate.word is Word.CHANGED).parameter == "weight"
 
 
 @pytest.mark.parametrize(("allow", "found"), [(Contract.REDUCED, True), (Contract.ROUNDING, False)])
@@ -286,8 +286,9 @@ def test_every_number_can_be_recomputed_from_the_logbook(tmp_path: Path, found: 
 
     assert again is not None
     assert len(result.kept) == 2
+    assert result.bounds
     for name in (
         "speedup", "speedup_run", "kept", "levels", "baseline", "tuned", "pairs", "noise", "smallest_gain",
-        "payback_steps", "evaluation_share", "peak_bytes",
+        "payback_steps", "evaluation_share", "peak_bytes", "bounds", "load",
     ):  # fmt: skip
         assert getattr(again, name) == getattr(result, name), name

@@ -9,6 +9,7 @@ from math import log
 from statistics import fmean
 
 from hotlap import stats
+from hotlap.bounds import bounds_of
 from hotlap.judge import Judgement
 from hotlap.knobs import knob_by_id
 from hotlap.lab import Lab
@@ -72,7 +73,6 @@ class Answer:
 
     facts: Facts
     skipped: dict[str, str] = field(default_factory=dict)
-    bounds: dict[str, Estimate] = field(default_factory=dict)
     setup: Setup = AS_WRITTEN
     ratios: tuple[float, ...] = ()
     judgement: Judgement | None = None
@@ -119,7 +119,7 @@ class Answer:
             evaluation_share=evaluation_share(watched),
             peak_bytes=(_peak(reference or [watched]), _peak(candidate)),
             ceiling=lab.ceiling,
-            bounds=self.bounds,
+            bounds=bounds_of(lab.pairs),
             load=_mean_load([r for r in lab.recordings.values() if r.trial.purpose == "time"]),
             notes=(*lab.notes, *_unsteady(lab)),
             cut_short=lab.cut_short if not kept else "",

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from math import exp
 
 from hotlap import ranking, stats
 from hotlap.knobs import BOUNDS, knob_by_id
 from hotlap.lab import Lab
-from hotlap.records import AS_WRITTEN, Estimate, Setup, Skip
+from hotlap.records import AS_WRITTEN, Estimate, Pair, Setup, Skip
 from hotlap.report import words
 from hotlap.trials import blocks
 from hotlap.trials.blocks import Window
@@ -33,12 +34,18 @@ def learn_bounds(lab: Lab, window: Window) -> dict[str, Estimate]:
     inside, _ = ranking.divided(lab.facts, AS_WRITTEN, setups, short, company)
     if not inside or ranking.cost_s(lab, AS_WRITTEN, inside, short, company) > _MOST * lab.budget_s:
         return {}
-    gains: dict[str, list[float]] = {}
-    for pair in ranking.in_rounds(lab, STAGE, AS_WRITTEN, inside, short, company):
-        gains.setdefault(knob_by_id(pair.setup.settings[0].knob).area, []).append(blocks.log_gain(pair))
-    found = {
-        area: stats.speedup([[exp(g)] for g in of], [[1.0]] * len(of)) for area, of in gains.items() if len(of) > 1
-    }
+    ranking.in_rounds(lab, STAGE, AS_WRITTEN, inside, short, company)
+    found = bounds_of(lab.pairs)
     if found:
         lab.learnt(f"at most {words.bounds(found)}")
     return found
+
+
+def bounds_of(pairs: Sequence[Pair]) -> dict[str, Estimate]:
+    """Area to its bound, from the pairs of a tune."""
+    gains: dict[str, list[float]] = {}
+    for pair in pairs:
+        if pair.stage == STAGE:
+            (variant,) = pair.setup.less(pair.beside).settings
+            gains.setdefault(knob_by_id(variant.knob).area, []).append(blocks.log_gain(pair))
+    return {area: stats.speedup([[exp(g)] for g in of], [[1.0]] * len(of)) for area, of in gains.items() if len(of) > 1}

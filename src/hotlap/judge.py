@@ -23,7 +23,7 @@ from hotlap.records import (
     Verdict,
     Word,
 )
-from hotlap.verify.arms import ArmRecord, event_gate, noise_gate, reach_gate
+from hotlap.verify.arms import ArmRecord, checkpoint_gate, event_gate, noise_gate, reach_gate
 from hotlap.verify.gates import (
     BF16_UNIT,
     FLOAT32_UNIT,
@@ -147,7 +147,8 @@ class Judge:
         if candidate.failed:
             return _undecided("candidate", f"it could not be compared: {candidate.failed}")
         version = self.version is not None
-        exact = reach_gate(candidate, self._compared()), event_gate(reference, candidate, steps, version=version)
+        exact = [reach_gate(candidate, self._compared()), event_gate(reference, candidate, steps, version=version)]
+        exact += [] if version else [checkpoint_gate(reference, candidate)]
         verdict = conclude((*exact, *self._noisy_gates(candidate, noise, unit, stored)), 1)
         if self.loosens and unit == FLOAT32_UNIT and _off_by_little(verdict):
             wider = self._noise_arms(TF32_UNIT)

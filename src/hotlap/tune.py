@@ -51,7 +51,7 @@ def tune(lab: Lab, request: Request, knobs: Sequence[Knob] | None = None) -> Ans
     screen, window = windows(lab, observed, available)
     bounds = learn_bounds(lab, screen)
     singles, skipped = candidates(knobs or all_knobs(), facts, request, phases, bounds)
-    answer = Answer(facts=facts, skipped=skipped, bounds=bounds)
+    answer = Answer(facts=facts, skipped=skipped)
     judge = Judge(
         run=lab.arm,
         next_id=lab.next_id,

@@ -70,6 +70,14 @@ def test_dropout_left_off_is_caught(judge_of, setup):
     assert verdict.gate == "randomness"
 
 
+def test_another_checkpoint_is_caught(judge_of):
+    """What trains the same and saves under other names cannot be gone on from without it."""
+    verdict = judge_of("conv_norm.py").judge(Setup.of({"faults:OtherCheckpoint": True})).verdict
+
+    assert verdict.word is Word.CHANGED, verdict
+    assert verdict.gate == "checkpoint"
+
+
 @pytest.mark.parametrize("fault", ["FrozenStatistics", "NoClip", "ZeroLayer"])
 def test_faults_are_caught_beside_batchnorm_and_dropout(judge_of, fault):
     """Also where dropout and running statistics make the script noisier."""

@@ -183,6 +183,8 @@ class Arm:
     def _finish(self, index: int) -> None:
         """Save or compare a step whose update has been made."""
         self._open = 0
+        if index == self.steps[-1]:
+            self.host.journal.write("checkpoint", entries=self.state.checkpoint())
         after = self.state.snapshot()
         if self.purpose == "reference":
             saved = {"before": self._before, "gradients": self._gradients, "after": after, "outputs": self._outputs}

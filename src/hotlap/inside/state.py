@@ -51,6 +51,15 @@ class LearningState:
             for name, buffer in root.named_buffers()
         }
 
+    def checkpoint(self) -> list[str]:
+        """What a checkpoint of roots and optimizers holds: names, shapes, types and options, without the numbers."""
+        entries: list[str] = []
+        for number, root in enumerate(self._host.roots.attached):
+            entries += _entries(f"model {number}", root)
+        for number, optimizer in enumerate(self._recorder.optimizers):
+            entries += _entries(f"optimizer {number}", optimizer)
+        return entries
+
     def optimizer_state(self) -> Tensors:
         """Tensors that the optimizers keep for each parameter."""
         names = {id(parameter): name for name, parameter in self.parameters().items()}
@@ -158,3 +167,21 @@ def compared(
 
 def _norm(tensor: torch.Tensor) -> float:
     return float(torch.linalg.vector_norm(tensor.double()))
+
+
+def _entries(owner: str, saved: Any) -> list[str]:
+    """Of one `state_dict()`; one that raises must raise the same in every arm."""
+    try:
+        return [f"{owner}{entry}" for entry in _flat(saved.state_dict())]
+    except Exception as error:
+        return [f"{owner}: {type(error).__name__}"]
+
+
+def _flat(value: Any) -> list[str]:
+    if isinstance(value, torch.Tensor):
+        return [f": {str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}"]
+    if isinstance(value, dict):
+        return [f" {key}{entry}" for key, item in value.items() for entry in _flat(item)]
+    if isinstance(value, (list, tuple)):
+        return [f" {place}{entry}" for place, item in enumerate(value) for entry in _flat(item)]
+    return [f": {type(value).__name__}" if isinstance(value, float) else f": {value!r}"[:80]]

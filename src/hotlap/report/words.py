@@ -33,8 +33,12 @@ CONTRACTS = {
 }
 
 GATES = {
-    "batches": "are the batches the same, in content and in order",
-    "gradients": "does one step from the same weights and batch give the same loss and gradients",
+    "steps": "was every step that was planned compared",
+    "events": "are the batches, the calls and the hyper-parameters the same",
+    "checkpoint": "would a checkpoint have the same entries, so that each side can load the other's",
+    "gradients": "does one step from the same weights and batch give the same gradients",
+    "updates": "does a step from the same weights and gradients change them in the same way",
+    "evaluation": "does the model answer the same in evaluation",
     "randomness": "does the randomness inside the model do as much as it did",
     "losses": "are the losses of the same seed the same, step by step",
     "trajectory": "do the losses stay together over the same seeds, within what noise alone does",

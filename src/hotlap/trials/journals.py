@@ -194,6 +194,7 @@ def arm(folder: Path) -> ArmRecord:
         rows={(line["what"], line["step"]): line["rows"] for line in of_kind(lines, "compared")},
         signatures={root: tuple(signatures) for root, signatures in calls.items()},
         spread=spread[-1]["values"] if spread else {},
+        checkpoint=tuple(saved[-1]["entries"]) if (saved := of_kind(lines, "checkpoint")) else (),
         failed=f"the state of {', '.join(lost[0]['names'])} could not be loaded" if lost else "",
     )
 

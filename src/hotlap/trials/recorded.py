@@ -99,7 +99,9 @@ class RecordedRunner:
         rows = {(what, step): [row] for what in ("gradient", "evaluation") for step in compared}
         rows |= {("update", step): [updates] for step in compared}
         calls = {(root.name, root.index): root.signatures for root in self.facts.roots}
-        return ArmRecord(tuple({**event, "step": step} for step in range(1, trial.steps + 1)), rows, calls)
+        return ArmRecord(
+            tuple({**event, "step": step} for step in range(1, trial.steps + 1)), rows, calls, checkpoint=("weight",)
+        )
 
 
 def _within(times: Sequence[float], limit_s: float) -> int:

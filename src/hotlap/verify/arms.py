@@ -19,6 +19,7 @@ class ArmRecord:
         rows: ("gradient" or "update", step) to the rows of that comparison.
         signatures: Per root (class name, index), the training calls seen at compared steps.
         spread: Answer and gradient norms under several seeds, by name; {} in arms that did not measure them.
+        checkpoint: What a checkpoint of the last compared step holds, entry by entry, without its numbers.
         failed: Why the arm could not be finished, or "".
     """
 
@@ -26,6 +27,7 @@ class ArmRecord:
     rows: dict[tuple[str, int], list[list[Any]]]
     signatures: dict[tuple[str, int], tuple[Signature, ...]] = field(default_factory=dict)
     spread: dict[str, list[float]] = field(default_factory=dict)
+    checkpoint: tuple[str, ...] = ()
     failed: str = ""
 
 
@@ -51,6 +53,16 @@ def event_gate(reference: ArmRecord, candidate: ArmRecord, steps: int = 0, *, ve
     if not both or both < least:
         return Gate("events", Word.UNDECIDED, "the arm ended before all steps were compared")
     return Gate("events", Word.IDENTICAL, f"batches, calls and hyper-parameters of {both} steps are equal")
+
+
+def checkpoint_gate(reference: ArmRecord, candidate: ArmRecord) -> Gate:
+    """A checkpoint has the same entries, of the same shapes and types: each side can load the other's."""
+    mine, wanted = (dict.fromkeys(arm.checkpoint) for arm in (candidate, reference))
+    more, less = (next((e for e in a if e not in b), "") for a, b in ((mine, wanted), (wanted, mine)))
+    if more or less:
+        what = f"{more or 'nothing'} in the place of {less or 'nothing'}"
+        return Gate("checkpoint", Word.CHANGED, f"a checkpoint would hold {what}", parameter=more or less)
+    return Gate("checkpoint", Word.IDENTICAL, f"a checkpoint holds the same {len(wanted)} entries")
 
 
 def reach_gate(candidate: ArmRecord, steps: Sequence[int]) -> Gate:
