@@ -1,11 +1,14 @@
 """Is the judge good? Faults that are known to be faults, and changes that are known to be none, on the scripts given.
 
 Run: python bench/planted_faults.py [--results FILE] SCRIPT [its arguments]     (adds one script's answers to a file)
+     python bench/planted_faults.py --oracle 12 SCRIPT [its arguments]          (does each fault matter there?)
      python bench/planted_faults.py --table [--results FILE]                    (what the file says)
 Each fault of tests/faults.py is judged by the exact gates alone, without the trajectory, on its own, and again beside
 bfloat16 autocast where it does not bring a reduced precision itself, for that is where faults could hide. A fault
 counts where it acted: one that skips clipping does nothing to a script that never clips. Honest are the settings that
-`hotlap tune` would try, and another order of the same sums.
+`hotlap tune` would try, and another order of the same sums. The oracle asks whether what acted also matters: with each
+of so many seeds the script trains for some steps as it is, with the fault, and with one rounding error in its first
+weights. A fault matters when its losses stray further than the rounding error's do, by a sign test at 1 %.
 """
 
 from __future__ import annotations
@@ -15,9 +18,11 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
+from statistics import fmean
 
 from scipy.stats import binomtest
 
@@ -26,7 +31,7 @@ from hotlap.judge import Judge
 from hotlap.knobs import all_knobs, knob_by_id
 from hotlap.lab import Lab
 from hotlap.logbook import Logbook
-from hotlap.records import Recording, Setup, Trial, Word
+from hotlap.records import AS_WRITTEN, Recording, Setup, Trial, Word
 from hotlap.search.candidates import Request, candidates
 from hotlap.target import resolve
 from hotlap.trials.launch import best_tier
@@ -41,6 +46,8 @@ FAULTS = (
     *("DropoutOff", "FrozenStatistics", "SmallBatch", "InEvaluation"),
 )
 HONEST = ("LessExact",)
+ROUNDING = "OneUlp"
+_ORACLE_STEPS = 60
 HIDING_PLACE = "autocast-bf16"
 
 
@@ -82,6 +89,23 @@ class Bench:
         script = Path(self.lab.runner.target.name).stem
         return Case(script, str(setup), is_fault, ACTED in self._notes, verdict.word, verdict.reason)
 
+    def oracle(self, seeds: int) -> dict[str, tuple[int, int]]:
+        """Fault to in how many seeds it strayed further than a rounding error does, and in how many it acted."""
+        found = dict.fromkeys(FAULTS, (0, 0))
+        for seed in range(seeds):
+            plain, _ = self._losses(AS_WRITTEN, seed)
+            rounded, _ = self._losses(Setup.of({f"faults:{ROUNDING}": True}), seed)
+            for name, (further, acted) in found.items():
+                losses, did = self._losses(Setup.of({f"faults:{name}": True}), seed)
+                found[name] = further + (strayed(plain, losses) > strayed(plain, rounded)), acted + did
+            print(f"seed {seed}: {found}", file=sys.stderr)
+        return found
+
+    def _losses(self, setup: Setup, seed: int) -> tuple[list[float], bool]:
+        trial = Trial(self.lab.next_id("oracle"), "time", setup, seed, seed, _ORACLE_STEPS, 300.0)
+        record = self.lab.run(trial)
+        return [loss for loss in record.steps.losses if loss is not None], ACTED in record.notes
+
     def setups(self) -> list[tuple[Setup, bool]]:
         """Every setup to judge, and whether it is a fault."""
         singles, _ = candidates(all_knobs(), self.facts, Request(), self.phases, {})
@@ -91,6 +115,12 @@ class Bench:
         exact = [setup for setup in faults if all(knob_by_id(knob).unit < 2.0**-20 for knob in setup.values)]
         hidden = [setup.with_(HIDING_PLACE, True) for setup in exact] if hides else []
         return [(setup, False) for setup in honest] + [(setup, True) for setup in (*faults, *hidden)]
+
+
+def strayed(plain: Sequence[float], other: Sequence[float]) -> float:
+    """Mean distance of two trainings' losses over their second half; infinite where one broke off."""
+    both = list(zip(plain, other, strict=False))[_ORACLE_STEPS // 2 :]
+    return fmean(abs(a - b) for a, b in both) if both else inf
 
 
 def share(hits: int, of: int) -> str:
@@ -119,6 +149,14 @@ def table(cases: Sequence[Case]) -> None:
     print(f"honest changes that pass: {share(passed, len(honest))}")
 
 
+def tell(found: Mapping[str, tuple[int, int]], seeds: int) -> None:
+    """Print what the oracle saw."""
+    for name, (further, acted) in found.items():
+        sure = binomtest(further, seeds, alternative="greater").pvalue < 0.01
+        said = "acted" if acted else "had nothing to break"
+        print(f"{name}: {said}, further than rounding in {further} of {seeds}{', matters' if sure else ''}")
+
+
 def _word(case: Case | None) -> str:
     if case is None:
         return ""
@@ -129,6 +167,7 @@ def main() -> None:
     """Judge one script, or print the table of all."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--results", type=Path, default=Path(".hotlap/faults/results.jsonl"))
+    parser.add_argument("--oracle", type=int, default=0, metavar="SEEDS", help="train instead of judging")
     parser.add_argument("--table", action="store_true", help="print what was judged so far")
     parser.add_argument("--json", action="store_true", help="one document on stdout")
     parser.add_argument("script", nargs=argparse.REMAINDER)
@@ -139,6 +178,9 @@ def main() -> None:
         args.results.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="hotlap-faults-") as folder, args.results.open("a") as file:
             bench = Bench(args.script, Path(folder))
+            if args.oracle:
+                tell(bench.oracle(args.oracle), args.oracle)
+                return
             for setup, is_fault in bench.setups():
                 case = bench.case(setup, is_fault=is_fault)
                 print(f"{case.setup}: {_word(case)}, {case.reason}", file=sys.stderr)

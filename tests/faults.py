@@ -78,6 +78,21 @@ class LessExact(Gradients09):
         return 1 + 3e-4 * (self._luck.random() - 0.5)
 
 
+class OneUlp(Fault):
+    """No fault: every weight starts off by a rounding error."""
+
+    id = "faults:OneUlp"
+
+    def install(self, value, host):
+        def shift(optimizer):
+            with torch.no_grad():
+                for group in optimizer.param_groups:
+                    for parameter in group["params"]:
+                        parameter.mul_(1 + 2.0**-23)
+
+        host.before_first_step(shift)
+
+
 class Reduced09(Gradients09):
     """The same, hidden in a reduced precision's noise."""
 
