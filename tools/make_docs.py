@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Write docs/knobs.md from the knobs' own docstrings, and say which errors have no paragraph in docs/errors.md.
+"""Write docs/knobs.md and docs/audits.md from docstrings, and say which errors have no paragraph in docs/errors.md.
 
 tools/make_docs.py           write
 tools/make_docs.py --check   fail when something is stale or missing
@@ -13,7 +13,8 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-SOURCE, KNOBS_MD, ERRORS_MD = ROOT / "src", ROOT / "docs" / "knobs.md", ROOT / "docs" / "errors.md"
+SOURCE, DOCS = ROOT / "src", ROOT / "docs"
+KNOBS_MD, AUDITS_MD, ERRORS_MD = DOCS / "knobs.md", DOCS / "audits.md", DOCS / "errors.md"
 KEBAB = re.compile(r"[a-z]+(-[a-z]+)+")
 
 HEAD = """\
@@ -21,6 +22,14 @@ HEAD = """\
 
 Every change that hotlap tries, in its four areas. This page is generated from the knobs themselves by
 `tools/make_docs.py`; `hotlap explain ID` shows the same.
+"""
+
+AUDITS_HEAD = """\
+# Audits
+
+What `hotlap check` and `hotlap tune` look for in one observed run. An audit changes nothing: it says what
+is wasted or wrong, and what to change. This page is generated from the audits themselves by `tools/make_docs.py`;
+`hotlap explain ID` shows the same.
 """
 
 
@@ -35,6 +44,18 @@ def knobs_page() -> str:
     for area in ("data", "model", "optimizer", "hardware"):
         parts.append(f"## Area: {area}\n")
         parts += [markdown(knob, level=3) for knob in knobs if knob.area == area]
+    return "\n".join(parts)
+
+
+def audits_page() -> str:
+    """The same of the audits."""
+    from hotlap.audits import all_audits
+    from hotlap.explain import audit_markdown
+
+    parts = [AUDITS_HEAD]
+    for area in ("data", "model", "optimizer", "hardware"):
+        parts.append(f"## Area: {area}\n")
+        parts += [audit_markdown(audit, level=3) for audit in all_audits() if audit.area == area]
     return "\n".join(parts)
 
 
@@ -71,12 +92,13 @@ def missing_paragraphs() -> dict[str, str]:
 
 def main() -> int:
     """Write or check; the exit code is 1 when something is stale or missing."""
-    page, check, bad = knobs_page(), "--check" in sys.argv[1:], False
-    if not check:
-        KNOBS_MD.write_text(page, encoding="utf-8")
-    elif not KNOBS_MD.exists() or KNOBS_MD.read_text(encoding="utf-8") != page:
-        print("docs/knobs.md is stale: run tools/make_docs.py")
-        bad = True
+    check, bad = "--check" in sys.argv[1:], False
+    for path, page in ((KNOBS_MD, knobs_page()), (AUDITS_MD, audits_page())):
+        if not check:
+            path.write_text(page, encoding="utf-8")
+        elif not path.exists() or path.read_text(encoding="utf-8") != page:
+            print(f"{path.relative_to(ROOT)} is stale: run tools/make_docs.py")
+            bad = True
     for slug, where in missing_paragraphs().items():
         print(f"docs/errors.md has no paragraph for {slug} ({where})")
         bad = True

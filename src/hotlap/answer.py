@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from math import log
 from statistics import fmean
+from typing import Any, get_type_hints
+
+import msgspec
 
 from hotlap import stats
+from hotlap.audits import all_audits
+from hotlap.audits.judge import audited
 from hotlap.bounds import bounds_of
 from hotlap.judge import Judgement
 from hotlap.knobs import knob_by_id
@@ -37,6 +43,7 @@ from hotlap.records import (
     Phases,
     Recording,
     Result,
+    Seen,
     Setup,
 )
 from hotlap.shares import share
@@ -49,6 +56,17 @@ def phases_of(record: Recording) -> Phases:
     first = min(record.warmup_steps, len(record.steps.total_s) // 2)
     means = {phase: fmean(values[first:]) for phase, values in record.steps.phases_s.items()}
     return Phases(sum(means.values()), means)
+
+
+def seen_of(record: Recording) -> Seen:
+    """An observed run as the audits see it; what a probe wrote in a form that is not known counts as not seen."""
+    assert record.facts is not None
+    types = get_type_hints(Seen)
+    what: dict[str, Any] = {}
+    for probe, written in record.seen.items():
+        with contextlib.suppress(KeyError, msgspec.ValidationError):
+            what[probe] = msgspec.convert(written, types[probe])
+    return Seen(record.facts, phases_of(record), record.steps, **what)
 
 
 def samples_per_step(record: Recording) -> float:
@@ -111,7 +129,7 @@ class Answer:
             tuned=_mean_phases(candidate) if candidate else None,
             pairs=tuple(lab.pairs),
             curves=self.curves,
-            findings=(),
+            findings=audited(seen_of(watched), all_audits()),
             noise=noise,
             smallest_gain=stats.smallest_provable_gain(noise),
             tuning_s=lab.spent_s,

@@ -218,7 +218,9 @@ def report(folder: Path, *, as_json: bool) -> None:
 
 def check(job: Job, budget: str) -> None:
     """`hotlap check`."""
-    from hotlap.answer import evaluation_share, phases_of, samples_per_step
+    from hotlap.answer import evaluation_share, phases_of, samples_per_step, seen_of
+    from hotlap.audits import all_audits
+    from hotlap.audits.judge import audited
     from hotlap.report.check_view import check_view
     from hotlap.report.document import check_document
 
@@ -229,13 +231,14 @@ def check(job: Job, budget: str) -> None:
         observed = lab.observe(limit_s=seconds(budget))
     facts, phases = observed.facts, phases_of(observed)
     assert facts is not None
+    found = audited(seen_of(observed), all_audits())
     if job.as_json:
-        print(json.dumps(check_document(facts, phases, (), lab.ceiling), indent=1))
+        print(json.dumps(check_document(facts, phases, found, lab.ceiling), indent=1))
         return
     view = check_view(
         facts,
         phases,
-        (),
+        found,
         {knob.id: knob.choices(facts) for knob in all_knobs()},
         samples_per_step=samples_per_step(observed),
         evaluation_share=evaluation_share(observed),

@@ -1,10 +1,12 @@
-"""What is known of every knob, from its own docstring: for `hotlap explain`, `hotlap list` and docs/knobs.md."""
+"""What is known of every knob and audit, from its own docstring: for `hotlap explain`, `hotlap list` and the docs."""
 
 from __future__ import annotations
 
 import inspect
 from typing import Any
 
+from hotlap.audits import AUDITS, all_audits, audit_by_id
+from hotlap.audits.audit import Audit
 from hotlap.errors import HotlapError
 from hotlap.knobs import KNOBS, all_knobs, knob_by_id
 from hotlap.knobs.knob import Knob
@@ -18,24 +20,32 @@ _PROMISES = {
 
 
 def explain(id_: str) -> str:
-    """A knob in Markdown: its promise, then its docstring.
+    """A knob or an audit in Markdown: what it is, then its docstring.
 
     Raises:
-        HotlapError: No knob has this id.
+        HotlapError: None has this id.
     """
+    if id_ in AUDITS:
+        return audit_markdown(audit_by_id(id_))
     if id_ not in KNOBS:
         import difflib
 
-        near = difflib.get_close_matches(id_, KNOBS, n=1)
+        near = difflib.get_close_matches(id_, [*KNOBS, *AUDITS], n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
-        raise HotlapError("unknown-knob", f"There is no knob {id_}.", fix=f"see `hotlap list`{hint}")
+        raise HotlapError("unknown-knob", f"There is no knob or audit {id_}.", fix=f"see `hotlap list`{hint}")
     return markdown(knob_by_id(id_))
+
+
+def audit_markdown(audit: Audit, level: int = 1) -> str:
+    """One audit as a section whose heading has this level."""
+    facts = [f"- area: {audit.area}"]
+    if audit.knobs:
+        facts.append(f"- may be mended by: {', '.join(audit.knobs)}")
+    return _page(audit.id, audit, facts, level)
 
 
 def markdown(knob: Knob, level: int = 1) -> str:
     """One knob as a section whose heading has this level."""
-    summary, _, rest = inspect.cleandoc(type(knob).__doc__ or "").partition("\n\n")
-    marks = "#" * level
     facts = [
         f"- area: {knob.area}",
         f"- promise: {knob.contract.value} ({_PROMISES[knob.contract.value]})",
@@ -45,8 +55,18 @@ def markdown(knob: Knob, level: int = 1) -> str:
         facts.append(f"- not together with: {', '.join(knob.conflicts)}")
     if knob.suggested_only:
         facts.append("- only measured and suggested; applied by `--set`")
+    return _page(knob.id, knob, facts, level)
+
+
+def _page(id_: str, plugin: Knob | Audit, facts: list[str], level: int) -> str:
+    summary, _, rest = inspect.cleandoc(type(plugin).__doc__ or "").partition("\n\n")
+    marks = "#" * level
     body = "\n".join(_section(line, marks) for line in rest.splitlines())
-    return f"{marks} {knob.id}\n\n{' '.join(summary.split())}\n\n" + "\n".join(facts) + f"\n{body}\n"
+    return f"{marks} {id_}\n\n{' '.join(summary.split())}\n\n" + "\n".join(facts) + f"\n{body}\n"
+
+
+def _summary(plugin: Knob | Audit) -> str:
+    return " ".join(inspect.cleandoc(type(plugin).__doc__ or "").partition("\n\n")[0].split())
 
 
 def _section(line: str, marks: str) -> str:
@@ -64,8 +84,12 @@ def listing() -> dict[str, list[dict[str, Any]]]:
             "when": knob.when.value,
             "conflicts": list(knob.conflicts),
             "suggested_only": knob.suggested_only,
-            "summary": " ".join(inspect.cleandoc(type(knob).__doc__ or "").partition("\n\n")[0].split()),
+            "summary": _summary(knob),
         }
         for knob in all_knobs()
     ]
-    return {"knobs": knobs, "audits": []}
+    audits = [
+        {"id": audit.id, "area": audit.area, "knobs": list(audit.knobs), "summary": _summary(audit)}
+        for audit in all_audits()
+    ]
+    return {"knobs": knobs, "audits": audits}

@@ -221,6 +221,18 @@ def smallest_provable_gain(noise: float, pairs: int = LOOKS[-1], finalists: int 
     return expm1(log1p(delta) + (_t(look_tail(pairs, finalists), pairs) + POWER_80) * noise / sqrt(pairs))
 
 
+def mean(values: Sequence[float], unit: str) -> Estimate:
+    """Mean of independent observations with its 95 % interval, by Student's t.
+
+    Raises:
+        ValueError: Fewer than two.
+    """
+    if len(values) < 2:
+        raise ValueError(f"an interval takes at least two observations, not {len(values)}")
+    centre, half = fmean(values), _half_width(values, 0.025)
+    return Estimate(centre, centre - half, centre + half, unit=unit, n=len(values))
+
+
 def equivalence(differences: Sequence[float], margin: float, unit: str = "") -> Equivalence:
     """Whether paired differences in loss stay within a margin: two one-sided tests at 5 %, on both sides on purpose.
 
@@ -244,9 +256,7 @@ def equivalence(differences: Sequence[float], margin: float, unit: str = "") -> 
         decision = Sameness.EQUIVALENT
     else:
         decision = Sameness.DIFFERENT if abs(centre) - half > margin else Sameness.UNDECIDED
-    wide = _half_width(differences, 0.025)
-    difference = Estimate(centre, centre - wide, centre + wide, unit=unit, n=len(differences))
-    return Equivalence(decision, difference, (centre - half, centre + half))
+    return Equivalence(decision, mean(differences, unit), (centre - half, centre + half))
 
 
 def bad_blocks(baseline_means_s: Sequence[float]) -> tuple[int, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 import platform
 import shutil
@@ -25,8 +26,16 @@ def machine() -> Machine:
         flags=tuple(flag for flag in _FLAGS if flag in flags),
         libc=" ".join(platform.libc_ver()).strip() or "musl",
         preload=os.environ.get("LD_PRELOAD", ""),
+        gpus=_gpus(),
         compiler=shutil.which(os.environ.get("CXX", "g++")) or shutil.which("clang++") or "",
     )
+
+
+def _gpus() -> tuple[str, ...]:
+    """As the kernel's part of the driver names them; torch may be built without CUDA."""
+    texts = [_read(path) for path in sorted(glob.glob("/proc/driver/nvidia/gpus/*/information"))]
+    models = [line.partition(":")[2].strip() for text in texts for line in text.splitlines() if "Model:" in line]
+    return tuple(models)
 
 
 def _read(path: str) -> str:

@@ -19,6 +19,7 @@ from torch import nn
 from hotlap.inside.flops import Flops
 from hotlap.inside.roots import class_name, signature, tensors_in
 from hotlap.loader.inspect import LoaderWatch
+from hotlap.probes import all_probes
 from hotlap.records import Optimizer, Precision, Root, Signature
 
 if TYPE_CHECKING:
@@ -56,6 +57,8 @@ class Observer:
             self.host.wrap(nn.functional, name, self._random_layer)
         self.loaders.install()
         self.flops.install()
+        for probe in all_probes():
+            probe.guarded(self.host, probe.install)(self.host, self.recorder, self._trained)
         self.recorder.on_optimizer_step.append(self._stepped)
         self.recorder.on_end.append(self._after_step)
         self.recorder.on_close.append(self._write)
@@ -125,10 +128,14 @@ class Observer:
         """Training steps in an epoch, by the loader that feeds the training."""
         return self.loaders.epoch_steps(self.recorder.index)
 
+    def _trained(self) -> list[nn.Module]:
+        """The roots that were called with gradients."""
+        return [module for module in self._roots.values() if any(s.grad for s in self._signatures[id(module)])]
+
     def _write(self) -> None:
         from hotlap.inside.machine import machine
 
-        trained = [module for module in self._roots.values() if any(s.grad for s in self._signatures[id(module)])]
+        trained = self._trained()
         device = next((p.device for module in trained for p in module.parameters()), torch.device("cpu"))
         self.host.journal.write(
             "facts",

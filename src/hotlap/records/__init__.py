@@ -6,6 +6,7 @@ through msgspec. Units are in the field names: `_s` seconds, `_bytes`, `_share` 
 
 from hotlap.records.facts import Facts, Loader, Machine, Optimizer, Precision, Root, Signature
 from hotlap.records.result import Curve, Finding, Gate, Kept, Pair, Phases, Rejected, Result, Verdict, Verification
+from hotlap.records.seen import Seen
 from hotlap.records.trial import AS_WRITTEN, Recording, Setting, Setup, Steps, Trial
 from hotlap.records.words import PHASES, SCHEMA, Contract, Estimate, Outcome, Skip, Status, Value, Word
 
@@ -31,6 +32,7 @@ __all__ = [
     "Rejected",
     "Result",
     "Root",
+    "Seen",
     "Setting",
     "Setup",
     "Signature",

@@ -113,6 +113,8 @@ class Machine:
     """Value of LD_PRELOAD."""
     compiler: str
     """Path of the C++ compiler that torch.compile would use; "" when there is none."""
+    gpus: tuple[str, ...] = ()
+    """The models that NVIDIA's driver names, whether or not torch can use them."""
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from hotlap.records.facts import Facts
 from hotlap.records.words import Outcome, Value
@@ -121,5 +122,7 @@ class Recording:
     """What was seen that a reader should know, in words."""
     log: str
     """Where the captured output is, relative to the logbook."""
+    seen: dict[str, Any] = field(default_factory=dict)
+    """What the probes of an observed run saw, by probe; see `records.Seen`."""
     load: dict[str, float] = field(default_factory=dict)
     """What took CPU time from it, as shares of the machine's, see `trials.load`."""

@@ -139,6 +139,7 @@ def recording(
         installed_knobs=tuple(line["knob"] for line in of_kind(lines, "installed")),
         notes=tuple(dict.fromkeys(line["text"] for line in of_kind(every, "remark"))),
         log=str(folder.name) + "/output.log",
+        seen={line["probe"]: line["what"] for line in of_kind(lines, "seen")},
     )
 
 

@@ -1,0 +1,49 @@
+"""Every audit, one file each, in the four folders; a new one is one line here."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from hotlap.audits.audit import Audit
+
+AUDITS = {
+    "input-wait": "data.input_wait:InputWait",
+    "no-shuffle": "data.no_shuffle:NoShuffle",
+    "folded-batch": "model.folded_batch:FoldedBatch",
+    "double-softmax": "model.double_softmax:DoubleSoftmax",
+    "double-sigmoid": "model.double_sigmoid:DoubleSigmoid",
+    "nll-without-log": "model.nll_without_log:NllWithoutLog",
+    "broadcast-loss": "model.broadcast_loss:BroadcastLoss",
+    "bias-before-norm": "model.bias_before_norm:BiasBeforeNorm",
+    "float64": "model.float64:Float64",
+    "hand-written-attention": "model.hand_written_attention:HandWrittenAttention",
+    "evaluation-with-gradients": "model.evaluation_with_gradients:EvaluationWithGradients",
+    "parameters-left-out": "optimizer.parameters_left_out:ParametersLeftOut",
+    "never-a-gradient": "optimizer.never_a_gradient:NeverAGradient",
+    "missing-zero-grad": "optimizer.missing_zero_grad:MissingZeroGrad",
+    "scheduler-first": "optimizer.scheduler_first:SchedulerFirst",
+    "per-tensor-update": "optimizer.per_tensor_update:PerTensorUpdate",
+    "page-faults": "hardware.page_faults:PageFaults",
+    "too-many-threads": "hardware.too_many_threads:TooManyThreads",
+    "debug-switches": "hardware.debug_switches:DebugSwitches",
+    "garbage-collection": "hardware.garbage_collection:GarbageCollection",
+    "calls-every-step": "hardware.calls_every_step:CallsEveryStep",
+    "cpu-build": "hardware.cpu_build:CpuBuild",
+}
+
+
+def audit_by_id(audit_id: str) -> Audit:
+    """The audit of that id.
+
+    Raises:
+        KeyError: No audit has it.
+    """
+    module, name = AUDITS[audit_id].split(":")
+    return getattr(import_module(f"hotlap.audits.{module}"), name)()
+
+
+def all_audits() -> list[Audit]:
+    """Every audit, in the order of the list."""
+    return [audit_by_id(audit_id) for audit_id in AUDITS]

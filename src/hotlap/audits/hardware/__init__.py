@@ -1,0 +1,1 @@
+"""Audits of the machine and its libraries."""

@@ -1,0 +1,45 @@
+"""Costly calls in every step."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from hotlap.audits.audit import Audit
+from hotlap.records import Finding
+from hotlap.records.seen import Seen
+
+_LIMITS = {
+    "torch.save": 0.5,
+    "gc.collect": 0.5,
+    "torch.cuda.empty_cache": 0.5,
+    "torch.cuda.synchronize": 0.5,
+    "print": 3.0,
+}
+"""Calls per step from which on it is a habit."""
+
+
+class CallsEveryStep(Audit):
+    """Costly calls in every step.
+
+    ## What it finds
+    `torch.save`, `gc.collect`, `empty_cache` or `synchronize` once or more in a step, or several prints.
+    ## Why it costs
+    Each stops the training: a write to disk, a walk through all objects, a wait for the device.
+    ## When it is right
+    Every few hundred steps.
+    ## Source
+    OneTrainer#1459: half the training time went into emptying the cache.
+    """
+
+    id: ClassVar[str] = "calls-every-step"
+    area: ClassVar[str] = "hardware"
+    needs: ClassVar[tuple[str, ...]] = ("habits",)
+
+    def judge(self, seen: Seen) -> Finding:
+        """By counting calls."""
+        assert seen.habits is not None
+        often = {name: n for name, n in seen.habits.per_step.items() if n >= _LIMITS.get(name, float("inf"))}
+        if not often:
+            return self.passes("no costly call in every step")
+        told = ", ".join(f"{name} {count:.3g} times" for name, count in often.items())
+        return self.fails(f"in every step: {told}", "do it every few hundred steps, or not at all")

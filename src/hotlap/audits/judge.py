@@ -1,0 +1,35 @@
+"""What every audit says of a run, and the numbers that they say it with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hotlap import stats
+from hotlap.audits.audit import Audit
+from hotlap.records import Estimate, Finding, Seen
+
+_BATCHES = 10  # of steps, whose means are nearly independent where steps are not
+
+
+def audited(seen: Seen, audits: Sequence[Audit]) -> tuple[Finding, ...]:
+    """What every audit says; one that fails says so, and none keeps the others from speaking."""
+    return tuple(_judged(audit, seen) for audit in audits)
+
+
+def _judged(audit: Audit, seen: Seen) -> Finding:
+    missing = [name for name in audit.needs if getattr(seen, name) is None]
+    if missing:
+        return audit.error(f"nothing was seen of its {' and '.join(missing)}")
+    try:
+        return audit.judge(seen)
+    except Exception as error:
+        return audit.error(f"{type(error).__name__}: {error}")
+
+
+def per_step(seconds: Sequence[float]) -> Estimate | None:
+    """Mean time per step [s] with an interval from the means of stretches of steps; None for too few steps."""
+    size = len(seconds) // _BATCHES
+    if size < 1:
+        return None
+    means = [sum(seconds[i * size : (i + 1) * size]) / size for i in range(_BATCHES)]
+    return stats.mean(means, unit="s")

@@ -1,0 +1,1 @@
+"""Audits of the model and its loss."""

@@ -1,0 +1,43 @@
+"""Parameters that nobody updates."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from hotlap.audits.audit import Audit
+from hotlap.records import Finding
+from hotlap.records.seen import Seen
+
+
+class ParametersLeftOut(Audit):
+    """Parameters that nobody updates.
+
+    ## What it finds
+    Trainable parameters of a model that is trained, which no optimizer owns; and whether the optimizer owns
+    parameters of no model instead.
+    ## Why it costs
+    Their gradients are computed in every step and never used; the layer stays as it was drawn.
+    ## When it is right
+    A part that is frozen: say so with requires_grad_(False), which saves its gradients too.
+    ## Source
+    Modules that are kept in a plain list, or that are replaced after the optimizer was built.
+    """
+
+    id: ClassVar[str] = "parameters-left-out"
+    area: ClassVar[str] = "optimizer"
+    needs: ClassVar[tuple[str, ...]] = ("structure",)
+
+    def judge(self, seen: Seen) -> Finding:
+        """By comparing what models have with what optimizers own."""
+        assert seen.structure is not None
+        names, strangers = seen.structure.in_no_optimizer, seen.structure.of_no_module
+        if not names:
+            return self.passes("every trainable parameter has an optimizer")
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        stale = ", and the optimizer owns parameters of no model" if strangers else ""
+        return self.fails(
+            f"no optimizer owns {', '.join(names[:3])}{more}{stale}",
+            "build the optimizer after the model is complete and where it belongs; freeze what is not to be trained",
+            parameters=len(names),
+            of_no_module=strangers,
+        )

@@ -1,0 +1,80 @@
+"""What the script does around its steps."""
+
+from __future__ import annotations
+
+import builtins
+import gc
+from collections import Counter
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from torch.optim import lr_scheduler
+
+from hotlap.probes.probe import Probe, Roots
+from hotlap.records.seen import Habits
+
+if TYPE_CHECKING:
+    from hotlap.inside.host import Host
+    from hotlap.inside.steps import Recorder
+
+_FIRST = 10  # steps that are left out: what a script does to begin with is no habit
+_COUNTED: tuple[tuple[Any, str, str], ...] = (
+    (builtins, "print", "print"),
+    (torch, "save", "torch.save"),
+    (gc, "collect", "gc.collect"),
+    (torch.cuda, "synchronize", "torch.cuda.synchronize"),
+    (torch.cuda, "empty_cache", "torch.cuda.empty_cache"),
+    (torch.optim.Optimizer, "zero_grad", "zero_grad"),
+    (torch.nn.Module, "zero_grad", "zero_grad"),
+    (torch.autograd, "_engine_run_backward", "backward"),
+)
+
+
+class HabitsProbe(Probe):
+    """Counts calls, and notes whether a scheduler was too early."""
+
+    id: ClassVar[str] = "habits"
+
+    def install(self, host: Host, recorder: Recorder, roots: Roots) -> None:
+        """Count from the first steady step to the end."""
+        counts: Counter[str] = Counter()
+        first: list[bool] = []
+        began: list[int] = []
+
+        def begin(done: int) -> None:
+            if done == _FIRST:
+                recorder.on_end.remove(begin)
+                counts.clear()
+                began.append(done)
+
+        def close() -> None:
+            steps = recorder.index - 1 - began[0] if began else 0
+            if steps > 0:
+                per_step = {name: count / steps for name, count in sorted(counts.items())}
+                self.see(host, Habits(steps, per_step, bool(first and first[0])))
+
+        for owner, attribute, name in _COUNTED:
+            host.wrap(owner, attribute, partial(_counted, recorder, counts, name))
+        host.wrap(lr_scheduler.LRScheduler, "step", partial(_scheduled, recorder, first))
+        begin = self.guarded(host, begin)
+        recorder.on_end.append(begin)
+        recorder.on_close.append(self.guarded(host, close))
+
+
+def _counted(recorder: Recorder, counts: Counter[str], name: str, original: Callable[..., Any]) -> Callable[..., Any]:
+    def call(*args: Any, **kwargs: Any) -> Any:
+        counts[name] += not recorder.tape.foreign
+        return original(*args, **kwargs)
+
+    return call
+
+
+def _scheduled(recorder: Recorder, first: list[bool], original: Callable[..., Any]) -> Callable[..., Any]:
+    def step(scheduler: Any, *args: Any, **kwargs: Any) -> Any:
+        if not first and hasattr(scheduler, "_last_lr"):  # its constructor takes a step of its own, without
+            first.append(not recorder.stepped)
+        return original(scheduler, *args, **kwargs)
+
+    return step

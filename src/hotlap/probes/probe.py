@@ -1,0 +1,45 @@
+"""The interface of a probe: it looks at an observed run from inside, and writes down what an audit needs.
+
+Probes run in trials that are thrown away, never in a training; one that fails costs the audits that need it.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from hotlap.inside.host import Host
+    from hotlap.inside.steps import Recorder
+
+Roots = Callable[[], "list[nn.Module]"]
+LOOKED_AT_STEP = 7  # a step like any other: lazy layers are built, and the operations have been counted in another
+
+
+class Probe(ABC):
+    """One thing to look at."""
+
+    id: ClassVar[str]
+    """The field of `records.Seen` that it fills."""
+
+    @abstractmethod
+    def install(self, host: Host, recorder: Recorder, roots: Roots) -> None:
+        """Hook what there is to see, through the host only.
+
+        Args:
+            host: Of this process.
+            recorder: Tells when steps end.
+            roots: Gives the modules that the script has called with gradients so far.
+        """
+
+    def guarded(self, host: Host, act: Callable[..., None]) -> Callable[..., None]:
+        """The same act, of which a failure costs this probe and not the script."""
+        return lambda *args: host.guarded(f"probe {self.id}", lambda: act(*args))
+
+    def see(self, host: Host, what: Any) -> None:
+        """Write down what was seen, a record of records/seen.py; the last one counts."""
+        host.journal.write("seen", probe=self.id, what=asdict(what))

@@ -1,0 +1,76 @@
+"""How the model and the optimizers hang together."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.conv import _ConvNd
+
+from hotlap.probes.probe import LOOKED_AT_STEP, Probe, Roots
+from hotlap.records.seen import Structure
+
+if TYPE_CHECKING:
+    import torch
+
+    from hotlap.inside.host import Host
+    from hotlap.inside.steps import Recorder
+
+_MOST_NAMES = 20
+
+
+class StructureProbe(Probe):
+    """Follows outputs from one module to the next in one step, and gradients over a few."""
+
+    id: ClassVar[str] = "structure"
+
+    def install(self, host: Host, recorder: Recorder, roots: Roots) -> None:
+        """Hook every module for the step that is looked at; look for gradients before each update up to then."""
+        made_by: dict[int, tuple[str, torch.Tensor]] = {}
+        readers: dict[str, list[nn.Module]] = {}
+        had_gradient: set[int] = set()
+        names: dict[int, str] = {}
+
+        def called(module: nn.Module, args: Any, out: Any) -> None:
+            if recorder.index != LOOKED_AT_STEP or not module.training:
+                return
+            for given in args:
+                if id(given) in made_by and made_by[id(given)][1] is given:
+                    readers.setdefault(made_by[id(given)][0], []).append(module)
+            if isinstance(module, _ConvNd) and module.bias is not None and module.bias.requires_grad:
+                made_by[id(out)] = (names.get(id(module), type(module).__name__), out)
+
+        def before(optimizer: torch.optim.Optimizer) -> None:
+            owned = (parameter for group in optimizer.param_groups for parameter in group["params"])
+            had_gradient.update(id(parameter) for parameter in owned if parameter.grad is not None)
+
+        def next_step(done: int) -> None:
+            if done == LOOKED_AT_STEP - 1:
+                names.update({id(m): n for root in roots() for n, m in root.named_modules()})
+            elif done == LOOKED_AT_STEP:
+                recorder.on_end.remove(next_step)
+                biased = [name for name, by in readers.items() if all(isinstance(m, _BatchNorm) for m in by)]
+                self.see(host, _structure(roots(), recorder, biased, had_gradient))
+                made_by.clear()
+
+        called_, before, next_step = (self.guarded(host, act) for act in (called, before, next_step))
+        handle = nn.modules.module.register_module_forward_hook(called_)
+        host.call(lambda: None, handle.remove)
+        recorder.on_optimizer_start.append(before)
+        recorder.on_end.append(next_step)
+
+
+def _structure(roots: list[nn.Module], recorder: Recorder, biased: list[str], had_gradient: set[int]) -> Structure:
+    owned = {id(p): p for o in recorder.optimizers for group in o.param_groups for p in group["params"]}
+    named = {id(p): name for root in roots for name, p in root.named_parameters() if p.requires_grad}
+    stepped = {id(p) for o in recorder.stepped for group in o.param_groups for p in group["params"]}
+    left_out = [name for number, name in named.items() if number not in owned]
+    without = [named[number] for number in stepped if number in named and number not in had_gradient]
+    strangers = sum(number not in named for number in owned)
+    return Structure(
+        biased_before_norm=tuple(biased[:_MOST_NAMES]),
+        in_no_optimizer=tuple(left_out[:_MOST_NAMES]) if owned else (),
+        never_a_gradient=tuple(without[:_MOST_NAMES]),
+        of_no_module=strangers,
+    )

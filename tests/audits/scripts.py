@@ -1,0 +1,153 @@
+"""For each audit a tiny script that fails it and one that passes it: a healthy training with one part exchanged."""
+
+from __future__ import annotations
+
+HEALTHY = {
+    "imports": "",
+    "data": "x, y = torch.randn(320, 3, 8, 8), torch.randint(0, 4, (320,))",
+    "dataset": "TensorDataset(x, y)",
+    "loader": "DataLoader(dataset, batch_size=16, shuffle=True)",
+    "model": """class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3, padding=1, bias=False)
+        self.norm = nn.BatchNorm2d(8)
+        self.head = nn.Linear(8 * 8 * 8, 4)
+
+    def forward(self, x):
+        return self.head(torch.relu(self.norm(self.conv(x))).flatten(1))""",
+    "parameters": "model.parameters()",
+    "optimizer": "torch.optim.SGD({parameters}, lr=0.01, momentum=0.9, fused=True)",
+    "setup": "",
+    "criterion": "nn.CrossEntropyLoss()",
+    "answer": "model(inputs)",
+    "target": "labels",
+    "before_step": "optimizer.zero_grad()",
+    "after_step": "",
+    "evaluation": """model.eval()
+    with torch.no_grad():
+        model(x[:16])
+    model.train()""",
+}
+TEMPLATE = """
+{imports}
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, Dataset, TensorDataset
+
+torch.manual_seed(0)
+torch.set_num_threads(1)
+{data}
+dataset = {dataset}
+loader = {loader}
+
+{model}
+
+model = Net()
+optimizer = {optimizer}
+criterion = {criterion}
+{setup}
+for epoch in range(3):
+    for inputs, labels in loader:
+        {before_step}
+        loss = criterion({answer}, {target})
+        loss.backward()
+        optimizer.step()
+        {after_step}
+    {evaluation}
+"""
+_ATTENTION = """class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.qkv = nn.Linear(8, 24)
+        self.head = nn.Linear(8, 4)
+
+    def forward(self, x):
+        q, k, v = self.qkv(x.flatten(2).mT[..., :3].repeat(1, 1, 3)[..., :8]).chunk(3, -1)
+        {attend}
+        return self.head(y.mean(1))"""
+_FLATTEN = """class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(128, 4)
+
+    def forward(self, x):
+        return self.head({flat})"""
+_VALUES = {
+    "data": "x, y = torch.randn(320, 3, 8, 8), torch.randn(320)",
+    "criterion": "nn.MSELoss()",
+    "model": HEALTHY["model"].replace("8 * 8 * 8, 4", "8 * 8 * 8, 1"),
+}
+_BINARY = {
+    **_VALUES,
+    "data": "x, y = torch.randn(320, 3, 8, 8), torch.rand(320)",
+    "criterion": "nn.BCEWithLogitsLoss()",
+}
+_SLOW = """class Slow(Dataset):
+    def __len__(self):
+        return 320
+
+    def __getitem__(self, i):
+        time.sleep(0.002)
+        return x[i], y[i]"""
+_BIG = (
+    HEALTHY["model"]
+    .replace("self.head = ", "self.more = nn.Linear(1500, 1500)\n        self.head = ")
+    .replace("return self.head(", "return 0 * self.more.weight.sum() + self.head(")
+)
+_WIDE = HEALTHY["model"].replace("3, 8, 3", "3, 256, 3").replace("(8)", "(256)").replace("8 * 8 * 8", "256 * 64")
+FAILING: dict[str, dict[str, str]] = {
+    "input-wait": {
+        "imports": "import time",
+        "data": f"{HEALTHY['data']}\n{_SLOW.format(s=0.002)}",
+        "dataset": "Slow()",
+    },
+    "no-shuffle": {"loader": "DataLoader(dataset, batch_size=16)"},
+    "folded-batch": {"model": _FLATTEN.format(flat="x.view(-1, 128)"), "target": "labels.repeat(2)[:24]"},
+    "double-softmax": {"answer": "model(inputs).softmax(1)"},
+    "double-sigmoid": {**_BINARY, "answer": "model(inputs).squeeze(1).sigmoid()"},
+    "nll-without-log": {"criterion": "nn.NLLLoss()", "answer": "model(inputs).softmax(1)"},
+    "broadcast-loss": _VALUES,
+    "bias-before-norm": {"model": HEALTHY["model"].replace(", bias=False", "")},
+    "float64": {"data": HEALTHY["data"].replace("8, 8)", "8, 8).double()"), "setup": "model.double()"},
+    "hand-written-attention": {
+        "model": _ATTENTION.format(attend="y = torch.softmax(q @ k.mT / 8**0.5, -1) @ v"),
+    },
+    "evaluation-with-gradients": {"evaluation": "model.eval()\n    model(x[:16])\n    model.train()"},
+    "parameters-left-out": {"parameters": "model.head.parameters()"},
+    "never-a-gradient": {
+        "answer": "(model(inputs), model.norm(model.conv(inputs)).detach())[0].detach() + model.head.bias"
+    },
+    "missing-zero-grad": {"before_step": "pass"},
+    "scheduler-first": {
+        "setup": "scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 10)",
+        "before_step": "optimizer.zero_grad(); scheduler.step()",
+    },
+    "per-tensor-update": {"model": _BIG, "optimizer": "torch.optim.Adam({parameters}, foreach=False)"},
+    "page-faults": {"after_step": "[torch.ones(12_000_000) for _ in range(2)]"},
+    "too-many-threads": {"setup": "torch.set_num_threads(64)"},
+    "debug-switches": {"setup": "torch.autograd.set_detect_anomaly(True)"},
+    "garbage-collection": {"imports": "import gc\nkept = [[i] for i in range(300_000)]", "after_step": "gc.collect()"},
+    "calls-every-step": {"after_step": "torch.save(model.state_dict(), 'last.pt')"},
+}
+PASSING: dict[str, dict[str, str]] = {
+    "input-wait": {"model": _WIDE, "answer": "sum(model(inputs) for _ in range(12))"},
+    "folded-batch": {"model": _FLATTEN.format(flat="x.view(x.shape[0], -1)").replace("128", "192")},
+    "double-sigmoid": {**_BINARY, "answer": "model(inputs).squeeze(1)"},
+    "nll-without-log": {"criterion": "nn.NLLLoss()", "answer": "model(inputs).log_softmax(1)"},
+    "broadcast-loss": {**_VALUES, "answer": "model(inputs).squeeze(1)"},
+    "hand-written-attention": {
+        "model": _ATTENTION.format(attend="y = nn.functional.scaled_dot_product_attention(q, k, v)"),
+    },
+    "scheduler-first": {
+        "setup": "scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 10)",
+        "after_step": "scheduler.step()",
+    },
+}
+
+
+def script(parts: dict[str, str]) -> str:
+    """The healthy training with these parts in the place of its own."""
+    chosen = {**HEALTHY, **parts}
+    chosen["optimizer"] = chosen["optimizer"].format(parameters=chosen["parameters"])
+    return TEMPLATE.format(**chosen)

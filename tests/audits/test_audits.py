@@ -1,0 +1,117 @@
+"""Every audit on a real script that fails it and on one that passes it, and none on healthy ones."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from facts import facts
+
+from audits.scripts import FAILING, PASSING, script
+from hotlap.answer import seen_of
+from hotlap.audits import AUDITS, all_audits, audit_by_id
+from hotlap.audits.audit import Audit
+from hotlap.audits.judge import audited, per_step
+from hotlap.knobs import KNOBS
+from hotlap.records import AS_WRITTEN, PHASES, Finding, Phases, Seen, Status, Steps, Trial
+from hotlap.target import resolve
+from hotlap.trials.launch import best_tier
+from hotlap.trials.runner import ProcessRunner
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+FOUND = (Status.FAIL, Status.INFORMATIVE)
+SEEN = Seen(facts(faults_per_step=0.0), Phases(1.0, dict.fromkeys(PHASES, 0.1)), Steps((), {}, (), (), ()))
+
+
+def observed(text: str, folder: Path) -> Seen:
+    """What an observed run of the script sees."""
+    (folder / "work").mkdir()
+    (folder / "work" / "train.py").write_text(text)
+    runner = ProcessRunner(resolve(("train.py",), cwd=folder / "work"), folder / "out", best_tier()[0])
+    record = runner.run(Trial("0001-observe", "observe", AS_WRITTEN, 0, 0, 0, 8.0))
+    output = (folder / "out" / "trials" / record.log).read_text()
+    assert record.facts is not None, output
+    assert not record.failed_probes, record.failed_probes
+    return seen_of(record)
+
+
+@pytest.mark.parametrize("audit_id", FAILING)
+def test_it_finds_what_is_wrong(tmp_path: Path, audit_id: str) -> None:
+    """With something to say and to change; and it is alone with that, or with what goes along with it."""
+    found = audit_by_id(audit_id).judge(observed(script(FAILING[audit_id]), tmp_path))
+
+    assert found.status in FOUND, found
+    assert found.advice
+
+
+@pytest.mark.parametrize("audit_id", PASSING)
+def test_it_passes_what_is_right(tmp_path: Path, audit_id: str) -> None:
+    """And says why; of the audits of loss and model none has anything to say of that script."""
+    findings = {f.audit: f for f in audited(observed(script(PASSING[audit_id]), tmp_path), all_audits())}
+
+    assert findings[audit_id].status is Status.PASS, findings[audit_id]
+    assert [f for f in findings.values() if f.area == "model" and f.status in FOUND] == []
+    assert [f for f in findings.values() if f.status is Status.ERROR] == []
+
+
+def test_the_network_of_the_example_mixes_other_images(tmp_path: Path) -> None:
+    """Fed 3x32x32 at batch 49 it trains on 64 mixed rows without an error, if the labels follow the output's length."""
+    parts = {
+        "imports": f"import sys\nsys.path.insert(0, {str(EXAMPLES)!r})\nimport images",
+        "data": "x, y = torch.randn(490, 3, 32, 32), torch.randint(0, 10, (490,))",
+        "loader": "DataLoader(dataset, batch_size=49, shuffle=True)",
+        "model": "Net = images.Net",
+        "answer": "(answer := model(inputs))",
+        "target": "torch.randint(0, 10, (len(answer),))",
+        "evaluation": "pass",
+    }
+    found = audit_by_id("folded-batch").judge(observed(script(parts), tmp_path))
+
+    assert found.status is Status.FAIL
+    assert found.evidence == {"samples": 49, "rows": 64}
+
+
+def test_every_audit_has_a_script_that_fails_it() -> None:
+    """But for the one that needs a GPU that torch cannot use, which is told facts."""
+    assert FAILING.keys() | {"cpu-build"} == AUDITS.keys()
+    hidden = facts(torch="2.13.0+cpu", machine={"gpus": ("NVIDIA H200",)})
+    assert audit_by_id("cpu-build").judge(replace(SEEN, facts=hidden)).status is Status.FAIL
+    assert audit_by_id("cpu-build").judge(SEEN).status is Status.PASS
+
+
+@pytest.mark.parametrize("audit", all_audits(), ids=list(AUDITS))
+def test_it_keeps_to_the_form(audit: Audit) -> None:
+    """Published headings, an area with its folder, knobs that there are, and an error where nothing was seen."""
+    text = inspect.getdoc(type(audit)) or ""
+    for heading in ("## What it finds", "## Why it costs", "## When it is right", "## Source"):
+        assert heading in text
+    assert AUDITS[audit.id].startswith(f"{audit.area}.")
+    assert set(audit.knobs) <= KNOBS.keys()
+    if audit.needs:
+        assert audited(SEEN, [audit])[0].status is Status.ERROR
+
+
+def test_an_audit_that_fails_keeps_no_other_from_speaking() -> None:
+    """What it could not check is an error, never a pass."""
+
+    class Broken(Audit):
+        id, area = "broken", "data"
+
+        def judge(self, seen: Seen) -> Finding:
+            raise ZeroDivisionError
+
+    found = audited(SEEN, [Broken(), audit_by_id("page-faults")])
+
+    assert [finding.status for finding in found] == [Status.ERROR, Status.PASS]
+
+
+def test_what_is_wasted_has_an_interval() -> None:
+    """From stretches of steps, for neighbouring steps share their luck."""
+    found = per_step([0.01] * 50 + [0.03] * 50)
+
+    assert found is not None
+    assert (found.value, found.n, found.unit) == (pytest.approx(0.02), 10, "s")
+    assert found.low < 0.02 < found.high
+    assert per_step([0.01] * 9) is None
