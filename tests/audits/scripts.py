@@ -127,6 +127,7 @@ FAILING: dict[str, dict[str, str]] = {
     "page-faults": {"after_step": "[torch.ones(12_000_000) for _ in range(2)]"},
     "too-many-threads": {"setup": "torch.set_num_threads(64)"},
     "debug-switches": {"setup": "torch.autograd.set_detect_anomaly(True)"},
+    "denormals": {"answer": "model(inputs) * 1e-38"},
     "garbage-collection": {"imports": "import gc\nkept = [[i] for i in range(300_000)]", "after_step": "gc.collect()"},
     "calls-every-step": {"after_step": "torch.save(model.state_dict(), 'last.pt')"},
 }

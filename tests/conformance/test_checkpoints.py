@@ -31,7 +31,7 @@ class Training:
     def __init__(self, optimizer: str, knob: Knob | None) -> None:
         self.host = Host(Journal(None), {"purpose": "run", "settings": [], "roots": [], "seed": 0, "options": {}})
         if knob is not None:
-            answer = knob.choices(facts(loader={"draws_randomness": False}))
+            answer = knob.choices(facts(loader={"draws_randomness": False}, zeroes_gradients=True, distributions=True))
             assert not isinstance(answer, Skip), answer
             knob.install(answer[0], self.host)
         self.host.roots.install({("torch.nn.modules.container:Sequential", 0): Wanted()})

@@ -37,6 +37,15 @@ GRANDEST = {
         optimizer={"fused": True, "devices": ("cuda:0",)},
         faults_per_step=0.0,
     ),
+    "troubled": facts(
+        collecting_s=0.01,
+        denormals=0.1,
+        zeroes_gradients=True,
+        distributions=True,
+        threads=4,
+        loader={"num_workers": 0},
+        machine={"huge_pages": "madvise", "allocators": ("tcmalloc",)},
+    ),
     "nothing": no_facts(),
 }
 

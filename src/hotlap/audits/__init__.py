@@ -28,6 +28,7 @@ AUDITS = {
     "page-faults": "hardware.page_faults:PageFaults",
     "too-many-threads": "hardware.too_many_threads:TooManyThreads",
     "debug-switches": "hardware.debug_switches:DebugSwitches",
+    "denormals": "hardware.denormals:Denormals",
     "garbage-collection": "hardware.garbage_collection:GarbageCollection",
     "calls-every-step": "hardware.calls_every_step:CallsEveryStep",
     "cpu-build": "hardware.cpu_build:CpuBuild",

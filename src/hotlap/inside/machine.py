@@ -8,6 +8,7 @@ import os
 import platform
 import shutil
 
+from hotlap.knobs.hardware.allocator import installed
 from hotlap.records import Machine
 
 _FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "bf16", "sve", "asimd")
@@ -27,8 +28,15 @@ def machine() -> Machine:
         libc=" ".join(platform.libc_ver()).strip() or "musl",
         preload=os.environ.get("LD_PRELOAD", ""),
         gpus=_gpus(),
+        huge_pages=_chosen(_read("/sys/kernel/mm/transparent_hugepage/enabled")),
+        allocators=tuple(name for name in ("tcmalloc", "jemalloc") if installed(name)),
         compiler=shutil.which(os.environ.get("CXX", "g++")) or shutil.which("clang++") or "",
     )
+
+
+def _chosen(modes: str) -> str:
+    """The one in brackets."""
+    return modes.partition("[")[2].partition("]")[0]
 
 
 def _gpus() -> tuple[str, ...]:

@@ -13,6 +13,7 @@ PROBES = {
     "structure": "structure:StructureProbe",
     "habits": "habits:HabitsProbe",
     "collector": "collector:CollectorProbe",
+    "denormals": "denormals:DenormalsProbe",
     "loss": "loss:LossProbe",
     "rows": "rows:RowsProbe",
     "switches": "switches:SwitchesProbe",

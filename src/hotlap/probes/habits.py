@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from hotlap.inside.host import Host
     from hotlap.inside.steps import Recorder
 
-_FIRST = 10  # steps that are left out: what a script does to begin with is no habit
+_FIRST = 10  # steps, which are no habit yet
 _COUNTED: tuple[tuple[Any, str, str], ...] = (
     (builtins, "print", "print"),
     (torch, "save", "torch.save"),
@@ -28,6 +28,7 @@ _COUNTED: tuple[tuple[Any, str, str], ...] = (
     (torch.cuda, "empty_cache", "torch.cuda.empty_cache"),
     (torch.optim.Optimizer, "zero_grad", "zero_grad"),
     (torch.nn.Module, "zero_grad", "zero_grad"),
+    (torch.distributions.Distribution, "__init__", "distribution"),
     (torch.autograd, "_engine_run_backward", "backward"),
 )
 
@@ -40,8 +41,7 @@ class HabitsProbe(Probe):
     def install(self, host: Host, recorder: Recorder, roots: Roots) -> None:
         """Count from the first steady step to the end."""
         counts: Counter[str] = Counter()
-        first: list[bool] = []
-        began: list[int] = []
+        first, began = list[bool](), list[int]()
 
         def begin(done: int) -> None:
             if done == _FIRST:
@@ -65,7 +65,7 @@ class HabitsProbe(Probe):
 
 def _counted(recorder: Recorder, counts: Counter[str], name: str, original: Callable[..., Any]) -> Callable[..., Any]:
     def call(*args: Any, **kwargs: Any) -> Any:
-        counts[name] += not recorder.tape.foreign
+        counts[f"{name} to zeros" if kwargs.get("set_to_none") is False else name] += not recorder.tape.foreign
         return original(*args, **kwargs)
 
     return call

@@ -115,6 +115,10 @@ class Machine:
     """Path of the C++ compiler that torch.compile would use; "" when there is none."""
     gpus: tuple[str, ...] = ()
     """The models that NVIDIA's driver names, whether or not torch can use them."""
+    huge_pages: str = ""
+    """The kernel's mode of transparent huge pages: "always", "madvise" or "never"; "" when it does not say."""
+    allocators: tuple[str, ...] = ()
+    """Memory allocators that could be preloaded, see the knob."""
 
 
 @dataclass(frozen=True)
@@ -160,6 +164,14 @@ class Facts:
     """No optimizer object: the script updates its weights by hand."""
     flops_per_step: int | None = None
     """Floating-point operations of a training step; None where they were not counted."""
+    collecting_s: float = 0.0
+    """Mean time in Python's garbage collector per step."""
+    denormals: float = 0.0
+    """Share of denormal numbers among weights, gradients and optimizer state."""
+    zeroes_gradients: bool = False
+    """Gradients are filled with zeros between steps, not let go."""
+    distributions: bool = False
+    """Steps build distributions of torch.distributions."""
 
     @property
     def is_cuda(self) -> bool:

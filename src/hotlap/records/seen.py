@@ -67,6 +67,14 @@ class Collector:
 
 
 @dataclass(frozen=True)
+class Denormals:
+    """Numbers below the smallest normal one."""
+
+    share: float
+    """Among weights, gradients and optimizer state."""
+
+
+@dataclass(frozen=True)
 class LossGraph:
     """What the loss is made of."""
 
@@ -104,6 +112,7 @@ class Seen:
     structure: Structure | None = None
     habits: Habits | None = None
     collector: Collector | None = None
+    denormals: Denormals | None = None
     loss: LossGraph | None = None
     rows: Rows | None = None
     switches: Switches | None = None

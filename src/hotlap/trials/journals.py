@@ -156,9 +156,21 @@ def facts(folder: Path, script: str, sha256: str, argv: tuple[str, ...], steps: 
         in_workers = [line["draws"] for line in seen if line["dataset"] == loader["dataset"]]
         loader["draws_randomness"] = _draws(loader, in_workers)
     faults = steps.faults[warmup:] or steps.faults
+    fields |= _of_probes({line["probe"]: line["what"] for line in of_kind(training_process(journals), "seen")})
     fields |= {"script": script, "script_sha256": sha256, "argv": argv}
     fields["faults_per_step"] = sum(faults) / len(faults) if faults else 0.0
     return msgspec.convert(fields, Facts)
+
+
+def _of_probes(seen: dict[str, Any]) -> dict[str, Any]:
+    """What knobs ask for and probes have seen; nothing of what a probe could not see."""
+    counts = seen.get("habits", {}).get("per_step", {})
+    return {
+        "collecting_s": seen.get("collector", {}).get("per_step_s", 0.0),
+        "denormals": seen.get("denormals", {}).get("share", 0.0),
+        "zeroes_gradients": counts.get("zero_grad to zeros", 0.0) > 0,
+        "distributions": counts.get("distribution", 0.0) > 0,
+    }
 
 
 def _draws(loader: dict[str, Any], in_workers: list[bool | None]) -> bool | None:

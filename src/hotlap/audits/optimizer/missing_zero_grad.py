@@ -32,8 +32,8 @@ class MissingZeroGrad(Audit):
         counts = seen.habits.per_step
         if seen.facts.manual_update or not counts.get("backward"):
             return self.not_applicable("no optimizer makes the update, or no backward was counted")
-        if counts.get("zero_grad"):
-            return self.passes("gradients are cleared", calls=counts["zero_grad"])
+        if cleared := counts.get("zero_grad", 0.0) + counts.get("zero_grad to zeros", 0.0):
+            return self.passes("gradients are cleared", calls=cleared)
         return self.informs(
             "gradients are never cleared by zero_grad, so they may add up over steps",
             "call optimizer.zero_grad() once in each step, unless the script clears them itself",

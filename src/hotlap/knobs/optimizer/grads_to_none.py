@@ -1,0 +1,53 @@
+"""Gradients that are let go instead of filled with zeros."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from hotlap.knobs.knob import Knob, When
+from hotlap.records import Contract, Facts, Skip, Value
+
+if TYPE_CHECKING:
+    from hotlap.inside.host import Host
+
+
+class GradsToNone(Knob):
+    """Let `zero_grad(set_to_none=False)` let the gradients go.
+
+    ## What it changes
+    `zero_grad` of optimizers and modules sets gradients to None. A parameter that gets no gradient in a step is then
+    passed over by the optimizer, where it would have been moved by momentum and decay.
+    ## Why it can help
+    Nothing is filled with zeros, and the backward writes its gradients where it would have added them.
+    ## When it cannot
+    Scripts that let gradients go already, which is torch's default since 2.0.
+    ## Source
+    torch.optim.Optimizer.zero_grad documentation, "set_to_none".
+    """
+
+    id: ClassVar[str] = "grads-to-none"
+    area: ClassVar[str] = "optimizer"
+    contract: ClassVar[Contract] = Contract.ROUNDING
+    when: ClassVar[When] = When.IMPORT
+
+    def choices(self, facts: Facts) -> tuple[Value, ...] | Skip:
+        """On for scripts that ask for zeros."""
+        return (True,) if facts.zeroes_gradients else Skip("the script does not fill its gradients with zeros")
+
+    def install(self, value: Value, host: Host) -> None:
+        """Take the argument for its opposite."""
+        import torch
+
+        def letting_go(original: Callable[..., Any]) -> Callable[..., Any]:
+            def zero_grad(owner: Any, set_to_none: bool = True) -> None:
+                original(owner, set_to_none=True)
+
+            return zero_grad
+
+        for owner in (torch.optim.Optimizer, torch.nn.Module):
+            host.wrap(owner, "zero_grad", letting_go)
+
+    def switches(self, facts: Facts) -> bool:
+        """Each call decides for itself."""
+        return True
