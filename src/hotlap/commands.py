@@ -284,12 +284,10 @@ def explain(id_: str) -> None:
 def listing(*, as_json: bool) -> None:
     """`hotlap list`."""
     from hotlap import explain as explain_module
+    from hotlap.report.lists import list_view
 
     everything = explain_module.listing()
     if as_json:
         print(json.dumps(everything, indent=1))
         return
-    for knob in everything["knobs"]:
-        Console().print(
-            f"{knob['id']:22}{knob['area']:10} {knob['contract']:9} {knob['summary']}", markup=False, highlight=False
-        )
+    Console().print(list_view(everything))

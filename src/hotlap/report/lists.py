@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from rich.console import RenderableType
 from rich.padding import Padding
@@ -76,3 +77,17 @@ def _tone(word: Word) -> str:
     if word.may_enter_plan:
         return "green"
     return "red" if word is Word.CHANGED else "yellow"
+
+
+def list_view(everything: Mapping[str, Sequence[Mapping[str, Any]]]) -> RenderableType:
+    """Every knob with its area and promise, then every audit with its area, each with what it does."""
+    table = Table.grid(padding=(0, 2, 0, 0))
+    for wraps in (False, False, False, True):
+        table.add_column(no_wrap=not wraps)
+    for title, rows in everything.items():
+        table.add_row(Text(title.capitalize(), style="bold"))
+        for row in rows:
+            name = Text(row["id"], style="green")
+            about = Text(row["area"], style="dim"), Text(row.get("contract", ""), style="dim")
+            table.add_row(name, *about, Text(row["summary"]))
+    return table

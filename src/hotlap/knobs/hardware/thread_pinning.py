@@ -7,6 +7,8 @@ from typing import ClassVar
 from hotlap.knobs.knob import Knob, When
 from hotlap.records import Contract, Facts, Skip, Value
 
+_FEW = 4  # cores; below, the kernel has hardly a choice
+
 
 class ThreadPinning(Knob):
     """Bind each of OpenMP's threads to a core of its own.
@@ -16,7 +18,7 @@ class ThreadPinning(Knob):
     ## Why it can help
     A thread that the kernel moves finds its caches cold, and two that share a core wait for each other.
     ## When it cannot
-    One core, a machine that others use too, and loader workers: they are forked from a thread that is bound.
+    Few cores, a machine that others use too, and loader workers: they are forked from a thread that is bound.
     ## Source
     OpenMP specification, "OMP_PROC_BIND"; pytorch#136307 (workers that inherit the binding).
     """
@@ -32,8 +34,8 @@ class ThreadPinning(Knob):
         """Close together, for a training on several cores that forks no workers."""
         if facts.is_cuda:
             return Skip("the training runs on an accelerator, and its CPU threads compute little")
-        if facts.machine.cores < 2 or facts.threads < 2:
-            return Skip("the process runs on one core or one thread")
+        if facts.machine.cores < _FEW or facts.threads < 2:
+            return Skip(f"on {facts.machine.cores} cores with {facts.threads} threads there is little to move about")
         if facts.threads > facts.machine.cores:
             return Skip("there are more threads than cores to bind them to")
         if any(loader.num_workers for loader in facts.loaders):

@@ -7,6 +7,8 @@ from typing import ClassVar
 from hotlap.knobs.knob import Knob, When
 from hotlap.records import Contract, Facts, Skip, Value
 
+_LARGE_FLOPS = 2_000_000_000  # per step; on some cores such a step takes tens of milliseconds
+
 
 class WaitPolicy(Knob):
     """Let OpenMP's threads spin for their next work instead of going to sleep.
@@ -16,8 +18,8 @@ class WaitPolicy(Knob):
     ## Why it can help
     Waking a thread takes longer than many small operations do.
     ## When it cannot
-    One thread, cores that something else needs meanwhile (loader workers, other ranks), and threads above the cores:
-    then spinning takes time from whoever has the work.
+    Large operations, one thread, cores that something else needs meanwhile (loader workers, other ranks), and
+    threads above the cores: then spinning takes time from whoever has the work.
     ## Source
     OpenMP specification, "OMP_WAIT_POLICY"; libgomp manual, "GOMP_SPINCOUNT"; llvm-project#195239.
     """
@@ -37,6 +39,8 @@ class WaitPolicy(Knob):
             return Skip("the training runs on one thread, which waits for no other")
         if facts.threads * facts.world_size > min(facts.machine.threads, facts.machine.quota or facts.machine.threads):
             return Skip("there are more threads than cores, and spinning ones would take them from the others")
+        if (facts.flops_per_step or 0) > _LARGE_FLOPS:
+            return Skip("its operations are large, and waking threads is a small part of them")
         if any(loader.num_workers for loader in facts.loaders):
             return Skip("loader workers need the cores on which threads would spin")
         return ("active",)
