@@ -96,6 +96,10 @@ _BIG = (
     .replace("return self.head(", "return 0 * self.more.weight.sum() + self.head(")
 )
 _WIDE = HEALTHY["model"].replace("3, 8, 3", "3, 256, 3").replace("(8)", "(256)").replace("8 * 8 * 8", "256 * 64")
+_TURNED = {
+    "model": HEALTHY["model"].replace("self.norm(self.conv(x))", "turned(self.norm(turned(self.conv(turned(x)))))"),
+    "imports": "def turned(x): return x.mT.contiguous().mT.contiguous()",
+}
 FAILING: dict[str, dict[str, str]] = {
     "input-wait": {
         "imports": "import time",
@@ -113,6 +117,7 @@ FAILING: dict[str, dict[str, str]] = {
     "hand-written-attention": {
         "model": _ATTENTION.format(attend="y = torch.softmax(q @ k.mT / 8**0.5, -1) @ v"),
     },
+    "layout-thrash": _TURNED,
     "evaluation-with-gradients": {"evaluation": "model.eval()\n    model(x[:16])\n    model.train()"},
     "parameters-left-out": {"parameters": "model.head.parameters()"},
     "never-a-gradient": {
@@ -132,6 +137,7 @@ FAILING: dict[str, dict[str, str]] = {
     "calls-every-step": {"after_step": "torch.save(model.state_dict(), 'last.pt')"},
 }
 PASSING: dict[str, dict[str, str]] = {
+    "layout-thrash": {},
     "input-wait": {"model": _WIDE, "answer": "sum(model(inputs) for _ in range(12))"},
     "folded-batch": {"model": _FLATTEN.format(flat="x.view(x.shape[0], -1)").replace("128", "192")},
     "double-sigmoid": {**_BINARY, "answer": "model(inputs).squeeze(1)"},

@@ -19,6 +19,7 @@ AUDITS = {
     "bias-before-norm": "model.bias_before_norm:BiasBeforeNorm",
     "float64": "model.float64:Float64",
     "hand-written-attention": "model.hand_written_attention:HandWrittenAttention",
+    "layout-thrash": "model.layout_thrash:LayoutThrash",
     "evaluation-with-gradients": "model.evaluation_with_gradients:EvaluationWithGradients",
     "parameters-left-out": "optimizer.parameters_left_out:ParametersLeftOut",
     "never-a-gradient": "optimizer.never_a_gradient:NeverAGradient",

@@ -34,7 +34,9 @@ class DenormalsProbe(Probe):
             total = sum(numbers for _, numbers in found)
             self.see(host, Denormals(sum(small for small, _ in found) / total if total else 0.0))
 
-        recorder.on_optimizer_start.append(self.guarded(host, look))
+        look = self.guarded(host, look)
+        recorder.on_optimizer_start.append(look)
+        self.until_looked(recorder, lambda: recorder.on_optimizer_start.remove(look))
 
 
 def _count(tensor: torch.Tensor) -> tuple[int, int]:

@@ -40,6 +40,16 @@ class Probe(ABC):
         """The same act, of which a failure costs this probe and not the script."""
         return lambda *args: host.guarded(f"probe {self.id}", lambda: act(*args))
 
+    def until_looked(self, recorder: Recorder, undo: Callable[[], Any]) -> None:
+        """Take a hook back once the step has been looked at: the steps after it are timed."""
+
+        def end(done: int) -> None:
+            if done >= LOOKED_AT_STEP:
+                recorder.on_end.remove(end)
+                undo()
+
+        recorder.on_end.append(end)
+
     def see(self, host: Host, what: Any) -> None:
         """Write down what was seen, a record of records/seen.py; the last one counts."""
         host.journal.write("seen", probe=self.id, what=asdict(what))

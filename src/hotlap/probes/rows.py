@@ -48,6 +48,7 @@ class RowsProbe(Probe):
         host.loaders.serve(note)
         handle = nn.modules.module.register_module_forward_pre_hook(self.guarded(host, before))
         host.call(lambda: None, handle.remove)
+        self.until_looked(recorder, handle.remove)
 
 
 def _same(given: torch.Tensor, one: torch.Tensor) -> bool:

@@ -59,6 +59,8 @@ class StructureProbe(Probe):
         host.call(lambda: None, handle.remove)
         recorder.on_optimizer_start.append(before)
         recorder.on_end.append(next_step)
+        self.until_looked(recorder, handle.remove)
+        self.until_looked(recorder, lambda: recorder.on_optimizer_start.remove(before))
 
 
 def _structure(roots: list[nn.Module], recorder: Recorder, biased: list[str], had_gradient: set[int]) -> Structure:
