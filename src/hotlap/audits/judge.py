@@ -33,3 +33,9 @@ def per_step(seconds: Sequence[float]) -> Estimate | None:
         return None
     means = [sum(seconds[i * size : (i + 1) * size]) / size for i in range(_BATCHES)]
     return stats.mean(means, unit="s")
+
+
+def few(names: Sequence[str]) -> str:
+    """The first names, and how many more there are."""
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return f"{', '.join(names[:3])}{more}"

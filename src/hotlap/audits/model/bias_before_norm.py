@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from hotlap.audits.audit import Audit
+from hotlap.audits.judge import few
 from hotlap.records import Finding
 from hotlap.records.seen import Seen
 
@@ -32,9 +33,8 @@ class BiasBeforeNorm(Audit):
         names = seen.structure.biased_before_norm
         if not names:
             return self.passes("no convolution adds a bias that a BatchNorm takes away")
-        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
         return self.informs(
-            f"{', '.join(names[:3])}{more}: a bias that the BatchNorm behind it takes away",
+            f"{few(names)}: a bias that the BatchNorm behind it takes away",
             "build these convolutions with bias=False; checkpoints then lack the biases",
             layers=len(names),
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from hotlap.audits.audit import Audit
+from hotlap.audits.judge import few
 from hotlap.records import Finding
 from hotlap.records.seen import Seen
 
@@ -32,9 +33,8 @@ class NeverAGradient(Audit):
         names = seen.structure.never_a_gradient
         if not names:
             return self.passes("every parameter that an optimizer owns got a gradient")
-        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
         return self.informs(
-            f"{', '.join(names[:3])}{more} had no gradient in any step that was seen",
+            f"{few(names)} had no gradient in any step that was seen",
             "look for a detach, a no_grad or a branch that is never taken; else freeze them",
             parameters=len(names),
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from hotlap.audits.audit import Audit
+from hotlap.audits.judge import few
 from hotlap.records import Finding
 from hotlap.records.seen import Seen
 
@@ -33,10 +34,9 @@ class ParametersLeftOut(Audit):
         names, strangers = seen.structure.in_no_optimizer, seen.structure.of_no_module
         if not names:
             return self.passes("every trainable parameter has an optimizer")
-        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
         stale = ", and the optimizer owns parameters of no model" if strangers else ""
         return self.fails(
-            f"no optimizer owns {', '.join(names[:3])}{more}{stale}",
+            f"no optimizer owns {few(names)}{stale}",
             "build the optimizer after the model is complete and where it belongs; freeze what is not to be trained",
             parameters=len(names),
             of_no_module=strangers,
