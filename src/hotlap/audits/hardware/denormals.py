@@ -25,12 +25,13 @@ class Denormals(Audit):
 
     id: ClassVar[str] = "denormals"
     area: ClassVar[str] = "hardware"
-    needs: ClassVar[tuple[str, ...]] = ("denormals",)
     knobs: ClassVar[tuple[str, ...]] = ("flush-denormals",)
 
     def judge(self, seen: Seen) -> Finding:
         """By counting them in one step."""
-        assert seen.denormals is not None
+        if seen.denormals is None:
+            by_hand = seen.facts.manual_update
+            return self.not_applicable("no optimizer makes the update") if by_hand else self.error("nothing was seen")
         share = seen.denormals.share
         if seen.facts.is_cuda or share < _MANY:
             return self.passes(f"denormals are {share:.3%} of weights, gradients and averages", share=share)
