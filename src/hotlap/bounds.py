@@ -15,7 +15,7 @@ from hotlap.trials import blocks
 from hotlap.trials.blocks import Window
 
 STAGE = "bound"
-_MOST = 0.04  # of the budget; phases bound the areas as well, only less surely
+_MOST, _MOST_S = 0.06, 20.0  # of the budget, and in all; phases bound the areas as well, only less surely
 _STEPS = 0.5  # of a screening window: a bound need not be as sharp as a gain
 
 
@@ -32,12 +32,12 @@ def learn_bounds(lab: Lab, window: Window) -> dict[str, Estimate]:
     short = replace(window, steps=round(_STEPS * window.steps))
     company = ranking.steadying(lab.facts, window.step_s)
     inside, _ = ranking.divided(lab.facts, AS_WRITTEN, setups, short, company)
-    if not inside or ranking.cost_s(lab, AS_WRITTEN, inside, short, company) > _MOST * lab.budget_s:
+    if not inside or ranking.cost_s(lab, AS_WRITTEN, inside, short, company) > min(_MOST * lab.budget_s, _MOST_S):
         return {}
     ranking.in_rounds(lab, STAGE, AS_WRITTEN, inside, short, company)
     found = bounds_of(lab.pairs)
     if found:
-        lab.learnt(f"at most {words.bounds(found)}")
+        lab.learnt(f"at most {words.bounds(found, lab.pairs)}")
     return found
 
 

@@ -76,7 +76,7 @@ def _facts(result: Result) -> Table:
         "evaluation": f"{numbers.share(result.evaluation_share)} of the time, part of no step"
         if result.evaluation_share
         else "",
-        "at most": words.bounds(result.bounds),
+        "at most": words.bounds(result.bounds, result.pairs),
         "machine": words.ceilings(result.ceiling),
         "roofline": roofline(result),
         "tuning took": numbers.seconds(result.tuning_s),

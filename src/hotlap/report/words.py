@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 
 from hotlap.knobs import knob_by_id
-from hotlap.records import Estimate, Gate, Kept, Phases, Rejected, Result, Setup, Value, Word
+from hotlap.records import AS_WRITTEN, Estimate, Gate, Kept, Pair, Phases, Rejected, Result, Setup, Value, Word
 from hotlap.report import numbers
 from hotlap.stats import ALPHA, DELTA, LOOKS
 
@@ -217,9 +218,11 @@ def ceilings(ceiling: dict[str, float]) -> str:
     return ", ".join(f"{name} {numbers.rate(value, unit)}" for name, unit, value in shown)
 
 
-def bounds(found: dict[str, Estimate]) -> str:
-    """What each area could give at most; "" when it was not measured."""
-    return "; ".join(f"{numbers.estimate(gain)} without the {area} work" for area, gain in found.items())
+def bounds(found: dict[str, Estimate], pairs: Sequence[Pair]) -> str:
+    """What each area could give at most, and in which company that was measured; "" when it was not."""
+    told = "; ".join(f"{numbers.estimate(gain)} without the {area} work" for area, gain in found.items())
+    company = next((pair.beside for pair in pairs if pair.stage == "bound"), AS_WRITTEN)
+    return f"{told}, beside {company}" if told and company.settings else told
 
 
 def method(result: Result) -> list[str]:
