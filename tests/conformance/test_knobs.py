@@ -38,6 +38,7 @@ GRANDEST = {
         faults_per_step=0.0,
     ),
     "troubled": facts(
+        flops_per_step=10**6,
         collecting_s=0.01,
         denormals=0.1,
         zeroes_gradients=True,

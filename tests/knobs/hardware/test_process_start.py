@@ -25,7 +25,12 @@ for _ in range(30):
     weight.square().sum().backward()
     optimizer.step()
 """
-TROUBLED = facts(threads=4, loader={"num_workers": 0}, machine={"huge_pages": "madvise", "allocators": ("tcmalloc",)})
+TROUBLED = facts(
+    threads=4,
+    flops_per_step=10**6,
+    loader={"num_workers": 0},
+    machine={"huge_pages": "madvise", "allocators": ("tcmalloc",)},
+)
 SETTINGS = [
     ("thread-pinning", "close", "OMP_PROC_BIND", "close"),
     ("wait-policy", "active", "OMP_WAIT_POLICY", "active"),
@@ -58,9 +63,13 @@ def test_it_reaches_the_training(tmp_path: Path, knob: str, value: str, name: st
         ("thread-pinning", facts(threads=64, loader={"num_workers": 0}), "more threads than cores"),
         ("thread-pinning", facts(threads=1), "little to move about"),
         ("wait-policy", facts(threads=1), "one thread"),
-        ("wait-policy", facts(threads=4, machine={"quota": 2.0}), "more threads than cores"),
+        ("wait-policy", facts(threads=4, flops_per_step=10**6, machine={"quota": 2.0}), "more threads than cores"),
         ("thread-pinning", facts(threads=2, machine={"cores": 2}), "little to move about"),
-        ("wait-policy", facts(threads=4, flops_per_step=10**10, loader={"num_workers": 0}), "operations are large"),
+        (
+            "wait-policy",
+            facts(threads=4, flops_per_step=10**10, loader={"num_workers": 0}),
+            "operations are large or not known",
+        ),
         ("huge-pages", facts(machine={"huge_pages": "never"}), "no huge pages"),
         ("huge-pages", facts(faults_per_step=5.0, machine={"huge_pages": "always"}), "too few pages"),
         ("allocator", facts(), "neither tcmalloc nor jemalloc"),

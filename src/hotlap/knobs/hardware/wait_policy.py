@@ -39,8 +39,8 @@ class WaitPolicy(Knob):
             return Skip("the training runs on one thread, which waits for no other")
         if facts.threads * facts.world_size > min(facts.machine.threads, facts.machine.quota or facts.machine.threads):
             return Skip("there are more threads than cores, and spinning ones would take them from the others")
-        if (facts.flops_per_step or 0) > _LARGE_FLOPS:
-            return Skip("its operations are large, and waking threads is a small part of them")
+        if facts.flops_per_step is None or facts.flops_per_step > _LARGE_FLOPS:
+            return Skip("its operations are large or not known, and waking threads is a small part of large ones")
         if any(loader.num_workers for loader in facts.loaders):
             return Skip("loader workers need the cores on which threads would spin")
         return ("active",)
