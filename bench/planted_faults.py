@@ -167,6 +167,7 @@ def main() -> None:
     """Judge one script, or print the table of all."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--results", type=Path, default=Path(".hotlap/faults/results.jsonl"))
+    parser.add_argument("--only", default="", metavar="TEXT", help="judge the setups that hold it in their name")
     parser.add_argument("--oracle", type=int, default=0, metavar="SEEDS", help="train instead of judging")
     parser.add_argument("--table", action="store_true", help="print what was judged so far")
     parser.add_argument("--json", action="store_true", help="one document on stdout")
@@ -181,7 +182,7 @@ def main() -> None:
             if args.oracle:
                 tell(bench.oracle(args.oracle), args.oracle)
                 return
-            for setup, is_fault in bench.setups():
+            for setup, is_fault in [(s, fault) for s, fault in bench.setups() if args.only in str(s)]:
                 case = bench.case(setup, is_fault=is_fault)
                 print(f"{case.setup}: {_word(case)}, {case.reason}", file=sys.stderr)
                 file.write(json.dumps({**vars(case), "word": case.word.value}) + "\n")
