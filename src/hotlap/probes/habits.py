@@ -50,10 +50,9 @@ class HabitsProbe(Probe):
                 began.append(done)
 
         def close() -> None:
-            steps = recorder.index - 1 - began[0] if began else 0
-            if steps > 0:
-                per_step = {name: count / steps for name, count in sorted(counts.items())}
-                self.see(host, Habits(steps, per_step, bool(first and first[0])))
+            if began and (steps := recorder.index - 1 - began[0]) > 0:
+                per_step = {name: count / steps for name, count in counts.items()}
+                self.see(host, Habits(steps, per_step, first == [True]))
 
         for owner, attribute, name in _COUNTED:
             host.wrap(owner, attribute, partial(_counted, recorder, counts, name))
@@ -65,7 +64,8 @@ class HabitsProbe(Probe):
 
 def _counted(recorder: Recorder, counts: Counter[str], name: str, original: Callable[..., Any]) -> Callable[..., Any]:
     def call(*args: Any, **kwargs: Any) -> Any:
-        counts[f"{name} to zeros" if kwargs.get("set_to_none") is False else name] += not recorder.tape.foreign
+        if not torch.compiler.is_compiling():
+            counts[f"{name} to zeros" if kwargs.get("set_to_none") is False else name] += not recorder.tape.foreign
         return original(*args, **kwargs)
 
     return call

@@ -34,7 +34,7 @@ class LossProbe(Probe):
 
         def listening(original: Callable[..., Any]) -> Callable[..., Any]:
             def warn(message: Any, *args: Any, **kwargs: Any) -> Any:
-                if "different to the input size" in str(message):
+                if not torch.compiler.is_compiling() and "different to the input size" in str(message):
                     broadcasts.append(" ".join(str(message).split()))
                 return original(message, *args, **kwargs)
 

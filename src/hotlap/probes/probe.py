@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import torch
+
 if TYPE_CHECKING:
     from torch import nn
 
@@ -37,8 +39,13 @@ class Probe(ABC):
         """
 
     def guarded(self, host: Host, act: Callable[..., None]) -> Callable[..., None]:
-        """The same act, of which a failure costs this probe and not the script."""
-        return lambda *args: host.guarded(f"probe {self.id}", lambda: act(*args))
+        """The same act, of which a failure costs this probe and not the script; not while Dynamo traces it."""
+
+        def guarded(*args: Any) -> None:
+            if not torch.compiler.is_compiling():
+                host.guarded(f"probe {self.id}", lambda: act(*args))
+
+        return guarded
 
     def until_looked(self, recorder: Recorder, undo: Callable[[], Any]) -> None:
         """Take a hook back once the step has been looked at: the steps after it are timed."""
