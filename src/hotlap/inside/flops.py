@@ -81,7 +81,7 @@ class Flops:
     def _next_step(self, done: int) -> None:
         if self._counting is not None:
             self._stop(self._counting)
-        elif done == _COUNTED_STEP - 1 and _can_count():
+        elif done == _COUNTED_STEP - 1 and can_count():
             self._counting = _Counting()
             self._counting.__enter__()
 
@@ -94,7 +94,7 @@ class Flops:
             self.per_step = None if counting.failed else counting.flops
 
 
-def _can_count() -> bool:
+def can_count() -> bool:
     """Compiled graphs hide their operations, and a mode of the script's own is not to be reordered."""
     dynamo = sys.modules.get("torch._dynamo.utils")
     compiled = dynamo is not None and dynamo.counters["stats"]["unique_graphs"] > 0

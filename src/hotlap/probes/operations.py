@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import torch
 from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode_stack
 
+from hotlap.inside.flops import can_count
 from hotlap.inside.roots import tensors_in
 from hotlap.probes.probe import LOOKED_AT_STEP, Probe, Roots
 from hotlap.records.seen import Operation, Operations
@@ -46,7 +46,7 @@ class OperationsProbe(Probe):
         def next_step(done: int) -> None:
             if listing:
                 stop(listing.pop())
-            elif done == LOOKED_AT_STEP - 1 and not torch._C._len_torch_dispatch_stack():
+            elif done == LOOKED_AT_STEP - 1 and can_count():
                 listing.append(_Listing())
                 listing[0].__enter__()
 
