@@ -131,6 +131,7 @@ def test_what_a_checkpoint_holds_is_read_without_its_numbers() -> None:
 
     model = torch.nn.Linear(2, 1)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    optimizer.param_groups[0]["schedule"] = lambda step: step
     model(torch.ones(1, 2)).sum().backward()
     optimizer.step()
 
@@ -143,3 +144,4 @@ def test_what_a_checkpoint_holds_is_read_without_its_numbers() -> None:
     assert "model 1: RuntimeError" in entries
     assert "optimizer 0 state 0 momentum_buffer: float32 (1, 2)" in entries
     assert "optimizer 0 param_groups 0 lr: float" in entries
+    assert "optimizer 0 param_groups 0 schedule: function" in entries  # its address is another in each process

@@ -55,9 +55,11 @@ class OperationsProbe(Probe):
             modes = _get_current_dispatch_mode_stack()
             if modes and modes[-1] is mode:
                 mode.__exit__(None, None, None)
+                if len(mode.calls) > _MOST:
+                    return
                 calls = tuple(
                     Operation(name, inputs, outputs, dtypes, count, moved * count)
-                    for (name, inputs, outputs, dtypes, moved), count in mode.calls.most_common(_MOST)
+                    for (name, inputs, outputs, dtypes, moved), count in mode.calls.items()
                 )
                 self.see(host, Operations(calls))
 
