@@ -94,7 +94,7 @@ def test_the_work_is_left_out_while_a_real_script_trains(tmp_path: Path, monkeyp
     book.start("", "", 1, "test")
     lab = Lab(ProcessRunner(target, tmp_path / "out", best_tier()[0]), book, 6000.0, 1)
     lab.observe(5.0)
-    bounds = learn_bounds(lab, Window(warmup=10, steps=80, step_s=0.01))
+    bounds = learn_bounds(lab, Window(warmup=10, steps=80, step_s=0.01), [])
     record = next(record for record in lab.recordings.values() if record.trial.arms)
 
     assert (record.failed_knobs, record.failed_probes) == ({}, {})
@@ -110,4 +110,13 @@ def test_the_work_is_left_out_while_a_real_script_trains(tmp_path: Path, monkeyp
     assert typical("data", places["batch-in-hand"]) < typical("data", written)
     assert typical("optimizer", places["no-update"]) < typical("optimizer", written)
     assert all(pair.stage == STAGE for pair in lab.pairs)
-    assert ranking.steadying(STEADY, 0.01) == AS_WRITTEN
+
+
+def test_what_the_user_does_not_want_is_no_company() -> None:
+    """Page faults forbid rounds, and what would mend that was left out by --skip or --only."""
+    malloc = knob_by_id("malloc-thresholds")
+    faulting = facts(faults_per_step=20_000.0)
+
+    assert ranking.steadying(faulting, 0.05, [malloc]) == Setup.of({"malloc-thresholds": "mallopt"})
+    assert ranking.steadying(faulting, 0.05, []) == AS_WRITTEN
+    assert ranking.steadying(STEADY, 0.05, [malloc]) == AS_WRITTEN

@@ -286,7 +286,7 @@ def test_every_number_can_be_recomputed_from_the_logbook(tmp_path: Path, found: 
 
     assert again is not None
     assert len(result.kept) == 2
-    assert result.bounds
+    assert bool(result.bounds) == (found is STEADY)  # in the other case --only leaves nothing to make rounds fair
     for name in (
         "speedup", "speedup_run", "kept", "levels", "baseline", "tuned", "pairs", "noise", "smallest_gain",
         "payback_steps", "evaluation_share", "peak_bytes", "bounds", "load",

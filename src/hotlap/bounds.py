@@ -8,6 +8,7 @@ from math import exp
 
 from hotlap import ranking, stats
 from hotlap.knobs import BOUNDS, knob_by_id
+from hotlap.knobs.knob import Knob
 from hotlap.lab import Lab
 from hotlap.records import AS_WRITTEN, Estimate, Pair, Setup, Skip
 from hotlap.report import words
@@ -19,18 +20,19 @@ _MOST, _MOST_S = 0.06, 20.0  # of the budget, and in all; phases bound the areas
 _STEPS = 0.5  # of a screening window: a bound need not be as sharp as a gain
 
 
-def learn_bounds(lab: Lab, window: Window) -> dict[str, Estimate]:
+def learn_bounds(lab: Lab, window: Window, knobs: Sequence[Knob]) -> dict[str, Estimate]:
     """Area to how many times faster a step would be without that area's work, where that can be measured in rounds.
 
     Args:
         lab: Where it is measured.
         window: Of screening.
+        knobs: That the user lets a tune turn: what rounds need beside them comes from these.
     """
     assert lab.facts is not None
     variants = [knob_by_id(id_) for id_ in BOUNDS]
     setups = [Setup.of({knob.id: True}) for knob in variants if not isinstance(knob.choices(lab.facts), Skip)]
     short = replace(window, steps=round(_STEPS * window.steps))
-    company = ranking.steadying(lab.facts, window.step_s)
+    company = ranking.steadying(lab.facts, window.step_s, knobs)
     inside, _ = ranking.divided(lab.facts, AS_WRITTEN, setups, short, company)
     if not inside or ranking.cost_s(lab, AS_WRITTEN, inside, short, company) > min(_MOST * lab.budget_s, _MOST_S):
         return {}

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from hotlap.knobs import all_knobs, knob_by_id
+from hotlap.knobs import knob_by_id
+from hotlap.knobs.knob import Knob
 from hotlap.lab import Lab
 from hotlap.records import AS_WRITTEN, Facts, Pair, Setting, Setup, Skip, Trial
 from hotlap.rounds import turn_for
@@ -61,12 +62,12 @@ def cost_s(
     return apart_s + lab.cost_s(reference) + steps * window.step_s
 
 
-def steadying(facts: Facts, step_s: float) -> Setup:
-    """A setting in whose company rounds are fair, for a script whose page faults forbid them otherwise."""
+def steadying(facts: Facts, step_s: float, knobs: Sequence[Knob]) -> Setup:
+    """A setting of these knobs in whose company rounds are fair, where page faults forbid them otherwise."""
     if not _faults(facts, step_s):
         return AS_WRITTEN
-    knobs = {knob.id: knob.choices(facts) for knob in all_knobs() if knob.steadies_memory}
-    return next((Setup.of({k: of[0]}) for k, of in knobs.items() if not isinstance(of, Skip)), AS_WRITTEN)
+    fitting = {knob.id: knob.choices(facts) for knob in knobs if knob.steadies_memory}
+    return next((Setup.of({k: of[0]}) for k, of in fitting.items() if not isinstance(of, Skip)), AS_WRITTEN)
 
 
 def _faults(facts: Facts, step_s: float) -> bool:

@@ -34,7 +34,7 @@ def search(lab: Lab, singles: list[Setting], pinned: Setup, screen: Window) -> S
     facts = lab.facts
     assert facts is not None
     groups = ranking.grouped(facts, singles)
-    company = ranking.steadying(facts, screen.step_s)
+    company = ranking.steadying(facts, screen.step_s, [knob_by_id(single.knob) for single in singles])
 
     def cost_s(ask: Ask, setups: Sequence[Setup]) -> float:
         return ranking.cost_s(lab, ask.reference, setups, screen, company)

@@ -43,14 +43,15 @@ def candidates(
             continue
         if isinstance(choices, Skip):
             skipped[knob.id] = choices.reason
-        elif reason := _unwanted(knob, request) or _cannot_pay(knob, step, bounds.get(knob.area)):
+        elif reason := unwanted(knob, request) or _cannot_pay(knob, step, bounds.get(knob.area)):
             skipped[knob.id] = reason
         else:
             settings += [Setting(knob.id, value) for value in choices]
     return settings, skipped
 
 
-def _unwanted(knob: Knob, request: Request) -> str:
+def unwanted(knob: Knob, request: Request) -> str:
+    """Why the user does not want it; "" when nothing speaks against it."""
     if knob.id in request.skip or (request.only and knob.id not in request.only):
         return "left out by --skip or --only"
     if knob.contract.level > request.allow.level:
