@@ -6,13 +6,17 @@ from pathlib import Path
 from statistics import median
 
 import pytest
+import torch
 from facts import facts
 from machine import STEADY, Machine, product
 from scripts import SCRIPTS
+from torch.utils.data import DataLoader, TensorDataset
 
 from hotlap import ranking
 from hotlap.bounds import STAGE, learn_bounds
 from hotlap.errors import HotlapError
+from hotlap.inside.host import Host
+from hotlap.inside.journal import Journal
 from hotlap.knobs import BOUNDS, all_knobs, knob_by_id
 from hotlap.lab import Lab
 from hotlap.logbook import Logbook
@@ -72,6 +76,26 @@ def test_where_nothing_can_be_left_out() -> None:
     """Workers fetch elsewhere, and an update by hand is nobody's to leave out."""
     by_hand = facts(optimizers=(), manual_update=True, loaders=())
     assert all(isinstance(knob_by_id(id_).choices(by_hand), Skip) for id_ in BOUNDS)
+
+
+def test_on_an_accelerator_the_copy_is_left_out_as_well() -> None:
+    """Unless the loader pins what it fetches, which must then stay on the host."""
+    knob = knob_by_id("batch-in-hand")
+
+    assert knob.choices(facts(loader={"num_workers": 0, "pin_memory": False})) == (True,)
+    assert knob.choices(facts(loader={"num_workers": 0, "pin_memory": False}, device="cuda")) == ("device",)
+    assert knob.choices(facts(loader={"num_workers": 0, "pin_memory": True}, device="cuda")) == (True,)
+
+
+def test_the_batch_lies_where_the_accelerator_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that the script's own `.to(device)` has nothing to copy."""
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda: torch.device("meta"))
+    host = Host(Journal(None), {})
+    knob_by_id("batch-in-hand").install("device", host)
+    batches = list(DataLoader(TensorDataset(torch.zeros(8, 2)), batch_size=4))
+    host.undo()
+
+    assert [batch.device.type for (batch,) in batches] == ["meta", "meta"]
 
 
 def test_no_plan_can_hold_a_bound(tmp_path: Path) -> None:

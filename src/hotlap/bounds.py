@@ -29,8 +29,8 @@ def learn_bounds(lab: Lab, window: Window, knobs: Sequence[Knob]) -> dict[str, E
         knobs: That the user lets a tune turn: what rounds need beside them comes from these.
     """
     assert lab.facts is not None
-    variants = [knob_by_id(id_) for id_ in BOUNDS]
-    setups = [Setup.of({knob.id: True}) for knob in variants if not isinstance(knob.choices(lab.facts), Skip)]
+    asked = {id_: knob_by_id(id_).choices(lab.facts) for id_ in BOUNDS}
+    setups = [Setup.of({id_: values[0]}) for id_, values in asked.items() if not isinstance(values, Skip)]
     short = replace(window, steps=round(_STEPS * window.steps))
     company = ranking.steadying(lab.facts, window.step_s, knobs)
     inside, _ = ranking.divided(lab.facts, AS_WRITTEN, setups, short, company)

@@ -19,6 +19,7 @@ class BatchInHand(Knob):
 
     ## What it changes
     What the script trains on, so only its times count: they show what loading costs, whatever would take its place.
+    With `device` the copy lies on the accelerator already, so that the script's own copy to it is none.
     ## Why it can help
     It cannot; it bounds what the knobs of the data area can.
     ## When it cannot
@@ -31,6 +32,7 @@ class BatchInHand(Knob):
     area: ClassVar[str] = "data"
     contract: ClassVar[Contract] = Contract.RECIPE
     when: ClassVar[When] = When.ANY
+    allowed: ClassVar[tuple[Value, ...] | range] = (True, "device")
     suggested_only: ClassVar[bool] = True
 
     def choices(self, facts: Facts) -> tuple[Value, ...] | Skip:
@@ -38,7 +40,8 @@ class BatchInHand(Knob):
         loaders = [loader for loader in facts.loaders if loader.trains]
         if not loaders or any(loader.num_workers for loader in loaders):
             return Skip("the training process fetches no batches")
-        return (True,)
+        pinned = any(loader.pin_memory for loader in loaders)  # only what is on the host can be pinned
+        return ("device",) if facts.is_cuda and not pinned else (True,)
 
     def switches(self, facts: Facts) -> bool:
         """The sampler goes on as ever."""
@@ -46,16 +49,17 @@ class BatchInHand(Knob):
 
     def install(self, value: Value, host: Host) -> None:
         """Keep one batch of each size for every loader; the script may change what it is given, so it gets a copy."""
-        from torch import Tensor
+        import torch
         from torch.utils import _pytree
 
+        device = torch.accelerator.current_accelerator() if value == "device" else None
         kept: WeakKeyDictionary[Any, dict[int, Any]] = WeakKeyDictionary()
 
         def fetch(fetcher: Any, indices: Any, stock: Callable[[Any, Any], Any]) -> Any:
             batches = kept.setdefault(fetcher, {})
             size = len(indices) if fetcher.auto_collation else 1
             if size not in batches:
-                batches[size] = stock(fetcher, indices)
-            return _pytree.tree_map_only(Tensor, Tensor.clone, batches[size])
+                batches[size] = _pytree.tree_map_only(torch.Tensor, lambda t: t.to(device), stock(fetcher, indices))
+            return _pytree.tree_map_only(torch.Tensor, torch.Tensor.clone, batches[size])
 
         host.refetch(fetch)
