@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 import inspect
 import os
 import re
@@ -14,6 +15,8 @@ from typing import Any
 
 import pytest
 import torch
+import torch._dynamo
+import torch.utils.checkpoint
 from facts import CUDA, facts, no_facts
 
 from hotlap.inside.host import Host
@@ -21,9 +24,14 @@ from hotlap.inside.journal import Journal
 from hotlap.inside.roots import Wanted
 from hotlap.knobs import KNOBS, knob_by_id
 from hotlap.knobs.knob import Knob, When
-from hotlap.records import Contract, Facts, Skip
+from hotlap.records import Contract, Facts, Signature, Skip
 
 HEADINGS = ("## What it changes", "## Why it can help", "## When it cannot", "## Source")
+HABITS = (
+    *("zero_grad to zeros", "distribution", "checkpoint", "attention"),
+    *("gc.collect", "torch.cuda.empty_cache", "torch.cuda.synchronize"),
+)
+ATTENTION = ("flash", "mem_efficient", "cudnn")
 AREAS = ("data", "model", "optimizer", "hardware")
 GRANDEST = {
     "cpu": facts(),
@@ -41,11 +49,21 @@ GRANDEST = {
         flops_per_step=10**6,
         collecting_s=0.01,
         denormals=0.1,
-        zeroes_gradients=True,
-        distributions=True,
+        habits=dict.fromkeys(HABITS, 1.0),
+        switches={"torch.autograd.set_detect_anomaly": "on"},
         threads=4,
         loader={"num_workers": 0},
         machine={"huge_pages": "madvise", "allocators": ("tcmalloc",)},
+    ),
+    "troubled on cuda": facts(
+        **CUDA,
+        habits=dict.fromkeys(HABITS, 1.0),
+        precision={"deterministic_algorithms": True},
+        root={"signatures": tuple(Signature(((8, n),), ("float32",), True, True) for n in range(1, 6))},
+    ),
+    "two processes": facts(**CUDA, world_size=2, root={"modules": {"DistributedDataParallel": 1, "Linear": 2}}),
+    "small parameters": facts(
+        root={"parameters": 100, "parameter_shapes": ((10, 5), (50,))}, optimizer={"name": "torch.optim.nadam:NAdam"}
     ),
     "nothing": no_facts(),
 }
@@ -230,6 +248,11 @@ def settings() -> dict[str, Any]:
         "matmul": torch.get_float32_matmul_precision(),
         "cudnn": (torch.backends.cudnn.benchmark, torch.backends.cudnn.deterministic),
         "autocast": torch.is_autocast_enabled("cpu"),
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+        "filled": torch._C._get_deterministic_fill_uninitialized_memory(),
+        "anomaly": (torch.is_anomaly_enabled(), torch.is_anomaly_check_nan_enabled()),
+        "attention": [getattr(torch.backends.cuda, f"{kernel}_sdp_enabled")() for kernel in ATTENTION],
+        "stance": torch._dynamo.eval_frame._stance.stance,
         "environment": dict(os.environ),
         **{f"{backend} {what}": get(backend, what) for backend in ("mkldnn", "cuda") for what in ("matmul", "conv")},
     }
@@ -238,7 +261,8 @@ def settings() -> dict[str, Any]:
 def fingerprint() -> dict[str, Any]:
     """Those, and the identity of every function that a knob may replace."""
     data = torch.utils.data
-    owners = (data.DataLoader, data.dataloader, data._utils.fetch, torch.optim.Optimizer, torch.nn.Module)
+    owners = (data.DataLoader, data.dataloader, data._utils.fetch, torch.optim.Optimizer, torch.nn.Module, torch.Tensor)
+    owners += (gc, torch.cuda, torch.utils.checkpoint, torch.nn.parallel.DistributedDataParallel)
     functions = {f"{o.__name__}.{name}": id(v) for o in owners for name, v in vars(o).items() if callable(v)}
     return settings() | functions
 

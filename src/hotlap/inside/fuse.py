@@ -1,8 +1,8 @@
-"""Switches an optimizer to its fused kernel, and back."""
+"""Switches an optimizer to another of its kernels, and back."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
@@ -11,15 +11,14 @@ from hotlap.inside.roots import class_name
 if TYPE_CHECKING:
     from hotlap.inside.host import Host
 
-_OPTIONS = {"fused": True, "foreach": False}
 
-
-def switch(optimizer: Any, classes: Collection[str], host: Host) -> None:
-    """Let it update fused from now on, whatever is loaded; what it saves holds the options that the script gave.
+def switch(optimizer: Any, classes: Collection[str], kernel: Mapping[str, bool], host: Host) -> None:
+    """Let it update by that kernel from now on, whatever is loaded; it saves the options that the script gave.
 
     Args:
         optimizer: Left alone where the kernel cannot serve it.
         classes: Names of those that have the kernel.
+        kernel: The options that choose it.
         host: Takes it back.
     """
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
@@ -27,12 +26,12 @@ def switch(optimizer: Any, classes: Collection[str], host: Host) -> None:
         return
     if not all(p.is_floating_point() for p in parameters):
         return
-    written = [{name: options.get(name) for name in _OPTIONS} for options in _all_options(optimizer)]
+    written = [{name: options.get(name) for name in kernel} for options in _all_options(optimizer)]
 
     def fuse(optimizer: Any) -> None:
         for options in _all_options(optimizer):
-            options.update(_OPTIONS)
-        _move_steps(optimizer, fused=True)
+            options.update(kernel)
+        _move_steps(optimizer, fused=kernel.get("fused", False))
 
     def saved(_: Any, state_dict: Any) -> None:
         for options, old in zip(state_dict["param_groups"], written[1:]):

@@ -16,6 +16,7 @@ from weakref import ref
 import torch
 from torch import nn
 
+from hotlap.inside.compilation import repeated
 from hotlap.inside.flops import Flops
 from hotlap.inside.roots import class_name, signature, tensors_in
 from hotlap.loader.inspect import LoaderWatch
@@ -169,6 +170,7 @@ class Observer:
             signatures=tuple(self._signatures[id(module)]),
             compiled=type(module).__name__ == "OptimizedModule" or id(module) in self.host.roots.user_compiled,
             reachable=key is not None,
+            blocks=len(repeated(module)),
         )
 
     def _optimizer(self, optimizer: Any) -> Optimizer:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch.optim import lr_scheduler
+from torch.utils import checkpoint
 
 from hotlap.probes.probe import Probe, Roots
 from hotlap.records.seen import Habits
@@ -21,15 +22,14 @@ if TYPE_CHECKING:
 
 _FIRST = 10  # steps, which are no habit yet
 _COUNTED: tuple[tuple[Any, str, str], ...] = (
-    (builtins, "print", "print"),
-    (torch, "save", "torch.save"),
+    *((builtins, "print", "print"), (torch, "save", "torch.save")),
     (gc, "collect", "gc.collect"),
-    (torch.cuda, "synchronize", "torch.cuda.synchronize"),
-    (torch.cuda, "empty_cache", "torch.cuda.empty_cache"),
-    (torch.optim.Optimizer, "zero_grad", "zero_grad"),
-    (torch.nn.Module, "zero_grad", "zero_grad"),
+    *((torch.cuda, name, f"torch.cuda.{name}") for name in ("synchronize", "empty_cache")),
+    *((owner, "zero_grad", "zero_grad") for owner in (torch.optim.Optimizer, torch.nn.Module)),
     (torch.distributions.Distribution, "__init__", "distribution"),
     (torch.autograd, "_engine_run_backward", "backward"),
+    (checkpoint, "checkpoint", "checkpoint"),
+    (torch.nn.functional, "scaled_dot_product_attention", "attention"),
 )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,8 @@ class Root:
     """The script compiles it already."""
     reachable: bool
     """Built by its constructor in the training process, so that later trials can find it before its first call."""
+    blocks: int = 0
+    """How many of its modules stand in a list with two or more others of their class."""
 
 
 @dataclass(frozen=True)
@@ -168,10 +170,10 @@ class Facts:
     """Mean time in Python's garbage collector per step."""
     denormals: float = 0.0
     """Share of denormal numbers among weights, gradients and optimizer state."""
-    zeroes_gradients: bool = False
-    """Gradients are filled with zeros between steps, not let go."""
-    distributions: bool = False
-    """Steps build distributions of torch.distributions."""
+    habits: dict[str, float] = field(default_factory=dict)
+    """Name of a call that the script makes around its steps to such calls per step, see `probes/habits.py`."""
+    switches: dict[str, str] = field(default_factory=dict)
+    """Debugging switches that were on, by name, with their value, see `probes/switches.py`."""
 
     @property
     def is_cuda(self) -> bool:

@@ -164,12 +164,11 @@ def facts(folder: Path, script: str, sha256: str, argv: tuple[str, ...], steps: 
 
 def _of_probes(seen: dict[str, Any]) -> dict[str, Any]:
     """What knobs ask for and probes have seen; nothing of what a probe could not see."""
-    counts = seen.get("habits", {}).get("per_step", {})
     return {
         "collecting_s": seen.get("collector", {}).get("per_step_s", 0.0),
         "denormals": seen.get("denormals", {}).get("share", 0.0),
-        "zeroes_gradients": counts.get("zero_grad to zeros", 0.0) > 0,
-        "distributions": counts.get("distribution", 0.0) > 0,
+        "habits": seen.get("habits", {}).get("per_step", {}),
+        "switches": seen.get("switches", {}).get("on", {}),
     }
 
 

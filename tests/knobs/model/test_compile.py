@@ -13,7 +13,7 @@ from torch import nn
 from hotlap.inside.host import Host
 from hotlap.inside.roots import Wanted
 from hotlap.knobs.model.compile import Compile
-from hotlap.records import Skip
+from hotlap.records import Signature, Skip
 
 
 @pytest.fixture(autouse=True)
@@ -64,4 +64,78 @@ def test_says_why_not(changes: dict[str, Any]) -> None:
 
 
 def test_needs_no_compiler_on_cuda() -> None:
-    assert Compile().choices(facts(**CUDA, machine={"compiler": ""})) == (True,)
+    assert not isinstance(Compile().choices(facts(**CUDA, machine={"compiler": ""})), Skip)
+
+
+class Block(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Linear(4, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + self.inner(x).relu()
+
+
+class Stack(nn.Module):
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.first = nn.Linear(4, 4)
+        self.layers = nn.ModuleList(Block() for _ in range(count))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.first(x)
+        for layer in self.layers:
+            x = layer(x)
+        return x
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor")  # Dynamo's own, hidden outside of tests
+def test_one_block_is_compiled_for_all(host: Host) -> None:
+    """In training; evaluation runs as written, and the gradients are the same."""
+    torch.manual_seed(0)
+    net = Stack(6)
+    x = torch.randn(2, 4)
+    net(x).sum().backward()
+    plain = [p.grad.clone() for p in net.parameters() if p.grad is not None]
+    net.zero_grad()
+    Compile().install("blocks", host)
+    host.roots.install({(f"{__name__}:Stack", 0): Wanted()})
+    net = copy_weights(Stack(6), net)
+    net(x).sum().backward()
+
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
+    torch.testing.assert_close([p.grad for p in net.parameters()], plain)
+    with torch.no_grad():
+        net(torch.randn(3, 4))
+    net.layers[0](torch.randn(5, 4))  # not through the root
+    assert torch._dynamo.utils.counters["stats"]["unique_graphs"] == 1
+
+
+def copy_weights(net: Stack, other: Stack) -> Stack:
+    net.load_state_dict(other.state_dict())
+    return net
+
+
+def test_a_model_that_repeats_nothing_has_no_blocks(host: Host, capsys: pytest.CaptureFixture[str]) -> None:
+    Compile().install("blocks", host)
+    host.roots.install({(f"{__name__}:Stack", 0): Wanted()})
+    Stack(2)(torch.randn(2, 4))
+
+    assert "Stack repeats no block" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("changes", "values"),
+    [
+        ({}, (True,)),
+        ({"root": {"blocks": 6}}, (True, "blocks")),
+        (CUDA, (True, "reduce-overhead", "max-autotune-no-cudagraphs")),
+        (
+            {"root": {"signatures": tuple(Signature(((8, n),), ("int64",), True, True) for n in range(1, 6))}},
+            ("dynamic",),
+        ),
+    ],
+)
+def test_what_is_worth_compiling_how(changes: dict[str, Any], values: tuple[Any, ...]) -> None:
+    """Many shapes at once, blocks where they are repeated, CUDA's modes on CUDA."""
+    assert Compile().choices(facts(**changes)) == values

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from hotlap.knobs.knob import Knob, When
 from hotlap.records import Contract, Facts, Skip, Value
@@ -11,12 +10,16 @@ from hotlap.records import Contract, Facts, Skip, Value
 if TYPE_CHECKING:
     from hotlap.inside.host import Host
 
+_MODES = ("reduce-overhead", "max-autotune-no-cudagraphs")  # of CUDA
+_MANY = 4  # shapes; each is compiled by itself
+
 
 class Compile(Knob):
     """Compile the model's training forward and backward with torch.compile.
 
     ## What it changes
     Every module that the script calls is compiled, in place and for training only; parameter names stay as they are.
+    `blocks` compiles one of the blocks that the model repeats, for all; `dynamic` serves every shape with one graph.
     ## Why it can help
     Element-wise operations and norms are fused, so that memory is read and written less often.
     ## When it cannot
@@ -31,6 +34,7 @@ class Compile(Knob):
     area: ClassVar[str] = "model"
     contract: ClassVar[Contract] = Contract.ROUNDING
     when: ClassVar[When] = When.FIRST_STEP
+    allowed: ClassVar[tuple[Value, ...] | range] = (True, "blocks", "dynamic", *_MODES)
     fixes: ClassVar[tuple[str, ...]] = ("model", "hardware")  # switching them would compile anew
 
     def choices(self, facts: Facts) -> tuple[Value, ...] | Skip:
@@ -41,26 +45,17 @@ class Compile(Knob):
             return Skip("the script compiles its model already")
         if not facts.is_cuda and not facts.machine.compiler:
             return Skip("there is no C++ compiler, which torch.compile needs on a CPU")
-        return (True,)
+        shapes = {call.shapes for root in facts.roots for call in root.signatures if call.training}
+        whole: Value = "dynamic" if len(shapes) > _MANY else True
+        blocks: tuple[Value, ...] = ("blocks",) if any(root.blocks for root in facts.roots) else ()
+        return (whole, *blocks, *(_MODES if facts.is_cuda else ()))
 
     def install(self, value: Value, host: Host) -> None:
         """Compile each root's call as a plain function, at its first training call."""
-        host.rewrite_roots(lambda root, call: _compiled(root, call, host), order=0)
+        from hotlap.inside import compilation
 
-
-def _compiled(root: Any, call: Callable[..., Any], host: Host) -> Callable[..., Any]:
-    import torch
-    from torch._dynamo.utils import counters
-
-    compiled = torch.compile(call)
-    checked: list[bool] = []
-
-    def compiled_call(*args: Any, **kwargs: Any) -> Any:
-        out = compiled(*args, **kwargs)
-        if not checked:
-            checked.append(True)
-            if not counters["stats"]["unique_graphs"]:
-                host.failed("compile", f"no graph of {type(root).__name__} was compiled")
-        return out
-
-    return compiled_call
+        if value == "blocks":
+            host.rewrite_roots(lambda root, call: compilation.by_block(root, call, host), order=0)
+            return
+        mode, dynamic = str(value) if value in _MODES else None, True if value == "dynamic" else None
+        host.rewrite_roots(lambda root, call: compilation.whole(root, call, host, mode, dynamic), order=0)

@@ -33,7 +33,8 @@ class DistributionChecks(Knob):
 
     def choices(self, facts: Facts) -> tuple[Value, ...] | Skip:
         """Off for scripts that build distributions while they train."""
-        return (False,) if facts.distributions else Skip("the script builds no torch distribution in its steps")
+        builds = facts.habits.get("distribution")
+        return (False,) if builds else Skip("the script builds no torch distribution in its steps")
 
     def install(self, value: Value, host: Host) -> None:
         """Set the class's default, which each new distribution reads."""

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 _FUSED = ("Adam", "AdamW", "SGD", "Adagrad")
 _CLASSES = tuple(f"torch.optim.{name.lower()}:{name}" for name in _FUSED)
+_OPTIONS = {"fused": True, "foreach": False}
 
 
 class FusedUpdate(Knob):
@@ -51,7 +52,7 @@ class FusedUpdate(Knob):
         """Switch each optimizer over right before its first step."""
         from hotlap.inside import fuse
 
-        host.before_first_step(lambda optimizer: fuse.switch(optimizer, _CLASSES, host))
+        host.before_first_step(lambda optimizer: fuse.switch(optimizer, _CLASSES, _OPTIONS, host))
 
     def switches(self, facts: Facts) -> bool:
         """The optimizer's state is the same for both kernels."""

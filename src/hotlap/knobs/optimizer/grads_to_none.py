@@ -33,7 +33,8 @@ class GradsToNone(Knob):
 
     def choices(self, facts: Facts) -> tuple[Value, ...] | Skip:
         """On for scripts that ask for zeros."""
-        return (True,) if facts.zeroes_gradients else Skip("the script does not fill its gradients with zeros")
+        zeroes = facts.habits.get("zero_grad to zeros")
+        return (True,) if zeroes else Skip("the script does not fill its gradients with zeros")
 
     def install(self, value: Value, host: Host) -> None:
         """Take the argument for its opposite."""

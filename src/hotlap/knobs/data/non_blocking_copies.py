@@ -1,0 +1,69 @@
+"""Copies to the device that the host does not wait for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from hotlap.knobs.knob import Knob, When
+from hotlap.records import Contract, Facts, Skip, Value
+
+if TYPE_CHECKING:
+    from hotlap.inside.host import Host
+
+
+class NonBlockingCopies(Knob):
+    """Let the host go on while a batch is being copied to the device.
+
+    ## What it changes
+    `batch.to(device)` and `batch.cuda()` of tensors on the host behave as with `non_blocking=True`. Copies back to the
+    host stay as written: to read those too early would be a fault.
+    ## Why it can help
+    From page-locked memory the copy runs by itself, and the host can launch the first kernels behind it.
+    ## When it cannot
+    No CUDA device, batches that are not pinned, or a script that writes into a batch after it has sent it.
+    ## Source
+    PyTorch tutorial "A guide on good usage of non_blocking and pin_memory()".
+    """
+
+    id: ClassVar[str] = "non-blocking-copies"
+    area: ClassVar[str] = "data"
+    contract: ClassVar[Contract] = Contract.EXACT
+    when: ClassVar[When] = When.ANY
+
+    def choices(self, facts: Facts) -> tuple[Value, ...] | Skip:
+        """On for trainings on CUDA whose batches are pinned."""
+        if not facts.is_cuda:
+            return Skip("there is no CUDA device to copy to")
+        pinned = any(loader.pin_memory for loader in facts.loaders if loader.trains)
+        return (True,) if pinned else Skip("no DataLoader pins its batches, and others are copied at once anyway")
+
+    def install(self, value: Value, host: Host) -> None:
+        """Add the argument where the script left it out and the way is from the host to a device."""
+        import torch
+
+        def sending(original: Callable[..., Any]) -> Callable[..., Any]:
+            def to(tensor: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+                if len(args) == 1 and not kwargs and _is_device(args[0]) and tensor.device.type == "cpu":
+                    return original(tensor, *args, non_blocking=True)
+                return original(tensor, *args, **kwargs)
+
+            return to
+
+        def moving(original: Callable[..., Any]) -> Callable[..., Any]:
+            def cuda(tensor: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+                return original(tensor, *args, **({"non_blocking": True} if len(args) < 2 else {}) | kwargs)
+
+            return cuda
+
+        host.wrap(torch.Tensor, "to", sending)
+        host.wrap(torch.Tensor, "cuda", moving)
+
+    def switches(self, facts: Facts) -> bool:
+        """Each copy decides for itself."""
+        return True
+
+
+def _is_device(target: Any) -> bool:
+    """Whether `to(target)` names another device: "cuda", 0, torch.device("cuda:1")."""
+    return isinstance(target, int) or str(getattr(target, "type", target)).startswith("cuda")
