@@ -13,7 +13,7 @@ from scripts import SCRIPTS
 from torch.utils.data import DataLoader, TensorDataset
 
 from hotlap import ranking
-from hotlap.bounds import STAGE, learn_bounds
+from hotlap.bounds import STAGE, learn_bounds, prices_of
 from hotlap.errors import HotlapError
 from hotlap.inside.host import Host
 from hotlap.inside.journal import Journal
@@ -21,8 +21,9 @@ from hotlap.knobs import BOUNDS, all_knobs, knob_by_id
 from hotlap.lab import Lab
 from hotlap.logbook import Logbook
 from hotlap.records import AS_WRITTEN, PHASES, Contract, Estimate, Outcome, Phases, Setup, Skip
+from hotlap.report import words
 from hotlap.run import find_plan
-from hotlap.search.candidates import Request, candidates
+from hotlap.search.candidates import Request, candidates, refused
 from hotlap.target import resolve
 from hotlap.trials.blocks import Window
 from hotlap.trials.launch import best_tier
@@ -108,16 +109,38 @@ def test_no_plan_can_hold_a_bound(tmp_path: Path) -> None:
         find_plan(plan, tmp_path)
 
 
-def test_the_work_is_left_out_while_a_real_script_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fetching is cheaper with the batch in hand, updating without gradients, and the script goes on training."""
+def lab_of(script: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lab:
+    """A lab of a real script that has been observed, where rounds may always be taken."""
     monkeypatch.setattr("hotlap.lab._OBSERVED_STEPS", 3)
     monkeypatch.setattr("hotlap.ranking._STEADY", 1e9)
     (tmp_path / "work").mkdir()
-    target = resolve((str(SCRIPTS / "conv_norm.py"),), cwd=tmp_path / "work")
     book = Logbook(tmp_path / "logbook.jsonl")
     book.start("", "", 1, "test")
+    target = resolve((str(script),), cwd=tmp_path / "work")
     lab = Lab(ProcessRunner(target, tmp_path / "out", best_tier()[0]), book, 6000.0, 1)
     lab.observe(5.0)
+    return lab
+
+
+def test_what_the_script_asks_for_has_a_price(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Measured whether or not anybody would take it off, unless the user does not want to know."""
+    script = tmp_path / "careful.py"
+    careful = "def main():\n    torch.use_deterministic_algorithms(True)\n    torch.autograd.set_detect_anomaly(True)"
+    script.write_text((SCRIPTS / "conv_norm.py").read_text().replace("def main():", careful))
+    lab = lab_of(script, tmp_path, monkeypatch)
+    knobs = [knob for knob in all_knobs() if not refused(knob, Request(skip=("anomaly-detection",)))]
+    bounds = learn_bounds(lab, Window(warmup=10, steps=80, step_s=0.01), knobs)
+    arms = [str(Setup(arm.settings)) for record in lab.recordings.values() for arm in record.trial.arms]
+
+    assert bounds.keys() == {"data", "optimizer"}
+    assert prices_of(lab.pairs).keys() == {"deterministic-algorithms"}
+    assert "deterministic-algorithms=false" in arms
+    assert "with deterministic-algorithms off" in words.prices(prices_of(lab.pairs))
+
+
+def test_the_work_is_left_out_while_a_real_script_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fetching is cheaper with the batch in hand, updating without gradients, and the script goes on training."""
+    lab = lab_of(SCRIPTS / "conv_norm.py", tmp_path, monkeypatch)
     bounds = learn_bounds(lab, Window(warmup=10, steps=80, step_s=0.01), [])
     record = next(record for record in lab.recordings.values() if record.trial.arms)
 

@@ -15,7 +15,7 @@ import msgspec
 from hotlap import stats
 from hotlap.audits import all_audits
 from hotlap.audits.judge import audited
-from hotlap.bounds import bounds_of
+from hotlap.bounds import bounds_of, prices_of
 from hotlap.judge import Judgement
 from hotlap.knobs import knob_by_id
 from hotlap.lab import Lab
@@ -138,6 +138,7 @@ class Answer:
             peak_bytes=(_peak(reference or [watched]), _peak(candidate)),
             ceiling=lab.ceiling,
             bounds=bounds_of(lab.pairs),
+            prices=prices_of(lab.pairs),
             load=_mean_load([r for r in lab.recordings.values() if r.trial.purpose == "time"]),
             notes=(*lab.notes, *_unsteady(lab)),
             cut_short=lab.cut_short if not kept else "",

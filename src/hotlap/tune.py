@@ -15,7 +15,7 @@ from hotlap.knobs.knob import Knob
 from hotlap.lab import Lab
 from hotlap.records import AS_WRITTEN, Contract, Outcome, Phases, Recording, Rejected, Setup, Word
 from hotlap.screening import search
-from hotlap.search.candidates import Request, candidates, unwanted
+from hotlap.search.candidates import Request, candidates, refused
 from hotlap.shares import STAGE, leave_one_out
 from hotlap.stats import Look
 from hotlap.trials import blocks
@@ -50,7 +50,7 @@ def tune(lab: Lab, request: Request, knobs: Sequence[Knob] | None = None) -> Ans
     learn_noise(lab, windows(lab, observed, available)[1])
     screen, window = windows(lab, observed, available)
     knobs = knobs or all_knobs()
-    bounds = learn_bounds(lab, screen, [knob for knob in knobs if not unwanted(knob, request)])
+    bounds = learn_bounds(lab, screen, [knob for knob in knobs if not refused(knob, request)])
     singles, skipped = candidates(knobs, facts, request, phases, bounds)
     answer = Answer(facts=facts, skipped=skipped)
     judge = Judge(

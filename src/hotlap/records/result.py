@@ -156,6 +156,8 @@ class Result:
     notes: tuple[str, ...]
     bounds: dict[str, Estimate] = field(default_factory=dict)
     """Area to how many times faster a step would be without that area's work; empty when not measured."""
+    prices: dict[str, Estimate] = field(default_factory=dict)
+    """Knob that undoes what the script asks for to how many times faster a step is without that."""
     load: dict[str, float] = field(default_factory=dict)
     """Mean over the timed trials of what took CPU time from them, as shares of the machine's; see `trials.load`."""
     cut_short: str = ""

@@ -16,6 +16,12 @@ class Setting:
     knob: str
     value: Value
 
+    def __str__(self) -> str:
+        """As `--set` takes it, without a value that is just on."""
+        if self.value is True:
+            return self.knob
+        return f"{self.knob}={str(self.value).lower() if isinstance(self.value, bool) else self.value}"
+
 
 @dataclass(frozen=True)
 class Setup:
@@ -46,7 +52,7 @@ class Setup:
         return Setup(tuple(setting for setting in self.settings if setting not in other.settings))
 
     def __str__(self) -> str:
-        return ", ".join(s.knob if s.value is True else f"{s.knob}={s.value}" for s in self.settings) or "as written"
+        return ", ".join(map(str, self.settings)) or "as written"
 
 
 AS_WRITTEN = Setup()

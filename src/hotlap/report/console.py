@@ -77,6 +77,7 @@ def _facts(result: Result) -> Table:
         if result.evaluation_share
         else "",
         "at most": words.bounds(result.bounds, result.pairs),
+        "asked for": words.prices(result.prices),
         "machine": words.ceilings(result.ceiling),
         "roofline": roofline(result),
         "tuning took": numbers.seconds(result.tuning_s),

@@ -38,6 +38,7 @@ def document(result: Result) -> dict[str, Any]:
             "facts": msgspec.to_builtins(result.facts),
             "ceiling": result.ceiling,
             "bounds": msgspec.to_builtins(result.bounds),
+            "prices": msgspec.to_builtins(result.prices),
             "noise": result.noise,
             "load": result.load,
             "smallest_gain": result.smallest_gain,

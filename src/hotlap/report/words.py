@@ -225,6 +225,11 @@ def bounds(found: dict[str, Estimate], pairs: Sequence[Pair]) -> str:
     return f"{told}, beside {company}" if told and company.settings else told
 
 
+def prices(found: dict[str, Estimate]) -> str:
+    """What the script's own wishes cost; "" when nothing was measured."""
+    return "; ".join(f"{numbers.estimate(gain)} with {knob} off" for knob, gain in found.items())
+
+
 def method(result: Result) -> list[str]:
     """How the answer was measured, in plain words."""
     stages = Counter(pair.stage for pair in result.pairs)

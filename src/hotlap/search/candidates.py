@@ -51,12 +51,19 @@ def candidates(
 
 
 def unwanted(knob: Knob, request: Request) -> str:
+    """Why it is not the tune's to turn; "" when it is."""
+    return refused(knob, request) or (
+        "only by --set, for it undoes what the script asks for" if knob.suggested_only else ""
+    )
+
+
+def refused(knob: Knob, request: Request) -> str:
     """Why the user does not want it; "" when nothing speaks against it."""
     if knob.id in request.skip or (request.only and knob.id not in request.only):
         return "left out by --skip or --only"
     if knob.contract.level > request.allow.level:
         return f"its contract is {knob.contract.value}, and --allow {request.allow.value} caps it"
-    return "only by --set, for it undoes what the script asks for" if knob.suggested_only else ""
+    return ""
 
 
 def _cannot_pay(knob: Knob, step: Phases, bound: Estimate | None) -> str:

@@ -55,3 +55,7 @@ class CudnnDeterministic(Knob):
                 host.call(lambda: set_to(bool(value)), lambda: set_to(written))
 
         host.before_first_step(lambda _: turn())
+
+    def switches(self, facts: Facts) -> bool:
+        """Torch reads it at each convolution."""
+        return True
