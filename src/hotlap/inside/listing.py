@@ -42,7 +42,10 @@ class Listing(TorchDispatchMode):
 
     def operations(self) -> tuple[Operation, ...]:
         """What was called."""
-        return tuple(Operation(*call[:4], n, call[4] * n, call[5]) for call, n in self.calls.items())
+        return tuple(
+            Operation(name, inputs, outputs, dtypes, n, moved * n, places)
+            for (name, inputs, outputs, dtypes, moved, places), n in self.calls.items()
+        )
 
     def _places(self, tensors: tuple[Any, ...]) -> tuple[str, ...]:
         places = {t.device.type for t in tensors}

@@ -35,7 +35,7 @@ def _compilation() -> Compilation:
     return Compilation(
         graphs=counters["stats"].get("unique_graphs", 0),
         recompiles=len(why),
-        why=why[-1].splitlines()[0] if why else "",
+        why=why[-1].splitlines()[0].strip() if why else "",
         limit_reached=any(_LIMIT in reason for kind in ("unimplemented", "graph_break") for reason in counters[kind]),
         breaks={reason.splitlines()[0]: n for reason, n in counters["graph_break"].items() if _LIMIT not in reason},
         spent_s=sum(one.entire_frame_compile_time_s or 0.0 for one in compiled),

@@ -36,12 +36,12 @@ class SameAugmentation(Audit):
         streams = [one for one in seen.streams.streams if one.dataset in names] if seen.streams else []
         if not streams:
             return self.error("no worker told of its generators")
-        drawn = [(state, one) for one in streams for state in one.states]
+        drawn = [(state, one) for one in streams for state in set(one.states)]
         if not drawn:
             return self.passes("no worker moves a random generator that could be seen")
         advice = "make the generator in the worker, from torch.utils.data.get_worker_info().seed"
-        shared = len(drawn) - len({(state, one.dataset, one.epoch) for state, one in drawn})
-        if shared:
+        by_epoch = {(state, one.epoch) for state, one in drawn}
+        if len(by_epoch) < len({(state, one.epoch, one.worker) for state, one in drawn}):
             return self.fails("workers draw the same random numbers as each other", advice, streams=len(drawn))
         if len({state for state, _ in drawn}) < len(drawn):
             return self.informs("workers draw the same random numbers in every epoch", advice, streams=len(drawn))

@@ -36,18 +36,19 @@ class Recompiles(Audit):
         found = seen.compilation
         if not found.graphs and not found.limit_reached:
             return self.not_applicable("the script compiles nothing")
-        why = f"; the last time because {found.why.split(': ', 1)[-1]}" if found.why else ""
+        why = f", the last time because {found.why.split(': ', 1)[-1]}" if found.why else ""
+        again = f"{found.recompiles} recompilations, {found.spent_s:.1f} s with the first ones{why}"
         advice = "mark what varies with torch._dynamo.mark_dynamic or compile with dynamic=True, or pad to few shapes"
-        numbers = {"recompiles": found.recompiles, "graphs": found.graphs, "spent_s": round(found.spent_s, 3)}
         if found.limit_reached:
-            return self.fails(f"torch.compile reached its limit and now runs eagerly{why}", advice, **numbers)
+            told = f"torch.compile gave up at its limit and runs eagerly: {again}"
+            return self.fails(told, advice, recompiles=found.recompiles)
         if found.recompiles >= _MANY:
-            return self.informs(f"torch.compile compiled {found.recompiles} times anew{why}", advice, **numbers)
+            return self.informs(f"torch.compile keeps compiling: {again}", advice, recompiles=found.recompiles)
         if found.breaks:
-            reason, count = next(iter(found.breaks.items()))
+            reason, count = max(found.breaks.items(), key=lambda item: item[1])
             return self.informs(
                 f"{sum(found.breaks.values())} breaks in compiled graphs, {count} of them: {reason}",
                 "find them with TORCH_LOGS=graph_breaks, and move such calls out of what is compiled",
-                **numbers,
+                breaks=sum(found.breaks.values()),
             )
-        return self.passes(f"{found.graphs} graphs compiled, {found.recompiles} of them anew", **numbers)
+        return self.passes(f"{found.graphs} graphs, {found.recompiles} recompilations", graphs=found.graphs)
