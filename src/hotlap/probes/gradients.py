@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from hotlap.probes.probe import LOOKED_AT_STEP, Probe, Roots
 from hotlap.records.seen import Gradients
@@ -28,11 +28,16 @@ class GradientsProbe(Probe):
                 return
             done.append(True)
             owned = (parameter for group in optimizer.param_groups for parameter in group["params"])
-            gradients = [p.grad.detach() for p in owned if p.grad is not None]
-            values = [g._values() if g.is_sparse else g for g in gradients]
+            values = [_values(p.grad.detach()) for p in owned if p.grad is not None]
             bad = sum(int((~value.isfinite()).sum()) for value in values)
             self.see(host, Gradients(sum(value.numel() for value in values), bad))
 
         look = self.guarded(host, look)
         recorder.on_optimizer_start.append(look)
         self.until_looked(recorder, lambda: recorder.on_optimizer_start.remove(look))
+
+
+def _values(gradient: Any) -> torch.Tensor:
+    """Those of this process: a sum over a distributed tensor would have to wait for the others."""
+    here = gradient.to_local() if hasattr(gradient, "to_local") else gradient
+    return here._values() if here.is_sparse else here

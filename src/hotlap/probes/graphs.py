@@ -33,7 +33,7 @@ class GraphsProbe(Probe):
             if recorder.index > LOOKED_AT_STEP or recorder.tape.foreign:
                 return
             for output in outputs:
-                nodes = [node for node in branch(output.grad_fn) if node.next_functions]
+                nodes = [node for node in branch(getattr(output, "grad_fn", None)) if node.next_functions]
                 if nodes:
                     nodes[-1].metadata[self.id] = made = _Mark()
                     marks.setdefault(recorder.index, []).append(ref(made))

@@ -22,7 +22,8 @@ class DenseEmbedding(Audit):
     ## Why it costs
     The whole table is filled with zeros in each step, and the update goes through all of it.
     ## When it is right
-    Momentum, averages and weight decay act on rows that were not looked up: only a dense gradient lets them.
+    Momentum, averages and weight decay act on rows that were not looked up: only a dense gradient lets them. A table
+    that is the weight of the last layer, too, has a dense gradient anyway, and is not told of.
     ## Source
     torch.nn.Embedding, "sparse"; torch.optim.SparseAdam.
     """
@@ -38,7 +39,9 @@ class DenseEmbedding(Audit):
         backwards = [call for call in calls if call.name == "embedding_dense_backward"]
         if not backwards:
             return self.not_applicable("no embedding has a dense gradient")
-        rare = [call for call in backwards if call.outputs[0][0] > _RARE * prod(call.inputs[1])]
+        products = {size for call in calls if call.name in ("mm", "addmm") for shape in call.inputs for size in shape}
+        rows = {call.outputs[0][0] for call in backwards} - products  # else it may be the weight of the last layer, too
+        rare = [c for c in backwards if c.outputs[0][0] in rows and c.outputs[0][0] > _RARE * prod(c.inputs[1])]
         every = sum(call.moved_bytes for call in calls)
         share = sum(call.moved_bytes for call in rare) / every if every else 0.0
         if share < _MUCH:
