@@ -182,6 +182,11 @@ FAILING: dict[str, dict[str, str]] = {
             layers="nn.Embedding(200_000, 8), nn.Flatten(), nn.Linear(32, 4)", more="[:, :4].abs().mul(1000).long()"
         )
     },
+    "one-hot-product": {
+        "model": _HIDDEN.format(layers="nn.Linear(4096, 4)", more="[:, 0].mul(99).long() % 4096"),
+        "answer": "model.layers(nn.functional.one_hot(inputs.flatten(1)[:, 0].mul(99).long() % 4096, 4096).float())",
+        "evaluation": "",
+    },
     "recompiles": {
         "setup": "torch._dynamo.config.recompile_limit = 2\ncount = 0\n"
         "model = torch.compile(model, backend='eager', dynamic=False)",

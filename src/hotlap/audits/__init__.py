@@ -29,6 +29,7 @@ AUDITS = {
     "odd-shapes": "model.odd_shapes:OddShapes",
     "large-logits": "model.large_logits:LargeLogits",
     "dense-embedding": "model.dense_embedding:DenseEmbedding",
+    "one-hot-product": "model.one_hot_product:OneHotProduct",
     "recompiles": "model.recompiles:Recompiles",
     "parameters-left-out": "optimizer.parameters_left_out:ParametersLeftOut",
     "never-a-gradient": "optimizer.never_a_gradient:NeverAGradient",

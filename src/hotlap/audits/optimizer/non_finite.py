@@ -23,7 +23,7 @@ class NonFinite(Audit):
     ## When it is right
     A scaler of float16 gradients leaves out the first few updates, until it has found its scale.
     ## Source
-    torch.autograd.set_detect_anomaly names the operation; pytorch#40497.
+    torch.autograd.set_detect_anomaly names the operation that gave the first NaN.
     """
 
     id: ClassVar[str] = "non-finite"
