@@ -17,7 +17,17 @@ from hotlap.audits.audit import Audit
 from hotlap.audits.judge import audited, per_step
 from hotlap.knobs import KNOBS
 from hotlap.records import AS_WRITTEN, PHASES, Finding, Phases, Seen, Status, Steps, Trial
-from hotlap.records.seen import Compilation, Gradients, Habits, Operations, Scaling, Stream, Streams, Structure
+from hotlap.records.seen import (
+    Compilation,
+    Gradients,
+    Habits,
+    Operation,
+    Operations,
+    Scaling,
+    Stream,
+    Streams,
+    Structure,
+)
 from hotlap.target import resolve
 from hotlap.trials.launch import best_tier
 from hotlap.trials.runner import ProcessRunner
@@ -94,6 +104,27 @@ def test_it_judges_a_step_on_a_gpu(audit_id: str) -> None:
     assert audit.judge(replace(on_gpu, operations=Operations(right))).status is Status.PASS
     assert audit.judge(on_gpu).status is Status.ERROR
     assert audit.judge(replace(SEEN, operations=Operations(wrong))).status is Status.NOT_APPLICABLE
+
+
+def test_what_a_gradient_scaler_reads_is_no_waste() -> None:
+    """It has to know whether to step; what the script reads besides counts."""
+    on_gpu = replace(SEEN, facts=facts(**CUDA), habits=Habits(9, {}, False), scaling=Scaling(("float16",), 9, 0))
+    twice = Operation("_local_scalar_dense", ((),), (), ("float32",), 2, 8, ("cuda",))
+
+    def waits(call: Operation) -> Finding:
+        return audit_by_id("device-syncs").judge(replace(on_gpu, operations=Operations((call,))))
+
+    assert waits(twice).evidence == {"waits": 1}
+    assert waits(replace(twice, count=1)).status is Status.PASS
+
+
+def test_generators_that_are_seeded_by_sample_are_no_mistake(tmp_path: Path) -> None:
+    """They stand alike before the first fetch, and not after it."""
+    draw = "(self.own.seed(int(i)), self.own.random())[1]"
+    parts = {name: part.replace("self.own.random()", draw) for name, part in FAILING["same-augmentation"].items()}
+    found = audit_by_id("same-augmentation").judge(observed(script(parts), tmp_path))
+
+    assert found.status is Status.PASS
 
 
 def test_data_parallel_matters_on_gpus_only() -> None:

@@ -175,7 +175,7 @@ class Stream:
     """The seed that the workers of one pass over the loader have in common."""
     worker: int
     states: tuple[int, ...]
-    """Digests of their states before it."""
+    """Digests of their states before and after it."""
 
 
 @dataclass(frozen=True)

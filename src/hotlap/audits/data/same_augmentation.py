@@ -28,7 +28,7 @@ class SameAugmentation(Audit):
     area: ClassVar[str] = "data"
 
     def judge(self, seen: Seen) -> Finding:
-        """By the states before each worker's first fetch, of the generators that it moved."""
+        """By the states before and after each worker's first fetch, of the generators that it moved."""
         loaders = [loader for loader in seen.facts.loaders if loader.trains and loader.num_workers and loader.length]
         if not loaders:
             return self.not_applicable("no DataLoader with workers and a length feeds the training")
