@@ -23,6 +23,8 @@ HEALTHY = {
     "answer": "model(inputs)",
     "target": "labels",
     "before_step": "optimizer.zero_grad()",
+    "backward": "loss.backward()",
+    "step": "optimizer.step()",
     "after_step": "",
     "evaluation": """model.eval()
     with torch.no_grad():
@@ -51,8 +53,8 @@ for epoch in range(3):
     for inputs, labels in loader:
         {before_step}
         loss = criterion({answer}, {target})
-        loss.backward()
-        optimizer.step()
+        {backward}
+        {step}
         {after_step}
     {evaluation}
 """
@@ -66,6 +68,7 @@ _ATTENTION = """class Net(nn.Module):
         q, k, v = self.qkv(x.flatten(2).mT[..., :3].repeat(1, 1, 3)[..., :8]).chunk(3, -1)
         {attend}
         return self.head(y.mean(1))"""
+_FUSED = "y = nn.functional.scaled_dot_product_attention(*(t[:, None] for t in (q, k, v)){more})[:, 0]"
 _FLATTEN = """class Net(nn.Module):
     def __init__(self):
         super().__init__()
@@ -96,6 +99,36 @@ _BIG = (
     .replace("return self.head(", "return 0 * self.more.weight.sum() + self.head(")
 )
 _WIDE = HEALTHY["model"].replace("3, 8, 3", "3, 256, 3").replace("(8)", "(256)").replace("8 * 8 * 8", "256 * 64")
+_DRAWING = """class Drawing(Dataset):
+    def __init__(self):
+        self.own = random.Random(0)
+
+    def __len__(self):
+        return 320
+
+    def __getitem__(self, i):
+        return x[i] * {draw}, y[i]"""
+_HIDDEN = """class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential({layers})
+
+    def forward(self, x):
+        return self.layers(x.flatten(1){more})"""
+_ACCUMULATING = {
+    "setup": "count = 0",
+    "before_step": "count += 1",
+    "step": "if count % 4 == 0: optimizer.step(); optimizer.zero_grad()",
+}
+_SCALING = {
+    "setup": "scaler = torch.amp.GradScaler('cpu')",
+    "answer": "torch.autocast('cpu', dtype=torch.bfloat16)(model)(inputs)",
+    "backward": "scaler.scale(loss).backward()",
+    "step": "scaler.step(optimizer); scaler.update()",
+}
+_DISTRIBUTED = """store = torch.distributed.HashStore()
+torch.distributed.init_process_group("gloo", store=store, rank=0, world_size=1)
+model = nn.parallel.DistributedDataParallel(model, find_unused_parameters={search})"""
 _TURNED = {
     "model": HEALTHY["model"].replace("self.norm(self.conv(x))", "turned(self.norm(turned(self.conv(turned(x)))))"),
     "imports": "def turned(x): return x.mT.contiguous().mT.contiguous()",
@@ -135,6 +168,42 @@ FAILING: dict[str, dict[str, str]] = {
     "denormals": {"answer": "model(inputs) * 1e-38"},
     "garbage-collection": {"imports": "import gc\nkept = [[i] for i in range(300_000)]", "after_step": "gc.collect()"},
     "calls-every-step": {"after_step": "torch.save(model.state_dict(), 'last.pt')"},
+    "same-augmentation": {
+        "imports": "import random",
+        "data": f"{HEALTHY['data']}\n{_DRAWING.format(draw='self.own.random()')}",
+        "dataset": "Drawing()",
+        "loader": "DataLoader(dataset, batch_size=16, shuffle=True, num_workers=2)",
+    },
+    "math-attention": {"model": _ATTENTION.format(attend=_FUSED.format(more=", dropout_p=0.1"))},
+    "odd-shapes": {"model": _HIDDEN.format(layers="nn.Linear(192, 601), nn.ReLU(), nn.Linear(601, 4)", more="")},
+    "large-logits": {"model": _HIDDEN.format(layers="nn.Linear(4, 300_000)", more="[:, :4]")},
+    "dense-embedding": {
+        "model": _HIDDEN.format(
+            layers="nn.Embedding(200_000, 8), nn.Flatten(), nn.Linear(32, 4)", more="[:, :4].abs().mul(1000).long()"
+        )
+    },
+    "one-hot-product": {
+        "model": _HIDDEN.format(layers="nn.Linear(4096, 4)", more="[:, 0].mul(99).long() % 4096"),
+        "answer": "model.layers(nn.functional.one_hot(inputs.flatten(1)[:, 0].mul(99).long() % 4096, 4096).float())",
+        "evaluation": "",
+    },
+    "recompiles": {
+        "setup": "torch._dynamo.config.recompile_limit = 2\ncount = 0\n"
+        "model = torch.compile(model, backend='eager', dynamic=False)",
+        "before_step": "count += 1; optimizer.zero_grad()",
+        "answer": "model(inputs[count % 8 :])",
+        "target": "labels[count % 8 :]",
+    },
+    "clip-per-tensor": {
+        "model": _HIDDEN.format(layers="*[nn.Linear(192, 192) for _ in range(8)], nn.Linear(192, 4)", more=""),
+        "step": "nn.utils.clip_grad_norm_(model.parameters(), 1.0, foreach=False); optimizer.step()",
+    },
+    "undivided-accumulation": _ACCUMULATING,
+    "scaler-with-bf16": _SCALING,
+    "non-finite": {"answer": "model(inputs) * float('nan')"},
+    "graph-kept-alive": {"setup": "total = 0", "after_step": "total += loss"},
+    "launch-bound": {"answer": "model(inputs) + 0 * sum(labels.sum() for _ in range(300))"},
+    "data-parallel": {"setup": _DISTRIBUTED.format(search=True)},
 }
 PASSING: dict[str, dict[str, str]] = {
     "layout-thrash": {},
@@ -144,11 +213,29 @@ PASSING: dict[str, dict[str, str]] = {
     "nll-without-log": {"criterion": "nn.NLLLoss()", "answer": "model(inputs).log_softmax(1)"},
     "broadcast-loss": {**_VALUES, "answer": "model(inputs).squeeze(1)"},
     "hand-written-attention": {
-        "model": _ATTENTION.format(attend="y = nn.functional.scaled_dot_product_attention(q, k, v)"),
+        "model": _ATTENTION.format(attend=_FUSED.format(more="")),
     },
     "scheduler-first": {
         "setup": "scheduler = torch.optim.lr_scheduler.StepLR(optimizer, 10)",
         "after_step": "scheduler.step()",
+    },
+    "same-augmentation": {
+        **FAILING["same-augmentation"],
+        "data": f"{HEALTHY['data']}\n{_DRAWING.format(draw='random.random()')}",
+    },
+    "odd-shapes": {"model": _HIDDEN.format(layers="nn.Linear(192, 608), nn.ReLU(), nn.Linear(608, 4)", more="")},
+    "math-attention": {"model": _ATTENTION.format(attend=_FUSED.format(more=""))},
+    "undivided-accumulation": {
+        **_ACCUMULATING,
+        "criterion": "(lambda answer, target: nn.functional.cross_entropy(answer, target) / 4)",
+    },
+    "scaler-with-bf16": {**_SCALING, "answer": "model(inputs)"},
+    "non-finite": {},
+    "graph-kept-alive": {"setup": "total = 0", "after_step": "total += loss.item()"},
+    "data-parallel": {"setup": _DISTRIBUTED.format(search=False)},
+    "clip-per-tensor": {
+        **FAILING["clip-per-tensor"],
+        "step": "nn.utils.clip_grad_norm_(model.parameters(), 1.0); optimizer.step()",
     },
 }
 

@@ -7,8 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from facts import facts
+from facts import CUDA, facts
 
+from audits.on_a_gpu import ON_A_GPU
 from audits.scripts import FAILING, PASSING, script
 from hotlap.answer import seen_of
 from hotlap.audits import AUDITS, all_audits, audit_by_id
@@ -16,6 +17,17 @@ from hotlap.audits.audit import Audit
 from hotlap.audits.judge import audited, per_step
 from hotlap.knobs import KNOBS
 from hotlap.records import AS_WRITTEN, PHASES, Finding, Phases, Seen, Status, Steps, Trial
+from hotlap.records.seen import (
+    Compilation,
+    Gradients,
+    Habits,
+    Operation,
+    Operations,
+    Scaling,
+    Stream,
+    Streams,
+    Structure,
+)
 from hotlap.target import resolve
 from hotlap.trials.launch import best_tier
 from hotlap.trials.runner import ProcessRunner
@@ -73,9 +85,129 @@ def test_the_network_of_the_example_mixes_other_images(tmp_path: Path) -> None:
     assert found.evidence == {"samples": 49, "rows": 64}
 
 
+def test_a_layer_exchanged_after_the_optimizer_was_built(tmp_path: Path) -> None:
+    """The new one has no optimizer, and the optimizer's own parameters are stale: both are said."""
+    parts = {"setup": "model.head = nn.Linear(8 * 8 * 8, 4)"}
+    found = audit_by_id("parameters-left-out").judge(observed(script(parts), tmp_path))
+
+    assert found.headline.startswith("no optimizer owns head.weight, head.bias, and 2 parameters")
+    assert found.evidence == {"parameters": 2, "of_no_module": 2}
+
+
+@pytest.mark.parametrize("audit_id", ON_A_GPU)
+def test_it_judges_a_step_on_a_gpu(audit_id: str) -> None:
+    """From what would be seen there; on a CPU it is no matter, and what was not seen is no pass."""
+    audit, (wrong, right) = audit_by_id(audit_id), ON_A_GPU[audit_id]
+    on_gpu = replace(SEEN, facts=facts(device="NVIDIA H100", torch="2.13.0+cu130"), habits=Habits(9, {}, False))
+
+    assert audit.judge(replace(on_gpu, operations=Operations(wrong))).status is Status.FAIL
+    assert audit.judge(replace(on_gpu, operations=Operations(right))).status is Status.PASS
+    assert audit.judge(on_gpu).status is Status.ERROR
+    assert audit.judge(replace(SEEN, operations=Operations(wrong))).status is Status.NOT_APPLICABLE
+
+
+def test_what_a_gradient_scaler_reads_is_no_waste() -> None:
+    """It has to know whether to step; what the script reads besides counts."""
+    on_gpu = replace(SEEN, facts=facts(**CUDA), habits=Habits(9, {}, False), scaling=Scaling(("float16",), 9, 0))
+    twice = Operation("_local_scalar_dense", ((),), (), ("float32",), 2, 8, ("cuda",))
+
+    def waits(call: Operation) -> Finding:
+        return audit_by_id("device-syncs").judge(replace(on_gpu, operations=Operations((call,))))
+
+    assert waits(twice).evidence == {"waits": 1}
+    assert waits(replace(twice, count=1)).status is Status.PASS
+
+
+def test_generators_that_are_seeded_by_sample_are_no_mistake(tmp_path: Path) -> None:
+    """They stand alike before the first fetch, and not after it."""
+    draw = "(self.own.seed(int(i)), self.own.random())[1]"
+    parts = {name: part.replace("self.own.random()", draw) for name, part in FAILING["same-augmentation"].items()}
+    found = audit_by_id("same-augmentation").judge(observed(script(parts), tmp_path))
+
+    assert found.status is Status.PASS
+
+
+def test_data_parallel_matters_on_gpus_only() -> None:
+    """On a CPU it is a call more."""
+    whole = Structure((), (), (), 0)
+    root = {"modules": {"DataParallel": 1, "Net": 1}}
+    on_gpu, on_cpu = (replace(SEEN, facts=facts(root=root, **more), structure=whole) for more in (CUDA, {}))
+
+    assert audit_by_id("data-parallel").judge(on_gpu).status is Status.FAIL
+    assert audit_by_id("data-parallel").judge(on_cpu).status is Status.PASS
+
+
+@pytest.mark.parametrize(
+    ("streams", "status"),
+    [
+        ([Stream("D", 1, 0, (5,)), Stream("D", 1, 1, (5,))], Status.FAIL),
+        ([Stream("D", 1, 0, (5,)), Stream("D", 2, 0, (5,))], Status.INFORMATIVE),
+        ([Stream("D", 1, 0, (5, 5)), Stream("D", 1, 1, (6, 6)), Stream("D", 2, 0, (7,))], Status.PASS),
+        ([Stream("D", 1, 0, ()), Stream("other", 1, 1, (5,)), Stream("other", 2, 1, (5,))], Status.PASS),
+        ([], Status.ERROR),
+    ],
+)
+def test_equal_streams_of_workers(streams: list[Stream], status: Status) -> None:
+    """Within a pass over the data they are a mistake, from one to the next they may be meant; others' do not count."""
+    seen = replace(SEEN, facts=facts(loader={"dataset": "D", "num_workers": 2}), streams=Streams(tuple(streams)))
+
+    assert audit_by_id("same-augmentation").judge(seen).status is status
+
+
+@pytest.mark.parametrize(
+    ("scaling", "status"),
+    [
+        (Scaling(("bfloat16",), 9, 0), Status.FAIL),
+        (Scaling(("float16",), 0, 0), Status.INFORMATIVE),
+        (Scaling(("float16",), 20, 9), Status.INFORMATIVE),
+        (Scaling(("float16",), 200, 2), Status.PASS),
+        (Scaling(("float16",), 200, None), Status.PASS),
+        (Scaling(("bfloat16",), 0, 0), Status.PASS),
+        (Scaling((), 0, 0), Status.NOT_APPLICABLE),
+    ],
+)
+def test_scaling_goes_with_the_type(scaling: Scaling, status: Status) -> None:
+    """bfloat16 needs none, float16 does, and few updates are left out."""
+    found = audit_by_id("scaler-with-bf16").judge(replace(SEEN, facts=facts(**CUDA), scaling=scaling))
+
+    assert found.status is status
+
+
+@pytest.mark.parametrize(
+    ("compilation", "status"),
+    [
+        (Compilation(9, 8, "0/7: size", limit_reached=True, breaks={}, spent_s=9.0), Status.FAIL),
+        (Compilation(5, 4, "0/3: size", limit_reached=False, breaks={}, spent_s=9.0), Status.INFORMATIVE),
+        (Compilation(2, 0, "", limit_reached=False, breaks={"print": 1}, spent_s=9.0), Status.INFORMATIVE),
+        (Compilation(3, 2, "0/1: grad_mode", limit_reached=False, breaks={}, spent_s=9.0), Status.PASS),
+        (Compilation(0, 0, "", limit_reached=False, breaks={}, spent_s=0.0), Status.NOT_APPLICABLE),
+    ],
+)
+def test_what_torch_compile_did(compilation: Compilation, status: Status) -> None:
+    """Another compilation for the last batch and for the evaluation is as it must be."""
+    assert audit_by_id("recompiles").judge(replace(SEEN, compilation=compilation)).status is status
+
+
+@pytest.mark.parametrize(
+    ("losses", "gradients", "status"),
+    [
+        ((1.0, float("nan")), None, Status.FAIL),
+        ((1.0, 0.5), Gradients(10, 3), Status.FAIL),
+        ((1.0,) * 11, Gradients(10, 0), Status.FAIL),
+        ((1.0,) * 9, Gradients(10, 0), Status.PASS),
+        ((None, None), None, Status.ERROR),
+    ],
+)
+def test_numbers_that_are_none(losses: tuple[float | None, ...], gradients: Gradients | None, status: Status) -> None:
+    """And a loss that stands still; where neither was seen it says so."""
+    seen = replace(SEEN, steps=replace(SEEN.steps, losses=losses), gradients=gradients)
+
+    assert audit_by_id("non-finite").judge(seen).status is status
+
+
 def test_every_audit_has_a_script_that_fails_it() -> None:
-    """But for the one that needs a GPU that torch cannot use, which is told facts."""
-    assert FAILING.keys() | {"cpu-build"} == AUDITS.keys()
+    """But for those that need a GPU, which are told what would be seen there."""
+    assert FAILING.keys() | ON_A_GPU.keys() | {"cpu-build"} == AUDITS.keys()
     hidden = facts(torch="2.13.0+cpu", machine={"gpus": ("NVIDIA H200",)})
     assert audit_by_id("cpu-build").judge(replace(SEEN, facts=hidden)).status is Status.FAIL
     assert audit_by_id("cpu-build").judge(SEEN).status is Status.PASS

@@ -18,6 +18,8 @@ def audited(seen: Seen, audits: Sequence[Audit]) -> tuple[Finding, ...]:
 
 def _judged(audit: Audit, seen: Seen) -> Finding:
     missing = [name for name in audit.needs if getattr(seen, name) is None]
+    if missing == ["operations"] and any(root.compiled for root in seen.facts.roots):
+        return audit.error("a compiled graph hides its operations")
     if missing:
         return audit.error(f"nothing was seen of its {' and '.join(missing)}")
     try:

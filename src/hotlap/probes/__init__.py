@@ -17,6 +17,11 @@ PROBES = {
     "loss": "loss:LossProbe",
     "rows": "rows:RowsProbe",
     "switches": "switches:SwitchesProbe",
+    "graphs": "graphs:GraphsProbe",
+    "gradients": "gradients:GradientsProbe",
+    "compilation": "compilation:CompilationProbe",
+    "scaling": "scaling:ScalingProbe",
+    "streams": "streams:StreamsProbe",
 }
 
 

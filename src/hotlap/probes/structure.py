@@ -70,9 +70,11 @@ def _structure(roots: list[nn.Module], recorder: Recorder, biased: list[str], ha
     left_out = [name for number, name in named.items() if number not in owned]
     without = [named[number] for number in stepped if number in named and number not in had_gradient]
     strangers = sum(number not in named for number in owned)
+    searching = any(getattr(root, "find_unused_parameters", False) for root in roots)  # DistributedDataParallel
     return Structure(
         biased_before_norm=tuple(biased[:_MOST_NAMES]),
         in_no_optimizer=tuple(left_out[:_MOST_NAMES]) if owned else (),
         never_a_gradient=tuple(without[:_MOST_NAMES]),
         of_no_module=strangers,
+        searched_in_vain=searching and bool(stepped) and stepped <= had_gradient,
     )

@@ -9,6 +9,8 @@ from hotlap.records.result import Phases
 from hotlap.records.trial import Steps
 
 Shape = tuple[int, ...]
+HOST = ("cpu", "pinned", "made")
+"""Places of tensors that are the host's memory, see `Operation.places`."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,19 @@ class Operation:
     count: int
     moved_bytes: int
     """Read and written by all these calls together, were nothing in a cache."""
+    places: tuple[str, ...] = ()
+    """Where the inputs, then the outputs lie, or the one place where all do: "cuda", "cpu", and where devices meet
+    "pinned" for page-locked memory of the host and "made" for what this step itself, its data apart, has filled there.
+    """
+
+    @property
+    def crossing(self) -> tuple[str, str] | None:
+        """From where to where it copies, between devices; None where it does something else."""
+        if self.name not in ("_to_copy", "copy_") or len(self.places) < 2:
+            return None
+        source, goal = self.places[:2] if self.name == "_to_copy" else self.places[1::-1]
+        on_host = [place in HOST for place in (source, goal)]
+        return (source, goal) if any(on_host) and not all(on_host) else None
 
 
 @dataclass(frozen=True)
@@ -45,6 +60,8 @@ class Structure:
     """Parameters that an optimizer owns and that had no gradient in any step seen."""
     of_no_module: int
     """Parameters that an optimizer owns and that belong to no module that is trained."""
+    searched_in_vain: bool = False
+    """DistributedDataParallel looks for unused parameters in each step, and every parameter had a gradient."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +99,12 @@ class LossGraph:
     """Operations from the loss back towards the model, shape changes left out."""
     broadcasts: str
     """What torch warned of when a loss was given shapes that differ; ""."""
+    scaled: bool = False
+    """Divided or multiplied before its backward, or sent back with another seed than 1; a gradient scaler apart."""
+    summed: bool = False
+    """It is a sum over its samples, not their mean."""
+    accumulated: int = 0
+    """Backwards of this same loss in one step, where each had a batch of a loader's to itself; else 0."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +115,74 @@ class Rows:
     rows: int
     mixed: bool
     """A sample changed rows that are not its own."""
+
+
+@dataclass(frozen=True)
+class Graphs:
+    """Autograd graphs of the first steps, some steps later."""
+
+    steps: int
+    """Steps whose graph was marked and had come to its end before the count."""
+    alive: int
+    """Among them those whose graph something still holds."""
+
+
+@dataclass(frozen=True)
+class Gradients:
+    """Gradients right before one update."""
+
+    numbers: int
+    non_finite: int
+    """NaN or infinite among them."""
+
+
+@dataclass(frozen=True)
+class Compilation:
+    """What torch.compile did for the script by the end of the run."""
+
+    graphs: int
+    recompiles: int
+    """Of the last 64 compilations, those of a function that was compiled before."""
+    why: str
+    """The guard that failed in the last of them; "" if there was none."""
+    limit_reached: bool
+    """A function was compiled so often that torch gave up and runs it eagerly."""
+    breaks: dict[str, int]
+    """Why graphs ended early, to how often."""
+    spent_s: float
+    """In those compilations."""
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """Autocast and gradient scaling."""
+
+    dtypes: tuple[str, ...]
+    """That modules were called under autocast to, in the step that was looked at."""
+    steps: int
+    """Updates that an enabled gradient scaler was asked for."""
+    skipped: int | None
+    """Among them those that it left out; None where the optimizer decides that on the device."""
+
+
+@dataclass(frozen=True)
+class Stream:
+    """The random generators that a loader's worker drew from in its first fetch."""
+
+    dataset: str
+    """Qualified class name."""
+    epoch: int
+    """The seed that the workers of one pass over the loader have in common."""
+    worker: int
+    states: tuple[int, ...]
+    """Digests of their states before and after it."""
+
+
+@dataclass(frozen=True)
+class Streams:
+    """Those of all workers of the run."""
+
+    streams: tuple[Stream, ...]
 
 
 @dataclass(frozen=True)
@@ -116,3 +207,8 @@ class Seen:
     loss: LossGraph | None = None
     rows: Rows | None = None
     switches: Switches | None = None
+    graphs: Graphs | None = None
+    gradients: Gradients | None = None
+    compilation: Compilation | None = None
+    scaling: Scaling | None = None
+    streams: Streams | None = None

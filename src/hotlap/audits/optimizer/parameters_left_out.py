@@ -14,8 +14,8 @@ class ParametersLeftOut(Audit):
     """Parameters that nobody updates.
 
     ## What it finds
-    Trainable parameters of a model that is trained, which no optimizer owns; and whether the optimizer owns
-    parameters of no model instead.
+    Trainable parameters of a model that is trained, which no optimizer owns; and whether the optimizer owns stale ones
+    instead, which the model had before a layer was exchanged (`model.fc = nn.Linear(...)`) or made anew.
     ## Why it costs
     Their gradients are computed in every step and never used; the layer stays as it was drawn.
     ## When it is right
@@ -34,7 +34,7 @@ class ParametersLeftOut(Audit):
         names, strangers = seen.structure.in_no_optimizer, seen.structure.of_no_module
         if not names:
             return self.passes("every trainable parameter has an optimizer")
-        stale = ", and the optimizer owns parameters of no model" if strangers else ""
+        stale = f", and {strangers} parameters that an optimizer owns are of no model any more" if strangers else ""
         return self.fails(
             f"no optimizer owns {few(names)}{stale}",
             "build the optimizer after the model is complete and where it belongs; freeze what is not to be trained",
