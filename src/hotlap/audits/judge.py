@@ -6,14 +6,21 @@ from collections.abc import Sequence
 
 from hotlap import stats
 from hotlap.audits.audit import Audit
-from hotlap.records import Estimate, Finding, Seen
+from hotlap.records import Estimate, Finding, Seen, Status
 
+_FIRST = (Status.FAIL, Status.INFORMATIVE)  # in the order of telling; what there is nothing to do about comes last
 _BATCHES = 10  # of steps, whose means are nearly independent where steps are not
 
 
 def audited(seen: Seen, audits: Sequence[Audit]) -> tuple[Finding, ...]:
-    """What every audit says; one that fails says so, and none keeps the others from speaking."""
-    return tuple(_judged(audit, seen) for audit in audits)
+    """What every audit says, the worst first; one that fails says so, and none keeps the others from speaking."""
+    return tuple(sorted((_judged(audit, seen) for audit in audits), key=_place))
+
+
+def _place(finding: Finding) -> tuple[int, float]:
+    """Faults before what is worth knowing, and among them what wastes most first."""
+    place = _FIRST.index(finding.status) if finding.status in _FIRST else len(_FIRST)
+    return place, -finding.wasted.value if finding.wasted else 0.0
 
 
 def _judged(audit: Audit, seen: Seen) -> Finding:

@@ -26,7 +26,7 @@ class PageableCopies(Audit):
 
     id: ClassVar[str] = "pageable-copies"
     area: ClassVar[str] = "data"
-    knobs: ClassVar[tuple[str, ...]] = ("pinned-memory",)
+    knobs: ClassVar[tuple[str, ...]] = ("pinned-memory", "non-blocking-copies")
 
     def judge(self, seen: Seen) -> Finding:
         """By one step's copies."""

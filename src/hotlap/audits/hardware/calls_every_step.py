@@ -34,6 +34,7 @@ class CallsEveryStep(Audit):
     id: ClassVar[str] = "calls-every-step"
     area: ClassVar[str] = "hardware"
     needs: ClassVar[tuple[str, ...]] = ("habits",)
+    knobs: ClassVar[tuple[str, ...]] = ("forced-collection", "empty-cache", "synchronize")
 
     def judge(self, seen: Seen) -> Finding:
         """By counting calls."""

@@ -27,6 +27,7 @@ class DataParallel(Audit):
     id: ClassVar[str] = "data-parallel"
     area: ClassVar[str] = "hardware"
     needs: ClassVar[tuple[str, ...]] = ("structure",)
+    knobs: ClassVar[tuple[str, ...]] = ("ddp-unused-parameters",)
 
     def judge(self, seen: Seen) -> Finding:
         """By the classes of the modules, and the gradients of the first steps."""

@@ -25,6 +25,7 @@ class DebugSwitches(Audit):
     id: ClassVar[str] = "debug-switches"
     area: ClassVar[str] = "hardware"
     needs: ClassVar[tuple[str, ...]] = ("switches",)
+    knobs: ClassVar[tuple[str, ...]] = ("anomaly-detection",)
 
     def judge(self, seen: Seen) -> Finding:
         """By flags and variables."""

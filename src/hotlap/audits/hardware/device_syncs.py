@@ -35,6 +35,7 @@ class DeviceSyncs(Audit):
 
     id: ClassVar[str] = "device-syncs"
     area: ClassVar[str] = "hardware"
+    knobs: ClassVar[tuple[str, ...]] = ("synchronize",)
 
     def judge(self, seen: Seen) -> Finding:
         """By one step's operations and the calls per step."""

@@ -27,6 +27,7 @@ class GarbageCollection(Audit):
     id: ClassVar[str] = "garbage-collection"
     area: ClassVar[str] = "hardware"
     needs: ClassVar[tuple[str, ...]] = ("collector",)
+    knobs: ClassVar[tuple[str, ...]] = ("gc-freeze", "forced-collection")
 
     def judge(self, seen: Seen) -> Finding:
         """By the collector's own callbacks."""

@@ -27,7 +27,7 @@ class LaunchBound(Audit):
     id: ClassVar[str] = "launch-bound"
     area: ClassVar[str] = "hardware"
     needs: ClassVar[tuple[str, ...]] = ("operations",)
-    knobs: ClassVar[tuple[str, ...]] = ("compile", "fused-update")
+    knobs: ClassVar[tuple[str, ...]] = ("compile", "fused-update", "foreach-update")
 
     def judge(self, seen: Seen) -> Finding:
         """By the time of a step and the number of its operations, views left out."""

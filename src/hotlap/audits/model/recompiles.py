@@ -29,6 +29,7 @@ class Recompiles(Audit):
     id: ClassVar[str] = "recompiles"
     area: ClassVar[str] = "model"
     needs: ClassVar[tuple[str, ...]] = ("compilation",)
+    knobs: ClassVar[tuple[str, ...]] = ("script-compile",)
 
     def judge(self, seen: Seen) -> Finding:
         """By the compiler's own counters."""

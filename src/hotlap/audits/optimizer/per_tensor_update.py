@@ -27,7 +27,7 @@ class PerTensorUpdate(Audit):
 
     id: ClassVar[str] = "per-tensor-update"
     area: ClassVar[str] = "optimizer"
-    knobs: ClassVar[tuple[str, ...]] = ("fused-update",)
+    knobs: ClassVar[tuple[str, ...]] = ("fused-update", "foreach-update")
 
     def judge(self, seen: Seen) -> Finding:
         """By the main optimizer's options and the phase it takes."""
