@@ -25,7 +25,7 @@ def memory_table(record: Recording, largest: LargestBatch | None) -> MemoryTable
     peak_bytes = seen["peak_bytes"] or (record.peak_bytes if seen["device"] == "cpu" else record.cuda_peak_bytes) or 0
     rows = _rows(seen, seen[moment] if moment else {}, record)
     rest = peak_bytes - sum(row.size_bytes for row in rows)
-    rows.append(HeldRow("workspaces and other", max(0, rest)))
+    rows.append(HeldRow("workspaces, freed memory, other", max(0, rest)))
     return MemoryTable(
         peak_bytes=peak_bytes,
         of_a_step=bool(seen["of_a_step"] and seen["peak_bytes"]),
@@ -42,7 +42,7 @@ def _rows(seen: dict[str, Any], held: dict[str, Any], record: Recording) -> list
     state = _largest_first(seen["state"].items())
     kept = [(f"{dtype} {' x '.join(map(str, shape)) or 'scalar'}", size) for shape, dtype, size in _kept(held)]
     return [
-        HeldRow("Python and torch, before the script begins", seen["imported_bytes"]),
+        HeldRow("Python and torch, as imported", seen["imported_bytes"]),
         HeldRow("parameters and buffers", held.get("parameters", 0)),
         HeldRow("gradients", held.get("gradients", 0)),
         HeldRow("optimizer state", held.get("optimizer_state", 0), state),

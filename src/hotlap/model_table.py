@@ -10,7 +10,7 @@ from typing import Any
 
 from hotlap.errors import HotlapError
 from hotlap.lab import Lab
-from hotlap.records import AS_WRITTEN, Facts, Outcome, Recording, Steps, Trial
+from hotlap.records import AS_WRITTEN, Facts, Outcome, Recording, Steps, Trial, Value
 from hotlap.records.views import ModuleRow, ModuleTable
 
 TRACED_STEPS = 120  # every second one of them is traced
@@ -43,7 +43,7 @@ def traced(lab: Lab, observed: Recording, limit_s: float, steps: int = TRACED_ST
             "The script calls no module with parameters that hotlap could follow: there is no row to show.",
             fix="run `hotlap check` without --model and --memory",
         )
-    options = {"whole": compiles(facts, observed.steps)}
+    options: dict[str, Value] = {"whole": compiles(facts, observed.steps)}
     trial = Trial(lab.next_id("modules"), "modules", AS_WRITTEN, 0, 0, steps, limit_s, options)
     record = lab.run(trial)
     if "modules" not in record.seen:

@@ -24,6 +24,7 @@ PEAK_STEPS = range(9, 13)
 """Run as they are; the most memory that they need is the step's peak."""
 
 
+_C: Any = torch._C
 _PLAIN = (torch.Tensor, torch.nn.Parameter)  # subclasses may hold nothing, as those that the compiler keeps
 
 
@@ -90,7 +91,7 @@ class Held:
         """A step begins."""
         if step == HELD_STEP:
             self._saved.clear()
-            torch._C._autograd._push_saved_tensors_default_hooks(self._pack, _as_it_is)
+            _C._autograd._push_saved_tensors_default_hooks(self._pack, _as_it_is)
             self._hooked = True
             self._recorder.on_optimizer_start.append(self._at_update)
         elif step == PEAK_STEPS.start:
@@ -131,9 +132,9 @@ class Held:
     def _unhook(self) -> None:
         if not self._hooked:
             return
-        top = torch._C._autograd._top_saved_tensors_default_hooks(True)
+        top = _C._autograd._top_saved_tensors_default_hooks(True)
         if top is not None and top[0] == self._pack:
-            torch._C._autograd._pop_saved_tensors_default_hooks()
+            _C._autograd._pop_saved_tensors_default_hooks()
             self._hooked = False
 
     def _at_backward(self) -> None:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from hotlap.inside.host import Host
     from hotlap.inside.steps import Recorder
 
+_C: Any = torch._C
 _FORWARD, _BACKWARD = 0, 1
 
 
@@ -219,7 +220,7 @@ class Tracer:
 
     def _change(self, owner: int) -> None:
         self.current = owner
-        self._numbers.append(torch._C._autograd._get_sequence_nr())
+        self._numbers.append(_C._autograd._get_sequence_nr())
         self._owner_from.append(owner)
 
     def _resume(self, at: int) -> None:

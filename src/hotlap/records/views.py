@@ -138,7 +138,7 @@ class MemoryTable:
     moment: str
     """"backward" or "update": when what is named holds most."""
     rows: tuple[HeldRow, ...]
-    """They sum to the peak; "workspaces and other" is what is left."""
+    """They sum to the peak; the last, "workspaces, freed memory, other", is what is left."""
     device: str
     saved: tuple[tuple[str, int], ...] = ()
     """What each module keeps for the backward when it begins, the most first [bytes]."""

@@ -14,6 +14,7 @@ from hotlap.report.inert import inert, secrets_of
 from hotlap.report.lists import section
 
 _MOST_SAVED = 10
+_LARGEST = 3
 _SMALL = 0.01  # of the peak: a part below this is not worth a line
 _WHEN = {"backward": "when the backward begins", "update": "when the optimizer steps"}
 
@@ -34,10 +35,10 @@ def _headline(table: MemoryTable) -> Text:
     of = "A training step" if table.of_a_step else "The run so far"
     where = "" if table.device == "cpu" else f" on {table.device}"
     text = Text.assemble((f"{of} holds at most {numbers.size(table.peak_bytes)}{where}", "bold"))
-    if table.rows:
-        largest = max(table.rows, key=lambda row: row.size_bytes)
-        share = numbers.share(largest.size_bytes / table.peak_bytes) if table.peak_bytes else ""
-        text.append(f", {share} of it {largest.name}")
+    rows = sorted(table.rows, key=lambda row: -row.size_bytes)[:_LARGEST]
+    if rows and table.peak_bytes:
+        parts = (f"{numbers.share(row.size_bytes / table.peak_bytes)} {row.name}" for row in rows)
+        text.append(f": {'; '.join(parts)}")
     return text.append(f". {_batch(table.largest)}" if table.largest else ".")
 
 

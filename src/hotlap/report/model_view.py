@@ -20,6 +20,9 @@ _SMALL = 0.005  # of the step: a row below this is folded, unless half of it is 
 _AS_MUCH = 1.005  # of the roofline: more than this is said to come from a cache
 
 
+_ABOVE = " Above 100 %: a cache helped, or the limits were measured while the machine was busier."
+
+
 def model_view(table: ModuleTable, facts: Facts, ceiling: Mapping[str, float]) -> RenderableType:
     """The table with the answer before it, and how to read it below.
 
@@ -140,13 +143,14 @@ def _around(table: ModuleTable, folded: Sequence[ModuleRow]) -> Text:
 
 def _explained(table: ModuleTable, ceiling: Mapping[str, float]) -> list[str]:
     limits = f" ({words.ceilings(dict(ceiling))})" if ceiling else ", which were not measured"
-    cached = any((row.roofline_share or 0) > _AS_MUCH for row in table.rows)
-    lines = [
-        f"Each row: own time, without the modules in it. Waste: time beyond the roofline, which is the longer of "
-        f"operations and bytes at this machine's measured limits{limits}. Roof: the roofline's time as a share of its own"
-        f"{'; above 100 %, a cache helped' if cached else ''}. Moved: what operations read and write, were nothing in a "
-        "cache. Holds: parameters, gradients, optimizer state, and what is kept for the backward."
-    ]
+    above = any((row.roofline_share or 0) > _AS_MUCH for row in table.rows)
+    first = (
+        "Own time, without the modules inside. Waste: time beyond the roofline, which is the longer of operations and "
+        f"bytes at this machine's measured limits{limits}. Roof: the roofline's time as a share of a row's own."
+        f"{_ABOVE if above else ''} Moved: what operations read and write, were nothing in a cache. Holds: parameters, "
+        "gradients, optimizer state, and what is kept for the backward."
+    )
+    lines = [first]
     if table.compiled:
         lines.append(
             "The script compiles, and a graph hides its modules: each root is compiled as one and has a row for its "
