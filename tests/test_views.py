@@ -94,8 +94,8 @@ def test_a_script_without_modules_is_told_so(tmp_path: Path) -> None:
 
 
 def test_batches_grow_until_memory_ends_and_that_is_survived(tmp_path: Path) -> None:
-    """Memory that grows with the square of the batch ends sooner than any line promises."""
-    folder = work(tmp_path, "x @ x.T @ x")
+    """Memory that jumps by 4 GiB ends sooner than any line promises; the trial dies, and the answer is there."""
+    folder = work(tmp_path, "x + torch.ones((len(x) > 300) << 30).sum()")
     arguments = ("--memory", "--memory-limit", "640MiB", "--budget", "120s", "--json")
     done = hotlap("check", *arguments, "train.py", cwd=folder)
 
@@ -107,10 +107,10 @@ def test_batches_grow_until_memory_ends_and_that_is_survived(tmp_path: Path) -> 
     assert outcomes[64]["fits"]
     failed = [trial for trial in largest["trials"] if not trial["fits"]]
     assert any(Outcome.HOST_OOM.value in trial["reason"] for trial in failed), largest
-    assert largest["fits"] >= 256  # more than the data set's last, and the smallest steps of growth
+    assert largest["fits"] == 256
     assert outcomes[largest["fits"]]["peak_bytes"] <= largest["room_bytes"] < 640 * 2**20
     assert largest["fits"] < min(trial["batch_size"] for trial in failed)
-    assert largest["extrapolated"] is None or largest["extrapolated"] < min(t["batch_size"] for t in failed)
+    assert largest["extrapolated"] is None
 
 
 @pytest.mark.parametrize(
@@ -320,7 +320,8 @@ def test_the_table_fits_the_terminal(width: int) -> None:
     assert "\x1b" not in text
     assert "tiny" not in text
     assert "and 1 more row 10.0 \u00b5s, data 10.0 ms, other 2.00 ms: step 100 ms" in text
-    assert ("forward" in text.splitlines()[3]) == (width == 120)
+    heading = next(line for line in text.splitlines() if line.startswith("module"))
+    assert ("forward" in heading) == (width == 120)
 
 
 def test_what_was_not_counted_is_not_made_up() -> None:

@@ -29,7 +29,9 @@ def largest_batch(lab: Lab, facts: Facts, limit_bytes: int | None = None) -> Lar
     capacity, what = (limit_bytes, "the limit that was asked for") if limit_bytes else room()
     loaders = [loader for loader in facts.loaders if loader.trains and loader.batch_size]
     if not loaders:
-        why = "no DataLoader that makes batches feeds the training, so there is no batch size to grow"
+        why = "no DataLoader feeds the training, so there is no batch size to grow"
+        if any(loader.trains for loader in facts.loaders):
+            why = "the DataLoader that trains is given no batch size (a batch sampler of its own, or no batches)"
         return LargestBatch(int(capacity * (1 - HEADROOM)), what, (), None, None, None, why)
     growth = Growth(lab, loaders, capacity, what, is_cuda=facts.is_cuda)
     growth.run()
@@ -97,7 +99,7 @@ class Growth:
         if self.is_cuda:
             self.capacity, self.what = min(seen["device_bytes"], self.capacity), "the memory of the device"
         if not seen["grown"] or (size != self.written and seen["samples"] and seen["samples"] != size):
-            self.stuck = "the batches did not follow: a batch sampler of its own makes them"
+            self.stuck = "the batches did not follow: something of the script's own makes them"
             return
         peak = seen["peak_bytes"]
         fits = peak <= self.room_bytes
@@ -132,7 +134,8 @@ class Growth:
         if affordable < wanted and affordable < int(1.5 * fits):
             return None
         size = self._even(min(wanted, affordable))
-        return size if size not in {trial.batch_size for trial in self.trials} else None
+        self.found = size in {trial.batch_size for trial in self.trials}  # no multiple lies between
+        return None if self.found else size
 
     def _even(self, size: int) -> int:
         """Down to a multiple of what the script asks for, from a few of them on."""
