@@ -15,8 +15,8 @@ from test_end_to_end import hotlap
 from hotlap.check import size_bytes
 from hotlap.errors import HotlapError
 from hotlap.growth import Growth
-from hotlap.model_table import grouped, named
-from hotlap.records import Loader, Outcome
+from hotlap.model_table import fidelity, grouped, named
+from hotlap.records import Estimate, Loader, Outcome
 from hotlap.records.views import GrownBatch, HeldRow, LargestBatch, MemoryTable, ModuleRow, ModuleTable
 from hotlap.report import numbers
 from hotlap.report.memory_view import memory_view
@@ -192,6 +192,7 @@ def table(rows: tuple[ModuleRow, ...], **changes: Any) -> ModuleTable:
         "steps": 20,
         "attributed_s": 0.08,
         "untraced_s": 0.082,
+        "fidelity": Estimate(0.98, 0.97, 0.99, "x", 20),
         "compiled": False,
         "host_times": False,
     }
@@ -218,6 +219,16 @@ def test_names_carry_their_network_where_there_are_several() -> None:
     assert named("", 0, ["m:Outer.Net"]) == "Net"
     assert named("fc", 1, ["m:Net", "m:Critic"]) == "Critic.fc"
     assert named("", 1, ["m:Net", "m:Net"]) == "Net#2"
+
+
+def test_traced_steps_are_held_against_their_neighbours() -> None:
+    """By the median, which a stall of the machine does not move; none without a pair."""
+    found = fidelity([(1.02, 1.0)] * 9 + [(9.0, 1.0)])
+
+    assert found is not None
+    assert (found.value, found.n) == (1.02, 10)
+    assert found.low == 1.02
+    assert fidelity([(1.0, 0.0)]) is None
 
 
 class Nobody:
@@ -356,5 +367,5 @@ def test_the_document_has_what_was_asked_for() -> None:
 
     assert list(written) == ["modules"]
     assert written["modules"]["rows"][0]["waste_s"] == pytest.approx(0.006)
-    assert written["modules"]["fidelity"] == pytest.approx(0.08 / 0.082)
+    assert written["modules"]["fidelity"]["value"] == 0.98
     assert views_document(facts(), None, None) == {}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from hotlap.records.words import Estimate
+
 
 @dataclass(frozen=True)
 class ModuleRow:
@@ -75,15 +77,13 @@ class ModuleTable:
     """Forward and backward of all rows together."""
     untraced_s: float
     """Mean time of forward, loss and backward in the steps between them, which were left alone."""
+    fidelity: Estimate | None
+    """How many times as long forward, loss and backward of a traced step take, without the tracing itself, as those of
+    the untraced step after it: the median of these pairs."""
     compiled: bool
     """The script compiles: a row is a whole root, and its operations are those of the modules as written."""
     host_times: bool
     """On a device these are the host's times: what it took to start the work."""
-
-    @property
-    def fidelity(self) -> float | None:
-        """Forward and backward of all rows, as a share of what the untraced steps took."""
-        return self.attributed_s / self.untraced_s if self.untraced_s else None
 
 
 @dataclass(frozen=True)

@@ -160,7 +160,7 @@ def _explained(table: ModuleTable, ceiling: Mapping[str, float]) -> list[str]:
         lines.append("Host times: on this device they are what it took to start the work, not to do it.")
     if table.fidelity is not None:
         lines.append(
-            f"Forward and backward of all rows: {numbers.seconds(table.attributed_s)}, "
-            f"{numbers.share(table.fidelity)} of what the untraced steps between took."
+            f"The rows' forward and backward sum to {numbers.seconds(table.attributed_s)}. Beside the untraced steps "
+            f"between them, traced ones take {numbers.estimate(table.fidelity)} as long."
         )
     return lines

@@ -20,7 +20,6 @@ def views_document(facts: Facts, modules: ModuleTable | None, memory: MemoryTabl
         derived = ("time_s", "waste_s", "intensity", "roofline_share", "memory_bytes")
         added["modules"] = {
             **msgspec.to_builtins(plain),
-            "fidelity": plain.fidelity,
             "rows": [
                 {**msgspec.to_builtins(row), **{name: getattr(row, name) for name in derived}} for row in plain.rows
             ],
