@@ -28,6 +28,7 @@ from hotlap.report.views_document import views_document
 from hotlap.terminal import Voice
 
 _LOOK_SHARE = 0.25  # of the budget, for each of the runs that others follow
+_FEWEST = 30  # steps that a traced run is given time for
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,8 @@ def check(job: Job, budget: str, asked: Asked) -> None:
         assert facts is not None
         if more:
             lab.trying("following its modules")
-            record = traced(lab, observed, budget_s * _LOOK_SHARE, TRACED_STEPS if asked.model else MEMORY_STEPS)
+            limit_s = max(budget_s * _LOOK_SHARE, _FEWEST * phases_of(observed).total_s)
+            record = traced(lab, observed, limit_s, TRACED_STEPS if asked.model else MEMORY_STEPS)
             modules = model_table(record, lab.ceiling, is_cuda=facts.is_cuda) if asked.model else None
             held = memory_table(record, largest_batch(lab, facts, asked.limit_bytes)) if asked.memory else None
     if job.as_json:

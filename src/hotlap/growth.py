@@ -12,6 +12,7 @@ from hotlap.records.views import GrownBatch, LargestBatch
 from hotlap.trials.room import HEADROOM, room
 
 _STEPS = 3
+_UNKNOWN = 1 << 60  # a device tells its size in the first trial
 _MOST_TRIALS = 12
 _CLOSE = 1.1  # of the largest that fits: a batch that fails is no further away
 _SHORT_OF = 0.97  # of what the line promises is tried
@@ -26,7 +27,9 @@ def largest_batch(lab: Lab, facts: Facts, limit_bytes: int | None = None) -> Lar
         facts: Of the observed run.
         limit_bytes: What it is to fit into; None for what there is.
     """
-    capacity, what = (limit_bytes, "the limit that was asked for") if limit_bytes else room()
+    capacity, what = (_UNKNOWN, "the memory of the device") if facts.is_cuda else room()
+    if limit_bytes:
+        capacity, what = limit_bytes, "the limit that was asked for"
     loaders = [loader for loader in facts.loaders if loader.trains and loader.batch_size]
     if not loaders:
         why = "no DataLoader feeds the training, so there is no batch size to grow"
@@ -88,7 +91,7 @@ class Growth:
             "batch_size": size,
             "written": self.written,
             "loaders": " ".join(str(loader.index) for loader in self.loaders),
-            "room_bytes": self.room_bytes,
+            "room_bytes": 0 if self.is_cuda else self.room_bytes,
         }
         limit_s = max(10.0, self.lab.left_s)
         record = self.lab.run(Trial(self.lab.next_id("grow"), "grow", AS_WRITTEN, 0, 0, _STEPS, limit_s, dict(options)))
@@ -97,7 +100,7 @@ class Growth:
             self._failed(size, record)
             return
         if self.is_cuda:
-            self.capacity, self.what = min(seen["device_bytes"], self.capacity), "the memory of the device"
+            self.capacity = min(seen["device_bytes"], self.capacity)
         if not seen["grown"] or (size != self.written and seen["samples"] and seen["samples"] != size):
             self.stuck = "the batches did not follow: something of the script's own makes them"
             return

@@ -39,8 +39,8 @@ class _Repeated:
 class GrowthTrial:
     """Serves larger batches within a limit that is this process's own: what fails is this trial, and not the machine.
 
-    The task's options: `batch_size` in place of `written` for the loader at `loader`, all others in proportion; the
-    `room_bytes` that it may take.
+    The task's options: `batch_size` in place of `written` for the first of the `loaders`, the others in proportion; the
+    `room_bytes` of host memory that it may take, 0 for no limit.
     """
 
     def __init__(self, host: Host, recorder: Recorder) -> None:
@@ -55,7 +55,7 @@ class GrowthTrial:
         """Override the loaders that train, and be the first to go when memory ends."""
         with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
             file.write("1000")
-        if self._options["room_bytes"] and not torch.cuda.is_available():
+        if self._options["room_bytes"]:
             old = resource.getrlimit(resource.RLIMIT_DATA)
             self._host.call(self._confine, lambda: resource.setrlimit(resource.RLIMIT_DATA, old))
         self._host.loaders.override_each(self._choose)

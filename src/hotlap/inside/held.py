@@ -106,6 +106,12 @@ class Held:
         elif step in PEAK_STEPS:
             self._read_peak()
 
+    def forget(self) -> None:
+        """What was looked at were not the steps."""
+        self.seen.backward = self.seen.update = None
+        for row in self._owners.rows:
+            row.gradient_bytes = row.saved_bytes = 0
+
     # -- the peak
 
     def _reset_peak(self) -> None:
@@ -126,7 +132,7 @@ class Held:
 
     def _pack(self, tensor: torch.Tensor) -> torch.Tensor:
         with contextlib.suppress(Exception):
-            self._saved.setdefault(*_stored(tensor, self._tracer.current))
+            self._saved.setdefault(*_stored(tensor, self._tracer.current or LOSS))
         return tensor
 
     def _unhook(self) -> None:
@@ -166,7 +172,7 @@ class Held:
         fresh = {storage: kept for storage, kept in saved.items() if storage not in known}
         for storage, (size, owner) in fresh.items():
             moment.activations += size
-            rows[owner if owner < len(rows) else LOSS].saved_bytes += size
+            rows[owner].saved_bytes += size
             known.add(storage)
         kept = _reachable(known)
         moment.kept = sum(size for _, _, size in kept)

@@ -72,6 +72,7 @@ class ModulesTrial:
         self._whole = whole
         self._counting: _Counting | None = None
         self._counted = False
+        self._stance: Any = None
         self._traced: list[int] = []
         self._ours_ns = [0, 0]
         self._last = 0
@@ -95,6 +96,7 @@ class ModulesTrial:
         self._traced.clear()
         self._ours_ns = [0, 0]
         self.owners.forget_costs()
+        self.held.forget()
 
     def _end_of(self, step: int) -> None:
         if self._counting is not None:
@@ -118,7 +120,10 @@ class ModulesTrial:
 
     def _start_counting(self) -> None:
         if self._whole:
-            torch.compiler.set_stance("force_eager")
+            try:
+                self._stance = torch.compiler.set_stance("force_eager")
+            except Exception:  # not everything that compiles can run as it is written
+                return
         self._recorder.on_optimizer_start.append(self._updating)
         self._recorder.on_optimizer_step.append(self._updated)
         self._counting = _Counting(self.tracer)
@@ -132,8 +137,8 @@ class ModulesTrial:
         if modes and modes[-1] is counting:
             counting.__exit__(None, None, None)
             self._counted = not counting.failed
-        if self._whole:
-            torch.compiler.set_stance("default")
+        if self._stance is not None:
+            self._stance.__exit__(None, None, None)  # back to what the script had asked for
 
     def _updating(self, optimizer: Any) -> None:
         self.tracer.current = OPTIMIZER
