@@ -80,6 +80,28 @@ def test_the_table_of_modules_sums_to_the_step(tmp_path: Path) -> None:
     assert not table["compiled"]
 
 
+def test_a_script_that_compiles_has_a_row_for_each_graph(tmp_path: Path) -> None:
+    """Forward and backward of the root, with the operations of its modules as written."""
+    folder = work(tmp_path)
+    script = (
+        (folder / "train.py").read_text().replace("model = Net()", "model = torch.compile(Net(), backend='aot_eager')")
+    )
+    (folder / "train.py").write_text(script)
+    done = hotlap("check", "--model", "--json", "--budget", "40s", "train.py", cwd=folder)
+
+    assert done.returncode == 0, done.stderr
+    table = json.loads(done.stdout)["modules"]
+    rows = {row["name"]: row for row in table["rows"]}
+    assert table["compiled"]
+    assert rows.keys() == {"Net, forward graph", "Net, backward graph", "loss", "optimizer"}
+    assert rows["Net, forward graph"]["flops"] == 3 * 2 * 64 * 256 * 256
+    assert rows["Net, backward graph"]["flops"] == 5 * 2 * 64 * 256 * 256
+    assert rows["Net, forward graph"]["forward_s"] > 0 < rows["Net, backward graph"]["backward_s"]
+    assert sum(row["time_s"] for row in rows.values()) + sum(table["around_s"].values()) == pytest.approx(
+        table["total_s"], rel=1e-6
+    )
+
+
 def test_a_script_without_modules_is_told_so(tmp_path: Path) -> None:
     """A clear error, and no empty table."""
     (tmp_path / "train.py").write_text(

@@ -86,17 +86,22 @@ def _largest(largest: LargestBatch) -> list[RenderableType]:
         lines.append(Padding(_trials(largest), (0, 0, 0, 0)))
     if largest.per_sample_bytes:
         grown = f"A line through the trials: {numbers.size(largest.per_sample_bytes)} a sample"
-        beyond = largest.extrapolated
-        lines.append(
-            Text(
-                f"{grown}; by it about {numbers.count(beyond)} would fit, which was not run." if beyond else f"{grown}."
-            )
-        )
+        lines.append(Text(f"{grown}{_beyond(largest)}."))
     if largest.extrapolated and not largest.why_not:
         lines.append(Text("Larger ones would not have ended within the budget: --budget gives it more.", style="dim"))
     if largest.why_not:
         lines.append(Text(f"Not grown further: {largest.why_not}." if largest.trials else f"{largest.why_not}."))
     return lines
+
+
+def _beyond(largest: LargestBatch) -> str:
+    """How far the line is drawn beyond what was run."""
+    if not largest.extrapolated:
+        return ""
+    text = f"; by it about {numbers.count(largest.extrapolated)} would fit, which was not run"
+    if not largest.fits:
+        return text
+    return f"{text}: {numbers.count(largest.extrapolated / largest.fits)} times the largest that was"
 
 
 def _trials(largest: LargestBatch) -> Table:

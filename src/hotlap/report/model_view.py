@@ -153,8 +153,8 @@ def _explained(table: ModuleTable, ceiling: Mapping[str, float]) -> list[str]:
     lines = [first]
     if table.compiled:
         lines.append(
-            "The script compiles, and a graph hides its modules: each root is compiled as one and has a row for its "
-            "forward and one for its backward. Operations and bytes are those of the modules as written."
+            "The script compiles, and a graph hides its modules: each root, compiled as one or in parts, has a row for "
+            "its forward and one for its backward. Operations and bytes are those of the modules as written."
         )
     if table.host_times:
         lines.append("Host times: on this device they are what it took to start the work, not to do it.")
