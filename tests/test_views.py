@@ -241,6 +241,9 @@ def test_names_carry_their_network_where_there_are_several() -> None:
     assert named("", 0, ["m:Outer.Net"]) == "Net"
     assert named("fc", 1, ["m:Net", "m:Critic"]) == "Critic.fc"
     assert named("", 1, ["m:Net", "m:Net"]) == "Net#2"
+    assert named("fc", 1, ["m:Net", "m:Net"], ["student", "teacher"]) == "teacher.fc"
+    assert named("fc", 1, ["m:Net", "m:Net"], ["net", "net"]) == "Net#2.fc"
+    assert named("fc", 1, ["m:Net", "m:Net"], ["net", ""]) == "Net#2.fc"
 
 
 def test_traced_steps_are_held_against_their_neighbours() -> None:

@@ -127,7 +127,7 @@ def _rows(
         (("optimizer",), replace(costs.row(optimizer, "optimizer"), update_s=phases["optimizer"])),
     ]
     for owner in owners:
-        name = named(owner["name"].replace("_orig_mod.", ""), owner["root"], seen["roots"])
+        name = named(owner["name"].replace("_orig_mod.", ""), owner["root"], seen["roots"], seen["labels"])
         pattern = re.sub(r"\d+", "*", name)
         alike = (pattern, owner["kind"], owner["parameter_shapes"], owner["input_shapes"])
         made.append((alike, costs.row(owner, name)))
@@ -198,11 +198,13 @@ def _graphs(
     return rows
 
 
-def named(name: str, root: int, roots: Sequence[str]) -> str:
-    """As the user names it: below its root, whose class is named where there are several."""
+def named(name: str, root: int, roots: Sequence[str], labels: Sequence[str] = ()) -> str:
+    """As the user names it: below its root, whose variable or class is named where there are several."""
     kinds = [kind.rpartition(":")[2].rpartition(".")[2] for kind in roots]
     if len(roots) == 1:
         return name or kinds[0]
+    if labels and all(labels) and len(set(labels)) == len(labels):
+        kinds = list(labels)
     kind = kinds[root] if kinds.count(kinds[root]) == 1 else f"{kinds[root]}#{kinds[: root + 1].count(kinds[root])}"
     return f"{kind}.{name}" if name else kind
 

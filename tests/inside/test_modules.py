@@ -156,6 +156,7 @@ for _ in range(40):
     seen = ran.record.seen["modules"]
     modules = [owner for owner in seen["owners"] if owner["root"] >= 0]
 
+    assert seen["labels"] == ["first", "second"]
     assert [(o["root"], o["name"]) for o in modules] == [(0, ""), (0, "0"), (1, ""), (1, "0"), (1, "1")]
     assert sum(owner["spent_ns"][0] for owner in modules) / len(seen["traced"]) < 0.01e9
 

@@ -153,6 +153,7 @@ class ModulesTrial:
         what = {
             "owners": [asdict(row) for row in self.owners.rows],
             "roots": self.owners.roots,
+            "labels": self.owners.labels,
             "whole": self._whole,
             "traced": self._traced,
             "ours_ns": self._ours_ns,

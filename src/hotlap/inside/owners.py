@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -47,11 +48,13 @@ class Owners:
     Attributes:
         rows: The owners, those that are no module first.
         roots: Class names of the roots.
+        labels: The variables that the script calls them by; "" where that was not seen.
     """
 
     def __init__(self) -> None:
         self.rows = [Owner(-1, name, "") for name in NO_MODULE]
         self.roots: list[str] = []
+        self.labels: list[str] = []
         self.modules: list[tuple[nn.Module, int]] = []
         """With their places; they are kept, so that none takes the identity of another."""
         self._place: dict[int, int] = {}
@@ -65,6 +68,7 @@ class Owners:
                 self.modules.append((module, len(self.rows)))
                 self.rows.append(Owner(len(self.roots), name, type(module).__name__, shapes))
         self.roots.append(class_name(root))
+        self.labels.append(_variable(root))
         return self._place[id(root)]
 
     def place(self, module: nn.Module) -> int | None:
@@ -83,6 +87,22 @@ class Owners:
         row.calls += 1
         if not row.input_shapes:
             row.input_shapes = tuple(tuple(t.shape) for t in tensors_in(list(args)))
+
+
+def _variable(root: nn.Module) -> str:
+    """What the script calls a root by, where it calls it: a variable, or an attribute of `self`."""
+    frame = sys._getframe(2)
+    while frame is not None:
+        if frame.f_globals.get("__name__", "").partition(".")[0] not in ("torch", "hotlap"):
+            known = dict(frame.f_locals)
+            owner = known.pop("self", None)
+            known |= getattr(owner, "__dict__", {})
+            known |= owner._modules if isinstance(owner, nn.Module) else {}
+            for name, value in known.items():
+                if value is root:
+                    return name
+        frame = frame.f_back
+    return ""
 
 
 def bytes_of(tensor: torch.Tensor) -> int:
