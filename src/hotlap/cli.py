@@ -37,6 +37,7 @@ OPTIONS_WITH_VALUE = (
     "--sandbox",
     "--planned-steps",
     "--against",
+    "--memory-limit",
 )
 
 Command = Annotated[
@@ -107,14 +108,27 @@ def check(
     out: Out = None,
     python: Python = None,
     json: Json = False,
-    budget: Budget = "30s",
+    model: Annotated[bool, typer.Option("--model", help="What each module costs, the most wasteful first.")] = False,
+    memory: Annotated[
+        bool, typer.Option("--memory", help="What holds the memory, and the largest batch that fits.")
+    ] = False,
+    memory_limit: Annotated[
+        str | None,
+        typer.Option(help="What a batch is to fit into: 8GiB, 24GB.", show_default="what there is, less 10 %"),
+    ] = None,
+    budget: Annotated[
+        str | None, typer.Option(help="Time for everything: 90s, 5m, 1h.", show_default="30s; 2m with --memory")
+    ] = None,
     sandbox: Sandbox = "auto",
 ) -> None:
     """One observed run: where a step's time goes, and what could be tried."""
     from hotlap import commands
+    from hotlap.check import Asked
+    from hotlap.check import check as run_check
 
     with interruptible("nothing was changed"):
-        commands.check(commands.Job(tuple(command), out, python, json, sandbox), budget)
+        asked = Asked.of(model=model, memory=memory, memory_limit=memory_limit)
+        run_check(commands.Job(tuple(command), out, python, json, sandbox), budget or asked.usual_budget, asked)
 
 
 @app.command(context_settings=TRAINING)

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from hotlap import __version__
 from hotlap.errors import HotlapError, did_you_mean
-from hotlap.knobs import AGAINST, KNOBS, all_knobs, knob_by_id
+from hotlap.knobs import AGAINST, KNOBS, knob_by_id
 from hotlap.lab import Lab
 from hotlap.logbook import Logbook
 from hotlap.records import Contract, Result, Setup, Value
@@ -214,38 +214,6 @@ def report(folder: Path, *, as_json: bool) -> None:
     if not results:
         raise HotlapError("no-result", f"The tune in {folder} did not come to an end.", fix="run `hotlap tune` again")
     _publish(msgspec.convert(results[-1]["result"], Result), folder, as_json=as_json)
-
-
-def check(job: Job, budget: str) -> None:
-    """`hotlap check`."""
-    from hotlap.answer import evaluation_share, phases_of, samples_per_step, seen_of
-    from hotlap.audits import all_audits
-    from hotlap.audits.judge import audited
-    from hotlap.report.check_view import check_view
-    from hotlap.report.document import check_document
-
-    with Voice(Console(stderr=True), seconds(budget)) as voice:
-        lab = job.lab(seconds(budget), 1, voice)
-        lab.learn_ceiling()
-        lab.trying("observing the script as written")
-        observed = lab.observe(limit_s=seconds(budget))
-    facts, phases = observed.facts, phases_of(observed)
-    assert facts is not None
-    found = audited(seen_of(observed), all_audits())
-    if job.as_json:
-        print(json.dumps(check_document(facts, phases, found, lab.ceiling), indent=1))
-        return
-    view = check_view(
-        facts,
-        phases,
-        found,
-        {knob.id: knob.choices(facts) for knob in all_knobs()},
-        samples_per_step=samples_per_step(observed),
-        evaluation_share=evaluation_share(observed),
-        ceiling=lab.ceiling,
-        notes=lab.notes,
-    )
-    Console().print(view)
 
 
 def run(job: Job, plan_path: Path | None, allow: str, *, anyway: bool) -> None:

@@ -78,3 +78,27 @@ def test_a_killed_rank_is_out_of_memory_only_when_the_kernel_says_so():
 
     assert evidence.classify({**ANSWER, "oom_kills": 1}, output, "/").outcome is Outcome.HOST_OOM
     assert evidence.classify(ANSWER, output, "/").outcome is Outcome.EXCEPTION
+
+
+@pytest.mark.parametrize(
+    ("status", "output"),
+    [
+        (
+            256,
+            "RuntimeError: [enforce fail at alloc_cpu.cpp:124] . DefaultCPUAllocator: can't allocate memory: you tried",
+        ),
+        (256, 'Traceback (most recent call last):\n  File "a"\nMemoryError\n'),
+        (6, "terminate called after throwing an instance of 'std::bad_alloc'"),
+        (256, "Traceback (most recent call last):\nOSError: [Errno 12] Cannot allocate memory"),
+    ],
+)
+def test_an_allocation_that_failed_is_lack_of_memory(status: int, output: str):
+    """Whoever says it: torch, Python, C++ or the system."""
+    assert evidence.classify({**ANSWER, "status": status}, output, "/").outcome is Outcome.HOST_OOM
+
+
+def test_lack_of_memory_that_was_survived_is_no_cause():
+    """What ended the script is its last exception."""
+    output = "Traceback (most recent call last):\nMemoryError: a\nTraceback (most recent call last):\nKeyError: 'b'\n"
+
+    assert evidence.classify(ANSWER, output, "/").outcome is Outcome.EXCEPTION

@@ -50,16 +50,20 @@ class _Counting(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
-        operation = func._overloadpacket
-        name = operation.__name__
         try:
-            if name in _MISSING:
-                self.flops += _MISSING[name](*args, **(kwargs or {}))
-            elif operation in flop_counter.flop_registry:
-                self.flops += flop_counter.flop_registry[operation](*args, **(kwargs or {}), out_val=out)
+            self.flops += flops_of(func, args, kwargs or {}, out)
         except Exception as error:
-            self.failed = f"{name}: {error}"
+            self.failed = f"{func._overloadpacket.__name__}: {error}"
         return out
+
+
+def flops_of(func: Any, args: Any, kwargs: Any, out: Any) -> int:
+    """Floating-point operations of one call, as torch dispatches it: matrix products, convolutions and the like."""
+    operation = func._overloadpacket
+    if operation.__name__ in _MISSING:
+        return _MISSING[operation.__name__](*args, **kwargs)
+    formula = flop_counter.flop_registry.get(operation)
+    return formula(*args, **kwargs, out_val=out) if formula else 0
 
 
 class Flops:

@@ -32,3 +32,32 @@ def since_start() -> float:
     with open("/proc/uptime", encoding="ascii") as file:
         uptime_s = float(file.read().split()[0])
     return uptime_s - started_ticks / os.sysconf("SC_CLK_TCK")
+
+
+def resident() -> tuple[int, int]:
+    """Bytes of memory that this process holds, and the most it has held; (0, 0) where the kernel does not say."""
+    found = {"VmRSS": 0, "VmHWM": 0}
+    try:
+        with open("/proc/self/status", encoding="ascii", errors="replace") as file:
+            for line in file:
+                name, _, value = line.partition(":")
+                if name in found:
+                    found[name] = int(value.split()[0]) * 1024
+    except OSError:
+        pass
+    return found["VmRSS"], found["VmHWM"]
+
+
+def children_bytes() -> int:
+    """Memory of the processes that this one started, with what they share divided among them."""
+    found = 0
+    for thread in os.listdir("/proc/self/task") if os.path.isdir("/proc/self/task") else ():
+        try:
+            with open(f"/proc/self/task/{thread}/children", encoding="ascii") as file:
+                children = file.read().split()
+            for child in children:
+                with open(f"/proc/{child}/smaps_rollup", encoding="ascii", errors="replace") as file:
+                    found += sum(int(line.split()[1]) for line in file if line.startswith("Pss:")) * 1024
+        except OSError:  # gone by now
+            pass
+    return found

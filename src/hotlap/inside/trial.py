@@ -27,6 +27,14 @@ def install(host: Host) -> None:
         from hotlap.inside.spread import SpreadProbe
 
         SpreadProbe(host, recorder).install()
+    elif purpose == "modules":
+        from hotlap.inside.modules import ModulesTrial
+
+        ModulesTrial(host, recorder, whole=bool(host.task["options"].get("whole"))).install()
+    elif purpose == "grow":
+        from hotlap.inside.growth import GrowthTrial
+
+        GrowthTrial(host, recorder).install()
     if host.task.get("arms"):
         from hotlap.inside.interleave import Interleaver
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import floor, isfinite, log10
 
 from hotlap.records import Estimate
@@ -80,6 +81,33 @@ def count(number: float) -> str:
 def small(number: float) -> str:
     """A relative error or another bare number."""
     return f"{number:.2g}" if isfinite(number) else "unknown"
+
+
+def column(values: Sequence[float | None], unit: str) -> tuple[str, list[str]]:
+    """The numbers of one column, all in the unit that suits the largest, and that unit.
+
+    >>> column([0.0123, 0.0004, None, 0.0], "s")
+    ('ms', ['12.3', '0.40', '?', '-'])
+    """
+    largest = max((abs(value) for value in values if value is not None), default=0.0)
+    if unit == "s":
+        step, name = _unit(largest, _TIMES[2:], (1e-6, "\u00b5s"))
+    elif unit == "bytes":
+        step, name = _unit(largest, _BYTES, (1.0, "bytes"))
+    elif unit:
+        step, prefix = _unit(largest, _RATES, (1.0, ""))
+        name = f"{prefix}{unit}"
+    else:
+        step, name = 1.0, ""
+    return name, [_cell(value, step) for value in values]
+
+
+def _cell(value: float | None, step: float) -> str:
+    if value is None or not value:
+        return "?" if value is None else "-"
+    scaled = value / step
+    places = 0 if scaled >= 99.95 else 1 if scaled >= 9.995 else 2
+    return "<0.01" if scaled < 0.005 else f"{scaled:,.{places}f}"
 
 
 def _two_units(count: int, large: str, small: str) -> str:

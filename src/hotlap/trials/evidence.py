@@ -28,6 +28,11 @@ _PATTERNS = (
     (Outcome.DISK_FULL, re.compile(r"No space left on device|\[Errno 28\]|Disk quota exceeded|\[Errno 122\]")),
     (Outcome.PORT_IN_USE, re.compile(r"[Aa]ddress already in use|EADDRINUSE")),
 )
+# An allocation that failed in the process itself, before the kernel had to kill anybody.
+_NO_MEMORY = re.compile(
+    r"DefaultCPUAllocator: (?:can't allocate|not enough) memory|^MemoryError\b|std::bad_alloc|Cannot allocate memory",
+    re.MULTILINE,
+)
 _REPR = re.compile(r"Read-only file system: (?P<repr>b?'(?:[^'\\]|\\.)*'|b?\"(?:[^\"\\]|\\.)*\")")
 _OTHERS = (  # how C++ and other programs say it
     r"{words},? (?:file )?path: (?P<path>\S.*)",
@@ -104,6 +109,8 @@ def _by_failure(code: int | None, number: int | None, output: str, oom_kills: in
     last, telling = _last_exception(output), _telling(output)
     if oom_kills and (number == signal.SIGKILL or _KILLED_RANK.search(telling)):
         return Cause(Outcome.HOST_OOM, f"the kernel killed {oom_kills} processes for want of memory")
+    if found := _NO_MEMORY.search(telling):
+        return Cause(Outcome.HOST_OOM, _line_of(telling, found.start()))
     if number == signal.SIGBUS:
         return Cause(Outcome.SHARED_MEMORY, "bus error, which is what full shared memory looks like")
     if number in _CRASHES:

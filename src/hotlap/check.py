@@ -1,0 +1,122 @@
+"""`hotlap check`: one observed run, and where asked for what each module costs and what holds the memory."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+
+from rich.console import Console, Group, RenderableType
+
+from hotlap.answer import evaluation_share, phases_of, samples_per_step, seen_of
+from hotlap.audits import all_audits
+from hotlap.audits.judge import audited
+from hotlap.commands import Job, seconds
+from hotlap.errors import HotlapError
+from hotlap.growth import largest_batch
+from hotlap.knobs import all_knobs
+from hotlap.lab import Lab
+from hotlap.memory_table import MEMORY_STEPS, memory_table
+from hotlap.model_table import TRACED_STEPS, model_table, traced
+from hotlap.records import Facts, Recording
+from hotlap.records.views import MemoryTable, ModuleTable
+from hotlap.report.check_view import check_view
+from hotlap.report.document import check_document
+from hotlap.report.memory_view import memory_view
+from hotlap.report.model_view import model_view
+from hotlap.report.views_document import views_document
+from hotlap.terminal import Voice
+
+_LOOK_SHARE = 0.25  # of the budget, for each of the runs that others follow
+_FEWEST = 30  # steps that a traced run is given time for
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is to be shown in place of the phases, the findings and what could be tried."""
+
+    model: bool = False
+    memory: bool = False
+    limit_bytes: int | None = None
+    """What a batch is to fit into; None for what there is."""
+
+    @classmethod
+    def of(cls, *, model: bool, memory: bool, memory_limit: str | None) -> Asked:
+        """From the flags."""
+        if memory_limit is not None and not memory:
+            raise HotlapError("bad-choice", "--memory-limit belongs to --memory.", fix="add --memory")
+        return cls(model, memory, None if memory_limit is None else size_bytes(memory_limit))
+
+    @property
+    def usual_budget(self) -> str:
+        """When none was named."""
+        return "2m" if self.memory else "30s"
+
+
+def size_bytes(text: str) -> int:
+    """A size like 8GiB, 24GB or 512M in bytes."""
+    found = re.fullmatch(r"\s*([0-9.]+)\s*([kmgt]?)(i?)b?\s*", text, re.IGNORECASE)
+    try:
+        number = float(found[1]) if found else 0.0
+    except ValueError:
+        number = 0.0
+    if not found or number <= 0:
+        raise HotlapError("bad-choice", f"--memory-limit {text} is no size.", fix="write it as 8GiB, 24GB or 512MB")
+    return int(number * (1024 if found[3] else 1000) ** " kmgt".index(found[2].lower() or " "))
+
+
+def check(job: Job, budget: str, asked: Asked) -> None:
+    """Observe, and print.
+
+    Args:
+        job: The training.
+        budget: Time for it, as the user wrote it.
+        asked: What is to be shown.
+    """
+    budget_s = seconds(budget)
+    modules, held = None, None
+    with Voice(Console(stderr=True), budget_s) as voice:
+        lab = job.lab(budget_s, 1, voice)
+        lab.learn_ceiling()
+        lab.trying("observing the script as written")
+        more = asked.model or asked.memory
+        observed = lab.observe(limit_s=budget_s * (_LOOK_SHARE if more else 1.0))
+        facts = observed.facts
+        assert facts is not None
+        if more:
+            lab.trying("following its modules")
+            limit_s = max(budget_s * _LOOK_SHARE, _FEWEST * phases_of(observed).total_s)
+            record = traced(lab, observed, limit_s, TRACED_STEPS if asked.model else MEMORY_STEPS)
+            modules = model_table(record, lab.ceiling, is_cuda=facts.is_cuda) if asked.model else None
+            held = memory_table(record, largest_batch(lab, facts, asked.limit_bytes)) if asked.memory else None
+    if job.as_json:
+        found = audited(seen_of(observed), all_audits())
+        document = check_document(facts, phases_of(observed), found, lab.ceiling)
+        print(json.dumps(document | views_document(facts, modules, held), indent=1))
+    else:
+        Console().print(_view(lab, observed, modules, held))
+
+
+def _view(lab: Lab, observed: Recording, modules: ModuleTable | None, held: MemoryTable | None) -> RenderableType:
+    facts = observed.facts
+    assert facts is not None
+    parts: list[RenderableType] = []
+    if modules is not None:
+        parts.append(model_view(modules, facts, lab.ceiling))
+    if held is not None:
+        parts += [""] if parts else []
+        parts.append(memory_view(held, facts))
+    return Group(*parts) if parts else _plain(lab, observed, facts)
+
+
+def _plain(lab: Lab, observed: Recording, facts: Facts) -> RenderableType:
+    return check_view(
+        facts,
+        phases_of(observed),
+        audited(seen_of(observed), all_audits()),
+        {knob.id: knob.choices(facts) for knob in all_knobs()},
+        samples_per_step=samples_per_step(observed),
+        evaluation_share=evaluation_share(observed),
+        ceiling=lab.ceiling,
+        notes=lab.notes,
+    )
