@@ -5,6 +5,8 @@ from __future__ import annotations
 import inspect
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
+from unittest.mock import Mock
 
 import pytest
 from facts import CUDA, facts
@@ -16,7 +18,7 @@ from hotlap.audits import AUDITS, all_audits, audit_by_id
 from hotlap.audits.audit import Audit
 from hotlap.audits.judge import audited, per_step
 from hotlap.knobs import KNOBS
-from hotlap.records import AS_WRITTEN, PHASES, Finding, Phases, Seen, Status, Steps, Trial
+from hotlap.records import AS_WRITTEN, PHASES, Estimate, Finding, Phases, Seen, Status, Steps, Trial
 from hotlap.records.seen import (
     Compilation,
     Gradients,
@@ -237,6 +239,22 @@ def test_an_audit_that_fails_keeps_no_other_from_speaking() -> None:
     found = audited(SEEN, [Broken(), audit_by_id("page-faults")])
 
     assert [finding.status for finding in found] == [Status.ERROR, Status.PASS]
+
+
+def test_the_worst_comes_first() -> None:
+    """Faults by what they waste, then what is worth knowing, then the rest in the order of the list."""
+
+    def audit(name: str, status: Status, wasted_s: float = 0.0) -> Audit:
+        wasted = Estimate(wasted_s, wasted_s, wasted_s, "s", 10) if wasted_s else None
+        made = Mock(needs=(), judge=lambda _: Finding(name, "model", status, "", wasted, {}, (), ""))
+        return cast("Audit", made)
+
+    audits = [
+        *(audit("fine", Status.PASS), audit("known", Status.INFORMATIVE), audit("small", Status.FAIL, 0.001)),
+        *(audit("unknown", Status.ERROR), audit("large", Status.FAIL, 0.1)),
+    ]
+
+    assert [finding.audit for finding in audited(SEEN, audits)] == ["large", "small", "known", "fine", "unknown"]
 
 
 def test_what_is_wasted_has_an_interval() -> None:
