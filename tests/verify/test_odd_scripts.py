@@ -42,6 +42,16 @@ def test_a_script_that_does_not_repeat_itself_is_undecided(judge_of):
     assert "does not repeat itself" in verdict.reason
 
 
+def test_a_state_that_is_carried_from_step_to_step_is_compared_like_weights(judge_of):
+    """It follows from the weights, so rounding changes it; what a fault changes is still seen."""
+    judge = judge_of("carried.py")
+    honest = [judge.judge(Setup.of({knob: True})).verdict for knob in ("fused-update", "autocast-bf16")]
+    fault = judge.judge(Setup.of({"faults:Gradients09": True})).verdict
+
+    assert all(verdict.word.may_enter_plan for verdict in honest), honest
+    assert fault.word is Word.CHANGED, fault
+
+
 @pytest.mark.parametrize("fault", ["NoInstall", "LateFailure"])
 def test_a_knob_that_did_not_take_hold_was_not_compared(judge_of, fault):
     """The untouched script is identical to itself, which says nothing of the knob."""

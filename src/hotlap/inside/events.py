@@ -15,6 +15,7 @@ from torch.nn.utils import clip_grad
 from torch.utils.data import DataLoader
 
 if TYPE_CHECKING:
+    from hotlap.inside.carried import Carried
     from hotlap.inside.host import Host
     from hotlap.inside.steps import Recorder
 
@@ -64,9 +65,10 @@ def _feed_tensor(state: Any, tensor: torch.Tensor) -> bool:
 class Events:
     """Counts and hashes of the step under way, written at its end."""
 
-    def __init__(self, host: Host, recorder: Recorder) -> None:
+    def __init__(self, host: Host, recorder: Recorder, carried: Carried) -> None:
         self.host = host
         self.recorder = recorder
+        self.carried = carried
         self._counts: Counter[str] = Counter()
         self._batches: list[str] = []
         self._inputs: list[str] = []
@@ -120,7 +122,7 @@ class Events:
     def _called(self, root: nn.Module, call: Callable[..., Any]) -> Callable[..., Any]:
         def called(*args: Any, **kwargs: Any) -> Any:
             if not self._inputs:  # inputs of later calls may be another root's outputs
-                self._inputs.append(digest((args, kwargs)))
+                self._inputs.append(digest(self.carried.without((args, kwargs))))
             rates = [float(m.p) for m in root.modules() if isinstance(m, nn.modules.dropout._DropoutNd)]
             self._flags.append(f"{root.training} {sum(rates):.6g} {torch.is_grad_enabled()}")
             self._modules.append(sum(m.training for m in root.modules()))

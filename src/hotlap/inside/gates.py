@@ -17,6 +17,7 @@ from torch import nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from hotlap.inside import stochastic
+from hotlap.inside.carried import Carried
 from hotlap.inside.events import Events
 from hotlap.inside.roots import signature, tensors_in
 from hotlap.inside.state import LearningState, Tensors, compared
@@ -31,17 +32,19 @@ def install_gates(host: Host, recorder: Recorder) -> None:
     options = host.task["options"]
     _serve_tail_early(host, recorder, options)
     stochastic.switch_off(host)
-    Arm(host, recorder, options).install()
-    Events(host, recorder).install()
+    carried = Carried(recorder)
+    Arm(host, recorder, options, carried).install()
+    Events(host, recorder, carried).install()
     stochastic.scope_generators(host, recorder, host.task["seed"])
 
 
 class Arm:
     """One arm of the comparison."""
 
-    def __init__(self, host: Host, recorder: Recorder, options: dict[str, Any]) -> None:
+    def __init__(self, host: Host, recorder: Recorder, options: dict[str, Any], carried: Carried) -> None:
         self.host = host
         self.recorder = recorder
+        self.carried = carried
         self.state = LearningState(host, recorder)
         self.purpose = host.task["purpose"]
         self.folder = options["reference"]
@@ -49,6 +52,7 @@ class Arm:
         self.unit = float(options.get("unit", 0.0))
         self._noise = torch.Generator().manual_seed(int(options.get("noise_seed", 0)) + 1)
         self._before: Tensors = {}
+        self._carried: list[torch.Tensor] = []
         self._reference: dict[str, Any] = {}
         self._gradients: Tensors = {}
         self._outputs: Tensors = {}
@@ -79,21 +83,26 @@ class Arm:
                 self._finish(self._open)
             if torch.is_grad_enabled() and self._compared:
                 if self._begun != self.recorder.index:
-                    self._begin()
+                    self._begin(self.carried.of((args, kwargs)))
+                    args, kwargs = self.carried.put((args, kwargs), self._reference.get("carried", ()))
                     self._evaluate(root, call, args, kwargs)
                 shapes, dtypes = signature(args, kwargs)
                 key = self.host.roots.keys.get(root)
                 self.host.journal.write("signature", root=key, training=root.training, shapes=shapes, dtypes=dtypes)
-            return call(*args, **kwargs)
+            out = call(*args, **kwargs)
+            if torch.is_grad_enabled():
+                self.carried.note(out)
+            return out
 
         return called
 
-    def _begin(self) -> None:
+    def _begin(self, carried: list[torch.Tensor]) -> None:
         self._begun = self.recorder.index
         self._gradients = {}
         self._updates.clear()
         if self.purpose == "reference":
             self._before = self.state.snapshot()
+            self._carried = [tensor.detach().clone() for tensor in carried]
             return
         self._reference = torch.load(self._path(self.recorder.index), weights_only=True, mmap=True)
         if self.host.task["options"].get("aligned"):
@@ -188,7 +197,7 @@ class Arm:
         after = self.state.snapshot()
         if self.purpose == "reference":
             saved = {"before": self._before, "gradients": self._gradients, "after": after, "outputs": self._outputs}
-            torch.save({**saved, "names": self.state.names()}, self._path(index))
+            torch.save({**saved, "names": self.state.names(), "carried": self._carried}, self._path(index))
             self.host.journal.write("captured", step=index, gradients=len(self._gradients))
             return
         reference, write = self._reference, self.host.journal.write
