@@ -142,7 +142,7 @@ class Lab:
         # Until the first has run: an arm of the learning check starts up and takes a few steps, a timed trial more.
         start_s, step_s = record.startup_s or 0.0, median(record.steps.total_s[1:])  # one of them was slow: counted
         self._costs_s[f"candidate {AS_WRITTEN}"] = start_s + 10 * step_s
-        self._costs_s[f"time {AS_WRITTEN}"] = start_s + max(_TIMED_S, 30 * step_s)
+        self._costs_s[f"time {AS_WRITTEN}"] = start_s + max(_TIMED_S, 20 * step_s)
         self.logbook.append("facts", facts=record.facts)
         return record
 

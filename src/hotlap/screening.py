@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from math import expm1
+from math import ceil, expm1
 
 from hotlap import ranking
 from hotlap.judge import most_arms
@@ -53,7 +53,7 @@ def search(lab: Lab, singles: list[Setting], pinned: Setup, screen: Window) -> S
                 left_out = affordable.pop().less(ask.reference)
                 if ask.stage == "screen" and left_out not in (pair.setup.less(pair.beside) for pair in lab.pairs):
                     lab.reject(Rejected(left_out, "not measured: the budget is too small"))
-                    lab.cut_short = "settings were left unmeasured"
+                    lab.cut_short = f"settings were left unmeasured, for which {_wanted(lab, singles)} would about do"
             pairs = ranking.rank(lab, ask.stage, ask.reference, affordable, screen, company) if affordable else []
             gains: Gains = blocks.typical_gains(pairs)
             told = ", ".join(f"{_change(ask.reference, setup)} {expm1(gain):+.0%}" for setup, gain in gains.items())
@@ -62,6 +62,12 @@ def search(lab: Lab, singles: list[Setting], pinned: Setup, screen: Window) -> S
     except StopIteration as decided:
         _tell_slow_ones(lab, decided.value, conflicts)
         return without_passengers(lab, decided.value, pinned, screen, reserve_s(lab))
+
+
+def _wanted(lab: Lab, singles: Sequence[Setting]) -> str:
+    """A budget that would do: for one trial of every setting beside what is spent and kept in reserve."""
+    wanted_s = lab.spent_s + reserve_s(lab) + 1.5 * len(singles) * lab.cost_s(AS_WRITTEN)
+    return f"--budget {ceil(wanted_s / 60)}m"
 
 
 def _change(reference: Setup, setup: Setup) -> str:

@@ -14,6 +14,7 @@ from hotlap.rounds import turns
 from hotlap.stats import bad_blocks
 
 LEAST_STEPS = 10
+_FEWEST, _FEW_S = 12, 10.0  # of a window: steps that are slow need not be twenty
 _EXTREME = 0.2  # of the rounds, at each end
 
 
@@ -30,11 +31,12 @@ class Window:
 
 
 def window_for(step_s: float, window_s: float, warmup: int, available: int | None = None) -> Window:
-    """A window of at least 20 steps and `window_s`, shortened when the script has fewer steps.
+    """A window of at least 20 steps, or 12 that take ten seconds, and `window_s`; shorter where a script ends before.
 
     A warm-up that took long in the observed run is planned with half a window; what it really is, each run shows.
     """
-    steps = max(20, round(window_s / max(step_s, 1e-6)))
+    step_s = max(step_s, 1e-6)
+    steps = max(min(20, round(_FEW_S / step_s)), _FEWEST, round(window_s / step_s))
     warmup = min(warmup, max(LEAST_STEPS, steps // 2))
     if available is not None and warmup + steps > available:
         warmup = min(warmup, max(1, available // 5))
