@@ -39,7 +39,10 @@ class Checkpointing(Knob):
         return (False,) if checkpoints else Skip("the script checkpoints no activations in its steps")
 
     def install(self, value: Value, host: Host) -> None:
-        """Call through; `checkpoint_sequential` comes by here as well."""
+        """Call through; `checkpoint_sequential` comes by here as well.
+
+        Scripts import the function by its name, so this holds for what they import from now on.
+        """
         import torch.utils.checkpoint
 
         def through(_: Callable[..., Any]) -> Callable[..., Any]:
@@ -49,7 +52,3 @@ class Checkpointing(Knob):
             return checkpoint
 
         host.wrap(torch.utils.checkpoint, "checkpoint", through)
-
-    def switches(self, facts: Facts) -> bool:
-        """Each call decides for itself."""
-        return True
