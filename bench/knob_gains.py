@@ -37,7 +37,6 @@ CASES = (
     (Setting("uninitialized-memory", False), "deterministic"),
     (Setting("grads-to-none", True), "zeroes"),
     (Setting("distribution-checks", False), "distributions"),
-    (Setting("flush-denormals", True), "denormals"),
     (Setting("foreach-update", True), "nadam"),
     (Setting("fused-update", True), "deep"),
     (Setting("compile", True), "deep"),

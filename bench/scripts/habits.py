@@ -18,7 +18,6 @@ HABITS = (
     "deterministic",
     "zeroes",
     "distributions",
-    "denormals",
     "nadam",
     "deep",
 )
@@ -51,16 +50,12 @@ def main():
     kind = torch.optim.NAdam if habit == "nadam" else torch.optim.SGD
     optimizer = kind(net.parameters(), lr=1e-3)
     x, labels = torch.randn(rows, width), torch.randint(0, 10, (rows,))
-    if habit == "denormals":  # as weights that nothing but decay has touched for long
-        net.register_parameter("faded", nn.Parameter(torch.full((1024, 1024), 1e-41)))
     samples = [(i, [str(i)]) for i in range(200_000 if habit == "collects" else 0)]  # as a dataset in Python holds them
     for step in range(steps):
         if habit == "collects":
             gc.collect()
         optimizer.zero_grad(set_to_none=habit != "zeroes")
         out = net(x)
-        if habit == "denormals":
-            out = out + (net.faded.detach() * 0.5).mean()
         loss = nn.functional.cross_entropy(out, labels)
         if habit == "distributions":
             loss = loss - 0.01 * sum(Categorical(logits=part).entropy().mean() for part in out.chunk(16))
