@@ -11,16 +11,7 @@ from torch import nn
 from torch.distributions import Categorical
 from torch.utils.checkpoint import checkpoint
 
-HABITS = (
-    "collects",
-    "checkpoints",
-    "anomaly",
-    "deterministic",
-    "zeroes",
-    "distributions",
-    "nadam",
-    "deep",
-)
+HABITS = ("collects", "checkpoints", "anomaly", "deterministic", "zeroes", "distributions", "nadam", "deep")
 
 
 class Block(nn.Module):
