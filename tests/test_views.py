@@ -80,6 +80,7 @@ def test_the_table_of_modules_sums_to_the_step(tmp_path: Path) -> None:
     assert not table["compiled"]
 
 
+@pytest.mark.slow
 def test_a_script_that_compiles_has_a_row_for_each_graph(tmp_path: Path) -> None:
     """Forward and backward of the root, with the operations of its modules as written."""
     folder = work(tmp_path)

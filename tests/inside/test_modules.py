@@ -120,6 +120,7 @@ model, x = nn.Sequential(nn.Linear(8, 8), Slow(8, 8), Late(8, 8), nn.Linear(8, 2
     assert times["1"][0] > 14 * 0.02e9
 
 
+@pytest.mark.slow
 def test_what_is_recomputed_in_the_backward_is_backward(place: Place) -> None:
     """Both ways of checkpointing, one of which runs a backward inside the backward."""
     for reentrant in (True, False):
@@ -162,6 +163,7 @@ for _ in range(40):
     assert sum(owner["spent_ns"][0] for owner in modules) / len(seen["traced"]) < 0.01e9
 
 
+@pytest.mark.slow
 def test_a_compiled_model_is_followed_as_a_whole(place: Place) -> None:
     """No further graph is compiled for it, and operations are those of the modules as written."""
     text = BLOCKS + "model = torch.compile(model, backend='aot_eager')\n" + LOOP

@@ -7,7 +7,10 @@ import pytest
 from hotlap.records import Setup, Word
 
 
-@pytest.mark.parametrize("arguments", [(), ("--sequential",)], ids=["class", "sequential"])
+@pytest.mark.parametrize(
+    "arguments",
+    [pytest.param((), id="class"), pytest.param(("--sequential",), id="sequential", marks=pytest.mark.slow)],
+)
 def test_the_compile_fault_of_the_last_batch_is_caught(judge_of, arguments):
     """Compiled at batch 32 all is right; at the epoch's last 8 samples the convolutions get no gradient."""
     verdict = judge_of("conv_pool.py", *arguments).judge(Setup.of({"compile": True})).verdict

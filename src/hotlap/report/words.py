@@ -199,11 +199,11 @@ def evidence(rejected: Rejected) -> str:
 
 
 def skipped_by_reason(skipped: dict[str, str]) -> dict[str, list[str]]:
-    """Reason to the knobs that it kept from being tried, the commonest first."""
+    """Reason to the knobs that it kept from being tried, in their order."""
     knobs: defaultdict[str, list[str]] = defaultdict(list)
     for knob, reason in skipped.items():
         knobs[reason].append(knob)
-    return dict(sorted(knobs.items(), key=lambda item: -len(item[1])))
+    return dict(knobs)
 
 
 def phase_names(*steps: Phases | None) -> list[str]:
