@@ -256,7 +256,7 @@ def test_check_shows_phases_that_sum_to_the_step(tmp_path: Path) -> None:
 def test_an_interrupted_tune_goes_on_where_it_was(tmp_path: Path) -> None:
     """Ctrl-C leaves nobody behind, exits with 130 and names the way on; --resume runs no trial twice."""
     folder = copied("conv_norm.py", tmp_path / "work")
-    arguments = ("--budget", "90s", "--only", "fused-update", "train.py")
+    arguments = ("--budget", "300s", "--only", "fused-update", "train.py")
     with subprocess.Popen([*HOTLAP, "tune", *arguments], cwd=folder, stderr=subprocess.PIPE, text=True) as running:
         logbook = folder / ".hotlap/train/logbook.jsonl"
         while not (logbook.exists() and logbook.read_text().count('"kind":"recording"') >= 3):
