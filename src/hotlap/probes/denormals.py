@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import torch
 
-from hotlap.probes.probe import LOOKED_AT_STEP, Probe, Roots
+from hotlap.probes.probe import Probe, Roots
 from hotlap.records.seen import Denormals
 
 if TYPE_CHECKING:
@@ -21,12 +21,8 @@ class DenormalsProbe(Probe):
 
     def install(self, host: Host, recorder: Recorder, roots: Roots) -> None:
         """Right before an update, when the gradients are there."""
-        done: list[bool] = []
 
         def look(optimizer: torch.optim.Optimizer) -> None:
-            if recorder.index != LOOKED_AT_STEP or done:
-                return
-            done.append(True)
             parameters = [p for group in optimizer.param_groups for p in group["params"]]
             tensors = [*parameters, *(p.grad for p in parameters if p.grad is not None)]
             tensors += [t for p in parameters for t in optimizer.state.get(p, {}).values()]
@@ -34,9 +30,7 @@ class DenormalsProbe(Probe):
             total = sum(numbers for _, numbers in found)
             self.see(host, Denormals(sum(small for small, _ in found) / total if total else 0.0))
 
-        look = self.guarded(host, look)
-        recorder.on_optimizer_start.append(look)
-        self.until_looked(recorder, lambda: recorder.on_optimizer_start.remove(look))
+        self.before_update(host, recorder, look)
 
 
 def _count(tensor: torch.Tensor) -> tuple[int, int]:

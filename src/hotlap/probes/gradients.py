@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from hotlap.probes.probe import LOOKED_AT_STEP, Probe, Roots
+from hotlap.probes.probe import Probe, Roots
 from hotlap.records.seen import Gradients
 
 if TYPE_CHECKING:
@@ -21,20 +21,14 @@ class GradientsProbe(Probe):
 
     def install(self, host: Host, recorder: Recorder, roots: Roots) -> None:
         """Right before an update: a gradient scaler has taken its factor out by then."""
-        done: list[bool] = []
 
         def look(optimizer: torch.optim.Optimizer) -> None:
-            if recorder.index != LOOKED_AT_STEP or done:
-                return
-            done.append(True)
             owned = (parameter for group in optimizer.param_groups for parameter in group["params"])
             values = [_values(p.grad.detach()) for p in owned if p.grad is not None]
             bad = sum(int((~value.isfinite()).sum()) for value in values)
             self.see(host, Gradients(sum(value.numel() for value in values), bad))
 
-        look = self.guarded(host, look)
-        recorder.on_optimizer_start.append(look)
-        self.until_looked(recorder, lambda: recorder.on_optimizer_start.remove(look))
+        self.before_update(host, recorder, look)
 
 
 def _values(gradient: Any) -> torch.Tensor:

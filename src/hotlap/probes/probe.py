@@ -57,6 +57,19 @@ class Probe(ABC):
 
         recorder.on_end.append(end)
 
+    def before_update(self, host: Host, recorder: Recorder, look: Callable[[torch.optim.Optimizer], None]) -> None:
+        """Look once, right before an update of the step that is looked at, when its gradients are there."""
+        looked: list[bool] = []
+
+        def before(optimizer: torch.optim.Optimizer) -> None:
+            if recorder.index == LOOKED_AT_STEP and not looked:
+                looked.append(True)
+                look(optimizer)
+
+        before = self.guarded(host, before)
+        recorder.on_optimizer_start.append(before)
+        self.until_looked(recorder, lambda: recorder.on_optimizer_start.remove(before))
+
     def see(self, host: Host, what: Any) -> None:
         """Write down what was seen, a record of records/seen.py; the last one counts."""
         host.journal.write("seen", probe=self.id, what=asdict(what))
