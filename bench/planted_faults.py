@@ -48,6 +48,8 @@ FAULTS = (
 HONEST = ("LessExact",)
 ROUNDING = "OneUlp"
 _ORACLE_STEPS = 60
+_ORACLE_TRIES = 2
+"""Seeds in which a fault may find nothing to break before it is left out."""
 HIDING_PLACE = "autocast-bf16"
 
 
@@ -96,6 +98,8 @@ class Bench:
             plain, _ = self._losses(AS_WRITTEN, seed)
             rounded, _ = self._losses(Setup.of({f"faults:{ROUNDING}": True}), seed)
             for name, (further, acted) in found.items():
+                if seed >= _ORACLE_TRIES and not acted:
+                    continue  # it finds nothing to break in this script, and each training takes seconds
                 losses, did = self._losses(Setup.of({f"faults:{name}": True}), seed)
                 found[name] = further + (strayed(plain, losses) > strayed(plain, rounded)), acted + did
             print(f"seed {seed}: {found}", file=sys.stderr)
