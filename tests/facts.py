@@ -81,7 +81,7 @@ FACTS = Facts(
     stochastic=False,
     manual_update=False,
 )
-CUDA = {"device": "NVIDIA H200"}
+CUDA = {"device": "NVIDIA H200", "capability": 9.0}
 
 
 def facts(**changes: Any) -> Facts:

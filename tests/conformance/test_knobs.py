@@ -37,6 +37,7 @@ GRANDEST = {
     "cpu": facts(),
     "one image, one core": facts(machine={"cores": 1, "threads": 1}, threads=4, loader={"batch_size": 1}),
     "cuda": facts(**CUDA),
+    "cuda without bfloat16": facts(device="Tesla T4", capability=7.5),
     "everything on": facts(
         **CUDA,
         precision={"matmul": "high", "autocast": True, "cudnn_benchmark": True, "cudnn_deterministic": True},

@@ -143,6 +143,7 @@ class Observer:
             python=sys.executable,
             torch=torch.__version__,
             device=torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+            capability=_capability(device),
             world_size=self._world_size,
             machine=asdict(machine()),
             precision=asdict(self._precision()),
@@ -218,3 +219,10 @@ def _world_size() -> int:
         if torch.distributed.is_initialized():
             return torch.distributed.get_world_size()
     return 1
+
+
+def _capability(device: torch.device) -> float:
+    if device.type != "cuda" or torch.version.hip:
+        return 0.0
+    major, minor = torch.cuda.get_device_capability(device)
+    return major + minor / 10

@@ -16,6 +16,7 @@ KNOBS = {
     "channels-last": "model.channels_last:ChannelsLast",
     "compile": "model.compile:Compile",
     "autocast-bf16": "model.autocast_bf16:AutocastBf16",
+    "autocast-fp16": "model.autocast_fp16:AutocastFp16",
     "attention-kernel": "model.attention_kernel:AttentionKernel",
     "checkpointing": "model.checkpointing:Checkpointing",
     "script-compile": "model.script_compile:ScriptCompile",

@@ -174,6 +174,8 @@ class Facts:
     """Name of a call that the script makes around its steps to such calls per step, see `probes/habits.py`."""
     switches: dict[str, str] = field(default_factory=dict)
     """Debugging switches that were on, by name, with their value, see `probes/switches.py`."""
+    capability: float = 0.0
+    """CUDA compute capability of the device, such as 9.0; 0 without one."""
 
     @property
     def is_cuda(self) -> bool:

@@ -67,3 +67,7 @@ def test_says_why_not(changes: dict[str, Any]) -> None:
 
 def test_needs_no_flag_of_the_processor_on_cuda() -> None:
     assert AutocastBf16().choices(facts(**CUDA, machine={"flags": ()})) == (True,)
+
+
+def test_a_gpu_that_computes_it_by_detours_is_left_alone() -> None:
+    assert isinstance(AutocastBf16().choices(facts(device="Tesla T4", capability=7.5)), Skip)

@@ -44,13 +44,10 @@ class NoUpdate(Knob):
         """Steps with a closure compute gradients of their own and are left alone."""
         from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-        def idle(optimizer: torch.optim.Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-            if len(args) > 1 or kwargs.get("closure"):
-                return None
-            twin = object.__new__(type(optimizer))
-            groups = [{**group, "params": []} for group in optimizer.param_groups]
-            vars(twin).update(vars(optimizer), param_groups=groups)
-            return (twin, *args[1:]), kwargs
+        from hotlap.inside.idle import idle, takes_closure
 
-        handle = register_optimizer_step_pre_hook(idle)
+        def without_update(optimizer: torch.optim.Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+            return None if takes_closure(args, kwargs) else idle(optimizer, args, kwargs)
+
+        handle = register_optimizer_step_pre_hook(without_update)
         host.call(lambda: None, handle.remove)

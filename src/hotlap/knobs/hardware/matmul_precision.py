@@ -34,7 +34,7 @@ class MatmulPrecision(Knob):
     when: ClassVar[When] = When.ANY
     allowed: ClassVar[tuple[Value, ...] | range] = ("high", "medium")
     unit: ClassVar[float] = 2.0**-9
-    conflicts: ClassVar[tuple[str, ...]] = ("autocast-bf16",)
+    conflicts: ClassVar[tuple[str, ...]] = ("autocast-bf16", "autocast-fp16")
 
     def choices(self, facts: Facts) -> tuple[Value, ...] | Skip:
         """One step down from what the script asks for, where the hardware has the units."""

@@ -12,6 +12,9 @@ from hotlap.records import Contract, Facts, Skip, Value
 if TYPE_CHECKING:
     from hotlap.inside.host import Host
 
+BF16_CAPABILITY = 8.0
+"""Ampere; earlier GPUs compute bfloat16 by detours."""
+
 
 class AutocastBf16(Knob):
     """Run the model's forward under autocast to bfloat16.
@@ -32,7 +35,7 @@ class AutocastBf16(Knob):
     contract: ClassVar[Contract] = Contract.REDUCED
     when: ClassVar[When] = When.FIRST_STEP
     unit: ClassVar[float] = 2.0**-9
-    conflicts: ClassVar[tuple[str, ...]] = ("matmul-precision",)
+    conflicts: ClassVar[tuple[str, ...]] = ("autocast-fp16", "matmul-precision")
 
     def choices(self, facts: Facts) -> tuple[Value, ...] | Skip:
         """On for float32 models where the hardware multiplies bfloat16."""
@@ -44,25 +47,30 @@ class AutocastBf16(Knob):
             return Skip("no model has float32 weights")
         if not facts.is_cuda and not {"avx512_bf16", "amx_bf16", "bf16"} & set(facts.machine.flags):
             return Skip("this processor has no bfloat16 arithmetic")
+        if facts.is_cuda and facts.capability < BF16_CAPABILITY:
+            return Skip("this GPU has no bfloat16 arithmetic")
         return (True,)
 
     def install(self, value: Value, host: Host) -> None:
         """Put the autocast around every root's training forward."""
-        host.rewrite_roots(_autocast, order=10)
+        import torch
+
+        host.rewrite_roots(lambda root, call: autocast(root, call, torch.bfloat16), order=10)
 
     def switches(self, facts: Facts) -> bool:
         """Each call decides for itself."""
         return True
 
 
-def _autocast(root: Any, call: Callable[..., Any]) -> Callable[..., Any]:
+def autocast(root: Any, call: Callable[..., Any], dtype: Any) -> Callable[..., Any]:
+    """The call under autocast to `dtype`, with its outputs in float32."""
     import torch
 
     device = next((p.device.type for p in root.parameters()), "cpu")
 
     def autocasted(*args: Any, **kwargs: Any) -> Any:
-        with torch.autocast(device, dtype=torch.bfloat16):
+        with torch.autocast(device, dtype=dtype):
             out = call(*args, **kwargs)
-        return mapped(out, lambda tensor: tensor.float() if tensor.dtype == torch.bfloat16 else tensor)
+        return mapped(out, lambda tensor: tensor.float() if tensor.dtype == dtype else tensor)
 
     return autocasted
