@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from hotlap.inside.host import Host
 
 _GROWTH_STEPS = 2000  # as GradScaler has it
+_INSTALLED = "_hotlap_loss_scale"
 _FIRST = 2.0**12
 """GradScaler begins with 2**16 and leaves out the first steps until it fits; those steps would be lost to the user."""
 
@@ -43,7 +44,10 @@ class LossScale:
         self.scale = _FIRST
 
     def install(self) -> None:
-        """Around every backward that leaves gradients on parameters, and before every step."""
+        """Around every backward that leaves gradients on parameters, and before every step; a second time is none."""
+        if hasattr(torch.autograd, _INSTALLED):
+            return
+        self._host.set(torch.autograd, _INSTALLED, True)
         self._host.wrap(torch.optim.Optimizer, "add_param_group", self._collecting)
         self._host.wrap(torch.autograd, "_engine_run_backward", self._scaled)
         handle = register_optimizer_step_pre_hook(self._before_step)
