@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset, RandomSampler, Sampler, TensorDataset
+from torch.utils.data.distributed import DistributedSampler
 
 from hotlap.inside.host import Host
 from hotlap.inside.tape import Tape
@@ -298,3 +299,26 @@ def test_incomparable() -> None:
     """What is not looked into is never called equal."""
     with pytest.raises(IncomparableError):
         difference([object()], [object()])
+
+
+ROWS = TensorDataset(torch.ones(8))
+ORDERS: dict[str, tuple[dict[str, Any], bool | None]] = {
+    "as stored": ({}, False),
+    "shuffle": ({"shuffle": True}, True),
+    "a rank's share": ({"sampler": DistributedSampler(ROWS, num_replicas=2, rank=0)}, True),
+    "a rank's share as stored": ({"sampler": DistributedSampler(ROWS, num_replicas=2, rank=0, shuffle=False)}, False),
+    "batches of a random order": ({"batch_sampler": BatchSampler(RandomSampler(ROWS), 2, False)}, True),
+    "a list": ({"sampler": [3, 1, 2]}, None),
+    "a list of batches": ({"batch_sampler": [[3, 1], [2]]}, None),
+}
+
+
+@pytest.mark.parametrize("case", ORDERS)
+def test_whether_the_order_changes(case: str, host: Host) -> None:
+    arguments, shuffles = ORDERS[case]
+    host.loaders.watch()
+    loader = DataLoader(ROWS, **arguments)
+    watch = LoaderWatch(host)
+    watch.install()
+    next(iter(loader))
+    assert [facts.shuffles for facts in watch.facts()] == [shuffles]

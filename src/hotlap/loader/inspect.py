@@ -6,7 +6,17 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from torch.utils.data import DataLoader, IterableDataset, RandomSampler, default_collate
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    IterableDataset,
+    RandomSampler,
+    SequentialSampler,
+    SubsetRandomSampler,
+    WeightedRandomSampler,
+    default_collate,
+)
+from torch.utils.data.distributed import DistributedSampler
 
 from hotlap.loader.fetch_watch import FetchWatch, dataset_name
 from hotlap.loader.movable import why_not_movable
@@ -109,9 +119,21 @@ def _described(index: int, loader: DataLoader[Any]) -> Loader:
         num_workers=loader.num_workers,
         pin_memory=bool(loader.pin_memory),
         persistent_workers=bool(loader.persistent_workers),
-        shuffles=isinstance(getattr(loader, "sampler", None), RandomSampler),
+        shuffles=_shuffles(loader),
         default_collate=loader.collate_fn is default_collate,
         trains=False,
         whole_batch=whole if isinstance(whole, str) else "",
         draws_randomness=None if why_not_movable(loader) else False,
     )
+
+
+def _shuffles(loader: DataLoader[Any]) -> bool | None:
+    batches = loader.batch_sampler
+    if batches is not None and type(batches) is not BatchSampler:
+        return None
+    sampler = loader.sampler if batches is None else batches.sampler
+    if type(sampler) in (RandomSampler, SubsetRandomSampler, WeightedRandomSampler):
+        return True
+    if type(sampler) is DistributedSampler:
+        return sampler.shuffle
+    return False if type(sampler) is SequentialSampler else None

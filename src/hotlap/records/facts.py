@@ -52,7 +52,8 @@ class Loader:
     num_workers: int
     pin_memory: bool
     persistent_workers: bool
-    shuffles: bool
+    shuffles: bool | None
+    """Another order in every epoch, by its sampler; None for a sampler that hotlap does not know."""
     default_collate: bool
     trains: bool
     """Its batches reach a training step."""

@@ -30,8 +30,11 @@ class NoShuffle(Audit):
         loaders = [loader for loader in seen.facts.loaders if loader.trains and loader.length]
         if not loaders:
             return self.not_applicable("no DataLoader with a known length feeds the training")
-        if all(loader.shuffles or (loader.batches or 0) < 2 for loader in loaders):
+        loaders = [loader for loader in loaders if not loader.shuffles and (loader.batches or 0) > 1]
+        if not loaders:
             return self.passes("the training data is shuffled")
+        if all(loader.shuffles is None for loader in loaders):
+            return self.not_applicable("the order is that of a sampler of the script's own")
         return self.informs(
             "the training data comes in the same order in every epoch",
             "pass shuffle=True to the training DataLoader, unless the order is meant",
