@@ -1,7 +1,7 @@
 """Is the judge good? Faults that are known to be faults, and changes that are known to be none, on the scripts given.
 
 Run: python bench/planted_faults.py [--results FILE] SCRIPT [its arguments]     (adds one script's answers to a file)
-     python bench/planted_faults.py --oracle 12 SCRIPT [its arguments]          (does each fault matter there?)
+     python bench/planted_faults.py --oracle 12 --results FILE SCRIPT [its arguments]  (does each fault matter there?)
      python bench/planted_faults.py --table [--results FILE]                    (what the file says)
 Each fault of tests/faults.py is judged by the exact gates alone, without the trajectory, on its own, and again beside
 bfloat16 autocast where it does not bring a reduced precision itself, for that is where faults could hide. A fault
@@ -18,7 +18,7 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
@@ -91,19 +91,23 @@ class Bench:
         script = Path(self.lab.runner.target.name).stem
         return Case(script, str(setup), is_fault, ACTED in self._notes, verdict.word, verdict.reason)
 
-    def oracle(self, seeds: int) -> dict[str, tuple[int, int]]:
-        """Fault to in how many seeds it strayed further than a rounding error does, and in how many it acted."""
-        found = dict.fromkeys(FAULTS, (0, 0))
-        for seed in range(seeds):
+    def oracle(self, seeds: int, file: Path) -> None:
+        """Add a line for each seed that the file lacks: fault to whether it acted and strayed further than rounding."""
+        script = Path(self.lab.runner.target.name).stem
+        known = {seed: tried for one, seed, tried in trials(file) if one == script}
+        for seed in (seed for seed in range(seeds) if seed not in known):
             plain, _ = self._losses(AS_WRITTEN, seed)
             rounded, _ = self._losses(Setup.of({f"faults:{ROUNDING}": True}), seed)
-            for name, (further, acted) in found.items():
-                if seed >= _ORACLE_TRIES and not acted:
+            known[seed] = {}
+            for name in FAULTS:
+                if seed >= _ORACLE_TRIES and not any(name in known[first] for first in range(_ORACLE_TRIES)):
                     continue  # it finds nothing to break in this script, and each training takes seconds
-                losses, did = self._losses(Setup.of({f"faults:{name}": True}), seed)
-                found[name] = further + (strayed(plain, losses) > strayed(plain, rounded)), acted + did
-            print(f"seed {seed}: {found}", file=sys.stderr)
-        return found
+                losses, acted = self._losses(Setup.of({f"faults:{name}": True}), seed)
+                if acted:
+                    known[seed][name] = strayed(plain, losses) > strayed(plain, rounded)
+            with file.open("a") as lines:
+                lines.write(json.dumps([script, seed, known[seed]]) + "\n")
+            print(f"seed {seed}: {known[seed]}", file=sys.stderr)
 
     def _losses(self, setup: Setup, seed: int) -> tuple[list[float], bool]:
         trial = Trial(self.lab.next_id("oracle"), "time", setup, seed, seed, _ORACLE_STEPS, 300.0)
@@ -153,12 +157,21 @@ def table(cases: Sequence[Case]) -> None:
     print(f"honest changes that pass: {share(passed, len(honest))}")
 
 
-def tell(found: Mapping[str, tuple[int, int]], seeds: int) -> None:
+def trials(file: Path) -> list[tuple[str, int, dict[str, bool]]]:
+    """What the oracle has tried: script, seed, and of each fault that acted whether it strayed further."""
+    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+
+
+def tell(tried: Sequence[tuple[str, int, dict[str, bool]]]) -> None:
     """Print what the oracle saw."""
-    for name, (further, acted) in found.items():
-        sure = binomtest(further, seeds, alternative="greater").pvalue < 0.01
-        said = "acted" if acted else "had nothing to break"
-        print(f"{name}: {said}, further than rounding in {further} of {seeds}{', matters' if sure else ''}")
+    for script in dict.fromkeys(script for script, _, _ in tried):
+        seeds = [faults for one, _, faults in tried if one == script]
+        print(f"\n{script}: {len(seeds)} seeds")
+        for name in FAULTS:
+            further = [faults[name] for faults in seeds if name in faults]
+            sure = further and binomtest(sum(further), len(further), alternative="greater").pvalue < 0.01
+            said = f"further than rounding in {sum(further)} of {len(further)}" if further else "had nothing to break"
+            print(f"{name}: {said}{', matters' if sure else ''}")
 
 
 def _word(case: Case | None) -> str:
@@ -184,7 +197,8 @@ def main() -> None:
         with tempfile.TemporaryDirectory(prefix="hotlap-faults-") as folder, args.results.open("a") as file:
             bench = Bench(args.script, Path(folder))
             if args.oracle:
-                tell(bench.oracle(args.oracle), args.oracle)
+                bench.oracle(args.oracle, args.results)
+                tell(trials(args.results))
                 return
             for setup, is_fault in [(s, fault) for s, fault in bench.setups() if args.only in str(s)]:
                 case = bench.case(setup, is_fault=is_fault)
