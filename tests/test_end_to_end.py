@@ -325,9 +325,9 @@ def test_verify_names_what_a_setting_breaks(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_what_the_system_leaks_into_a_training_is_found(tmp_path: Path) -> None:
     """Asked to repeat it, verify says no, where and in what; tune says so before it searches, and writes no plan."""
-    step = "            optimizer.step()\n"
-    leak = "            model[0].bias.data += os.urandom(1)[0] * 1e-3\n"
-    script = (SCRIPTS / "unseeded.py").read_text().replace(step, step + leak)
+    backward = "            loss.backward()\n"
+    leak = "            model[0].bias.grad += os.urandom(1)[0] * 1e-3\n"
+    script = (SCRIPTS / "unseeded.py").read_text().replace(backward, backward + leak)
     (tmp_path / "train.py").write_text(f"import os\n{script}")
     done = hotlap("verify", "--json", "--set", "reproducible=true", "train.py", cwd=tmp_path)
 
@@ -336,7 +336,7 @@ def test_what_the_system_leaks_into_a_training_is_found(tmp_path: Path) -> None:
     assert (document["same"], document["faster"], document["verdict"]) == (False, None, "undecided")
     assert document["first_difference"]["name"] == "repetition"
     assert document["first_difference"]["step"] == 1
-    assert document["first_difference"]["parameter"]
+    assert document["first_difference"]["parameter"].endswith("0.bias")
 
     done = hotlap("tune", "--set", "reproducible=true", "train.py", cwd=tmp_path)
     assert done.returncode == 1
