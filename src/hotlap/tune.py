@@ -35,7 +35,7 @@ def tune(lab: Lab, request: Request, knobs: Sequence[Knob] | None = None) -> Ans
         knobs: To choose from; all by default.
 
     Raises:
-        HotlapError: The script cannot be timed, or its baseline fails.
+        HotlapError: The script cannot be timed, its baseline fails, or what was asked for does not keep its word.
     """
     lab.trying("observing the script as written")
     observed = lab.observe(limit_s=min(max(6.0, _OBSERVED_SHARE * lab.budget_s), _OBSERVED_S))
