@@ -233,6 +233,22 @@ def nothing(**changes: Any) -> Result:
     return result(**{**empty, **changes})
 
 
+def asked(**changes: Any) -> Result:
+    """What the user asked for costs more than the rest brings."""
+    plain: dict[str, Any] = {
+        "speedup": times(0.96, 0.94, 0.98),
+        "speedup_run": None,
+        "kept": (
+            Kept("reproducible", "hardware", True, Contract.ROUNDING, None),
+            Kept("fused-update", "optimizer", True, Contract.ROUNDING, times(1.05, 1.03, 1.07)),
+        ),
+        "asked": Setup.of({"reproducible": True}),
+        "asked_speedup": times(0.91, 0.89, 0.93),
+        "added_speedup": times(1.055, 1.03, 1.08),
+    }
+    return result(**{**plain, **changes})
+
+
 def undecided(**changes: Any) -> Result:
     """Faster, but two seeds could not tell whether it learns the same."""
     gates = (

@@ -16,6 +16,7 @@ from hotlap import stats
 from hotlap.audits import all_audits
 from hotlap.audits.judge import audited
 from hotlap.bounds import bounds_of, prices_of
+from hotlap.confirm import gains, of
 from hotlap.judge import Judgement
 from hotlap.knobs import knob_by_id
 from hotlap.lab import Lab
@@ -91,6 +92,7 @@ class Answer:
 
     facts: Facts
     skipped: dict[str, str] = field(default_factory=dict)
+    asked: Setup = AS_WRITTEN
     setup: Setup = AS_WRITTEN
     ratios: tuple[float, ...] = ()
     judgement: Judgement | None = None
@@ -133,7 +135,7 @@ class Answer:
             noise=noise,
             smallest_gain=stats.smallest_provable_gain(noise),
             tuning_s=lab.spent_s,
-            payback_steps=payback(reference, candidate),
+            payback_steps=payback(*confirmed(lab, self.setup, self.asked)) if self.setup != self.asked else None,
             evaluation_share=evaluation_share(watched),
             peak_bytes=(_peak(reference or [watched]), _peak(candidate)),
             ceiling=lab.ceiling,
@@ -141,16 +143,27 @@ class Answer:
             prices=prices_of(lab.pairs),
             load=_mean_load([r for r in lab.recordings.values() if r.trial.purpose == "time"]),
             notes=(*lab.notes, *_unsteady(lab)),
+            asked=self.asked if kept else AS_WRITTEN,
+            **self._beside(lab.pairs),
             cut_short=lab.cut_short if not kept else "",
         )
         lab.logbook.append("result", result=result)
         return replace(self, result=result)
 
+    def _beside(self, pairs: Sequence[Pair]) -> dict[str, Estimate | None]:
+        """What the asked-for settings cost, and what the others bring on top."""
+        if not self.asked.settings or not self.setup.settings:
+            return {}
+        alone, rest = gains(pairs, self.asked), gains(pairs, self.setup, self.asked)
+        return {
+            "asked_speedup": stats.confirmed_speedup(alone) if len(alone) > 1 else None,
+            "added_speedup": stats.confirmed_speedup(rest) if self.setup != self.asked else None,
+        }
+
     def plan(self, date: datetime.date) -> Plan:
         """The plan that `hotlap run` applies."""
         assert self.result is not None
         facts, result = self.facts, self.result
-        signatures = self.judgement.signatures if self.judgement else {}
         verdict = result.verdict
         header = Header(
             date=date,
@@ -165,18 +178,8 @@ class Answer:
             speedup=Gain.of(result.speedup) if result.speedup else None,
             verdict=PlannedVerdict(word=verdict.word, reason=verdict.reason, seeds=verdict.seeds) if verdict else None,
             payback_steps=result.payback_steps,
-        )
-        roots = tuple(
-            PlannedRoot(
-                name=root.name,
-                index=root.index,
-                parameter_shapes=root.parameter_shapes,
-                signatures=tuple(
-                    PlannedSignature(shapes=s.shapes, dtypes=s.dtypes, training=s.training, grad=s.grad)
-                    for s in signatures.get((root.name, root.index), ())
-                ),
-            )
-            for root in facts.roots
+            asked=tuple(result.asked.values) or None,
+            asked_speedup=Gain.of(result.asked_speedup) if result.asked_speedup else None,
         )
         settings = tuple(
             PlannedSetting(knob=k.knob, value=k.value, contract=k.contract, share=Gain.of(k.share) if k.share else None)
@@ -186,7 +189,22 @@ class Answer:
             Level(contract=Contract(name), speedup=Gain.of(gain) if gain else None)
             for name, gain in result.levels.items()
         )
-        return Plan(schema=SCHEMA, header=header, settings=settings, levels=levels, roots=roots)
+        return Plan(schema=SCHEMA, header=header, settings=settings, levels=levels, roots=self._roots())
+
+    def _roots(self) -> tuple[PlannedRoot, ...]:
+        signatures = self.judgement.signatures if self.judgement else {}
+        return tuple(
+            PlannedRoot(
+                name=root.name,
+                index=root.index,
+                parameter_shapes=root.parameter_shapes,
+                signatures=tuple(
+                    PlannedSignature(shapes=s.shapes, dtypes=s.dtypes, training=s.training, grad=s.grad)
+                    for s in signatures.get((root.name, root.index), ())
+                ),
+            )
+            for root in self.facts.roots
+        )
 
 
 def _kept(knob_id: str, setup: Setup, pairs: Sequence[Pair], loosened: Sequence[str]) -> Kept:
@@ -217,10 +235,18 @@ def _levels(kept: Sequence[Kept], speedup: Estimate | None) -> dict[str, Estimat
     }
 
 
-def confirmed(lab: Lab, setup: Setup) -> tuple[list[Recording], list[Recording]]:
-    """The recordings of a setup's undisturbed confirmation pairs: of the untouched script, and of the setup."""
-    pairs = blocks.undisturbed([p for p in lab.pairs if p.stage == "confirm" and p.setup == setup])
-    return [lab.recordings[p.reference] for p in pairs], [lab.recordings[p.candidate] for p in pairs]
+def confirmed(lab: Lab, setup: Setup, asked: Setup = AS_WRITTEN) -> tuple[list[Recording], list[Recording]]:
+    """The recordings of a setup's undisturbed confirmation pairs: of the untouched script, and of the setup.
+
+    Args:
+        lab: Of the tune.
+        setup: The one that was confirmed.
+        asked: Settings whose runs in the same blocks stand in the place of the untouched script's, if any.
+    """
+    pairs = blocks.undisturbed(of(lab.pairs, setup))
+    alone = {p.block: p.candidate for p in of(lab.pairs, asked)} if asked.settings else {}
+    references = [alone.get(p.block, p.reference) for p in pairs]
+    return [lab.recordings[trial] for trial in references], [lab.recordings[p.candidate] for p in pairs]
 
 
 def _speedup_run(

@@ -54,7 +54,7 @@ def markdown(knob: Knob, level: int = 1) -> str:
     if knob.conflicts:
         facts.append(f"- not together with: {', '.join(knob.conflicts)}")
     if knob.suggested_only:
-        facts.append("- only measured and suggested; applied by `--set`")
+        facts.append("- applied only by `--set`, and then kept whatever it costs")
     return _page(knob.id, knob, facts, level)
 
 

@@ -88,6 +88,10 @@ class Header(_Table, frozen=True):
     verdict: PlannedVerdict | None = None
     payback_steps: Count | None = None
     """Training steps that earn the extra start-up back."""
+    asked: tuple[str, ...] | None = None
+    """Knobs that are here because the user asked for them, whatever they cost."""
+    asked_speedup: Gain | None = None
+    """Per training step, under these alone: below 1 they cost time."""
 
 
 class PlannedSetting(_Table, frozen=True):
@@ -159,7 +163,10 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         loosest = max((setting.contract.level for setting in kept), default=contract.level + 1)
         levels = tuple(level for level in self.levels if level.contract.level <= contract.level)
         gain = next((level.speedup for level in levels if level.contract.level >= loosest), None)
-        header = msgspec.structs.replace(self.header, speedup=gain, verdict=None, payback_steps=None)
+        asked = tuple(setting.knob for setting in kept if setting.knob in (self.header.asked or ())) or None
+        header = msgspec.structs.replace(
+            self.header, speedup=gain, verdict=None, payback_steps=None, asked=asked, asked_speedup=None
+        )
         return msgspec.structs.replace(self, header=header, settings=kept, levels=levels)
 
 
@@ -256,16 +263,27 @@ def _check_setting(place: int, setting: PlannedSetting, path: Path, known: Mappi
         raise HotlapError("plan-out-of-range", what, fix="put back the value that `hotlap tune` found")
 
 
+def _price(header: Header) -> list[str]:
+    """What was asked for whatever it costs, and what it does cost."""
+    if not header.asked:
+        return []
+    alone = header.asked_speedup
+    cost = f"{alone.value:.2f}x as fast ({alone.low:.2f}x to {alone.high:.2f}x)" if alone else "its price not measured"
+    return [f"Asked for, whatever it costs: {', '.join(header.asked)}; alone, {cost}."]
+
+
 def _comments(plan: Plan) -> list[str]:
     header = plan.header
     as_typed = header.argv or (header.script,)
     launch = "" if as_typed[0] == "-m" or as_typed[0].endswith(".py") else "-- "
     gain, verdict = header.speedup, header.verdict
-    found = f"{gain.value:.2f}x faster per training step ({gain.low:.2f}x to {gain.high:.2f}x). " if gain else ""
+    faster = "faster" if gain and gain.low > 1 else "as fast as written"
+    found = f"{gain.value:.2f}x {faster} per training step ({gain.low:.2f}x to {gain.high:.2f}x). " if gain else ""
     found += f"Learning: {verdict.word.value}. " if verdict else ""
     advice = "To leave a setting out, delete its [[settings]] block. The numbers are those of the whole plan."
     return [
         f"The plan that hotlap made for {header.script}. {found}".rstrip(),
+        *_price(header),
         "",
         f"    hotlap run {launch}{shlex.join(as_typed)}",
         "",

@@ -6,7 +6,7 @@ import io
 from typing import Any
 
 import pytest
-from results import HOSTILE, hostile, nothing, phases, result, times, undecided, verdict
+from results import HOSTILE, asked, hostile, nothing, phases, result, times, undecided, verdict
 from rich.console import Console, RenderableType
 
 from hotlap.records import Finding, Rejected, Result, Setup, Skip, Status, Word
@@ -53,6 +53,17 @@ def test_step_answers_when_the_run_is_not_known() -> None:
 def test_never_claims_more_than_its_weakest_part(changes: dict[str, Any], lead: str) -> None:
     """Only proven speed with proven learning is called faster."""
     assert show(summary(result(**changes)), 200).startswith(lead)
+
+
+def test_what_was_asked_for_is_told_with_its_price() -> None:
+    """A loss is no gain and no fault: it is what the user wanted."""
+    text = flat(show(summary(asked()), 200))
+
+    assert text.startswith("As asked: 0.960x (0.940 to 0.980, 4 pairs) per training step; reproducible alone is 0.910x")
+    assert "and the rest 1.055x (1.030 to 1.080, 4 pairs) on top" in text
+    alone = asked(added_speedup=None, kept=asked().kept[:1])
+    assert "nothing was proven faster beside it" in flat(show(summary(alone), 200))
+    assert "paid back" not in flat(show(summary(alone), 200))
 
 
 def test_nothing_to_gain_says_what_could_have_been_found() -> None:

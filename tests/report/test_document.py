@@ -14,7 +14,7 @@ from hotlap.report.document import check_document, document
 KEYS = {
     "schema", "target", "speedup", "speedup_run", "verdict", "judgement", "gates", "settings", "levels", "phases",
     "findings", "rejected", "skipped", "tuning_s", "payback_steps", "evaluation_share", "peak_bytes", "facts",
-    "bounds", "prices", "ceiling", "noise", "load", "smallest_gain", "pairs", "notes",
+    "bounds", "prices", "ceiling", "noise", "load", "smallest_gain", "pairs", "notes", "asked",
 }  # fmt: skip
 
 

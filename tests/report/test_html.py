@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from plotly.offline import get_plotlyjs
-from results import hostile, nothing, result, undecided
+from results import asked, hostile, nothing, result, undecided
 from rich.console import Console
 
 from hotlap.records import Curve, Estimate, Result
@@ -99,7 +99,9 @@ def quantities(written: dict[str, Any]) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("made", [result(), nothing(), undecided()], ids=["kept", "nothing", "undecided"])
+@pytest.mark.parametrize(
+    "made", [result(), nothing(), undecided(), asked()], ids=["kept", "nothing", "undecided", "asked"]
+)
 def test_every_number_is_in_all_three(made: Result) -> None:
     """What report.json says, the page and the terminal say too, each estimate with its interval and n."""
     written = document(made)

@@ -31,6 +31,10 @@ def install(host: Host) -> None:
         from hotlap.inside.modules import ModulesTrial
 
         ModulesTrial(host, recorder, whole=bool(host.task["options"].get("whole"))).install()
+    elif purpose == "repeat":
+        from hotlap.inside.repeat import Repeat
+
+        Repeat(host, recorder).install()
     elif purpose == "grow":
         from hotlap.inside.growth import GrowthTrial
 

@@ -1,8 +1,7 @@
 """The interface of a knob: one change that may make a training faster.
 
-A knob is one class in one file. Its docstring carries the published headings (`## What it changes`,
-`## Why it can help`, `## When it cannot`, `## Source`). The parent asks `choices` and `environment`; `install` runs
-in the user's process and is the only place where a knob may import torch.
+A knob is one class in one file, and its docstring is its documentation. The parent asks `choices` and `environment`;
+`install` runs in the user's process and is the only place where a knob may import torch.
 """
 
 from __future__ import annotations
@@ -47,7 +46,9 @@ class Knob(ABC):
     steadies_memory: ClassVar[bool] = False
     """Freed memory stays in the process, so that what one setting frees does not tell on the times of the next."""
     suggested_only: ClassVar[bool] = False
-    """Its price is measured, but it enters a plan only by `--set`."""
+    """It enters a plan only by `--set`, and then whatever it costs: the user's wish and not the tune's."""
+    repeats: ClassVar[bool] = False
+    """Two runs of one seed agree to the bit; that is tested before a plan with it is written."""
 
     @abstractmethod
     def choices(self, facts: Facts) -> tuple[Value, ...] | Skip:

@@ -20,6 +20,7 @@ __all__ = ["check_view", "summary"]
 _TONES = {
     "Faster": "bold green",
     "Nothing to gain here": "bold cyan",
+    "As asked": "bold cyan",
     "Slower": "bold red",
     "Learning changed": "bold red",
 }
@@ -70,6 +71,7 @@ def _facts(result: Result) -> Table:
     rows = {
         "learning": words.verdict(result) if result.verdict else "",
         "by promise": "; ".join(words.level(level, gain) for level, gain in result.levels.items()),
+        "on your word": words.asked(result),
         "memory": words.memory(result),
         "paid back": words.payback(result),
         "noise": "" if words.is_noisy(result) else words.noise(result),
@@ -77,7 +79,7 @@ def _facts(result: Result) -> Table:
         if result.evaluation_share
         else "",
         "at most": words.bounds(result.bounds, result.pairs),
-        "asked for": words.prices(result.prices),
+        "script asks": words.prices(result.prices),
         "machine": words.ceilings(result.ceiling),
         "roofline": roofline(result),
         "tuning took": numbers.seconds(result.tuning_s),

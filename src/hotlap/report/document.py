@@ -27,6 +27,11 @@ def document(result: Result) -> dict[str, Any]:
             "gates": msgspec.to_builtins(verdict.gates) if verdict else [],
             "settings": msgspec.to_builtins(result.kept),
             "levels": msgspec.to_builtins(result.levels),
+            "asked": {
+                "settings": result.asked.values,
+                "speedup": msgspec.to_builtins(result.asked_speedup),
+                "added": msgspec.to_builtins(result.added_speedup),
+            },
             "phases": {"baseline": msgspec.to_builtins(result.baseline), "tuned": msgspec.to_builtins(result.tuned)},
             "findings": msgspec.to_builtins(result.findings),
             "rejected": [_rejected(rejected) for rejected in result.rejected],

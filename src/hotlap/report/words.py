@@ -43,6 +43,7 @@ GATES = {
     "randomness": "does the randomness inside the model do as much as it did",
     "losses": "are the losses of the same seed the same, step by step",
     "trajectory": "do the losses stay together over the same seeds, within what noise alone does",
+    "repetition": "do two runs of the same seed agree to the bit",
 }
 
 CEILINGS = {
@@ -67,7 +68,8 @@ def body(result: Result) -> str:
         if gain
     ]
     measured = " and ".join(gains) or "no speed-up is proven"
-    return f"{measured}; {learning(result)}."
+    cost = f"; {asked(result)}" if result.asked.settings else ""
+    return f"{measured}{cost}; {learning(result)}."
 
 
 def learning(result: Result) -> str:
@@ -82,9 +84,21 @@ def lead(result: Result) -> str:
     gain, verdict = answer(result), result.verdict
     if verdict is None or not verdict.word.may_enter_plan:
         return "Learning changed" if verdict and verdict.word is Word.CHANGED else "Not proven"
-    if gain is None or gain.low <= 1.0 <= gain.high:
-        return "Not proven faster"
-    return "Faster" if gain.low > 1.0 else "Slower"
+    if gain is not None and gain.low > 1.0:
+        return "Faster"
+    if result.asked.settings:
+        return "As asked"
+    return "Slower" if gain is not None and gain.high < 1.0 else "Not proven faster"
+
+
+def asked(result: Result) -> str:
+    """What the user asked for whatever it costs, its price, and what the rest of the plan brings; "" for nothing."""
+    if not result.asked.settings:
+        return ""
+    alone = f"{result.asked} alone is {numbers.estimate(result.asked_speedup)}" if result.asked_speedup else ""
+    if result.added_speedup:
+        return f"{alone}, and the rest {numbers.estimate(result.added_speedup)} on top"
+    return f"{alone or f'the price of {result.asked} was not measured'}, and nothing was proven faster beside it"
 
 
 def answer(result: Result) -> Estimate | None:
@@ -159,7 +173,7 @@ def memory(result: Result) -> str:
 def payback(result: Result) -> str:
     """When the plan has earned back what its start-up costs; "" when there is no plan."""
     gain, steps = result.speedup, result.payback_steps
-    if not result.kept:
+    if not result.kept or (result.asked.settings and not result.added_speedup):
         return ""
     if steps:
         time = f" ({numbers.seconds(steps * result.tuned.total_s)})" if result.tuned else ""

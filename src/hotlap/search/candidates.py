@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from hotlap.knobs import knob_by_id
 from hotlap.knobs.knob import Knob
 from hotlap.records import AS_WRITTEN, Contract, Estimate, Facts, Phases, Setting, Setup, Skip
 
@@ -21,6 +22,11 @@ class Request:
     pinned: Setup = AS_WRITTEN
     planned_steps: int | None = None
     """Training steps that the real run will take; None when that is not known."""
+
+    @property
+    def asked(self) -> Setup:
+        """The pinned settings that are in the plan whatever they cost; the others must be faster as well."""
+        return self.pinned.without(*(knob for knob in self.pinned.values if not knob_by_id(knob).suggested_only))
 
 
 def candidates(
@@ -52,9 +58,7 @@ def candidates(
 
 def unwanted(knob: Knob, request: Request) -> str:
     """Why it is not the tune's to turn; "" when it is."""
-    return refused(knob, request) or (
-        "only by --set, for it undoes what the script asks for" if knob.suggested_only else ""
-    )
+    return refused(knob, request) or ("only by --set, for that is your decision" if knob.suggested_only else "")
 
 
 def refused(knob: Knob, request: Request) -> str:
