@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader, IterableDataset, RandomSampler, default
 
 from hotlap.loader.fetch_watch import FetchWatch, dataset_name
 from hotlap.loader.movable import why_not_movable
+from hotlap.loader.sample_cache import why_not_cached
 from hotlap.loader.whole_batch import fetch_path
 from hotlap.records import Loader
 
@@ -28,12 +29,14 @@ class LoaderWatch:
         self._fed: dict[int, int] = {}
         self._seen: dict[int, Loader] = {}
         self._lengths: dict[int, int | None] = {}
+        self._waiting: dict[int, Any] = {}
 
     def install(self) -> None:
         """Count the batches that each loader serves, and watch how they are fetched."""
         self._host.wrap(DataLoader, "__iter__", self._opened)
         self._host.loaders.serve(self._served)
         self._watch.install()
+        self._host.before_first_step(lambda optimizer: self._try_caching())
 
     def _opened(self, original: Callable[..., Any]) -> Callable[..., Any]:
         def __iter__(loader: Any) -> Any:  # noqa: N807
@@ -53,6 +56,13 @@ class LoaderWatch:
     def _inspect(self, index: int, loader: DataLoader[Any]) -> None:
         self._lengths[index] = _length(loader)
         self._seen[index] = _described(index, loader)
+        self._waiting[index] = loader
+
+    def _try_caching(self) -> None:
+        """Fetches samples, and so waits for the first step: what an epoch takes to start is measured."""
+        waiting, self._waiting = self._waiting, {}
+        for index, loader in waiting.items():
+            self._seen[index] = replace(self._seen[index], sample_cache=why_not_cached(loader))
 
     def fed_training(self) -> None:
         """A root runs with gradients: the batches handed over last were for training."""
