@@ -30,7 +30,9 @@ def digest(dataset: Any) -> int:
     try:
         codes = [vars(base).get("__getitem__") for base in kind.__mro__]
         _Writer(sink, protocol=5).dump((id(kind), codes, vars(dataset)))
-    except (pickle.PicklingError, TypeError, AttributeError, NotImplementedError, RecursionError) as error:
+    except UnfitError:
+        raise
+    except Exception as error:  # whatever its objects raise when they are to be written down
         raise UnfitError(f"it holds what cannot be watched for changes: {error}") from None
     return int.from_bytes(sink.hash.digest(), "little") >> 1 | 1
 

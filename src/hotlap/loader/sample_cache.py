@@ -127,17 +127,18 @@ class SampleCaches:
         if cached.hits == hits:
             return batch
         cached.served += 1
-        return batch if before is None else self._compared(fetcher, indices, stock, batch, before)
+        return batch if before is None else self._compared(own, batch, before, lambda: stock(fetcher, indices))
 
-    def _compared(self, fetcher: Any, indices: Any, stock: Any, batch: Any, before: States) -> Any:
+    def _compared(self, own: StandIn, batch: Any, before: States, fetch: Callable[[], Any]) -> Any:
         """The batch as stock fetches it; a difference ends the cache in all processes."""
         after = States()
         before.restore()
-        expected = stock(fetcher, indices)
+        expected = fetch()
         try:
             found = difference(expected, batch)
-        except IncomparableError as reason:
-            found = str(reason)
+        except IncomparableError as reason:  # of this dataset nothing can be shown
+            own.cached.closed = str(reason)
+            return expected
         if not found and after != States():
             found = "it left the random generators elsewhere"
         if found:

@@ -35,7 +35,7 @@ class Freezer:
 
     Args:
         alone: Whether the script itself will hold what comes back: then a tensor must be its memory's only owner, as
-            an object that the cache makes will be. What is only collated may be a view.
+            an object that the cache makes will be. What is only collated may be a view, or be there twice.
     """
 
     def __init__(self, alone: bool) -> None:
@@ -86,7 +86,7 @@ class Freezer:
         return b"".join([len(plan).to_bytes(8, "little"), plan.ljust(start - 8, b"\0"), *self._parts])
 
     def _keep(self, data: bytes, address: int) -> int:
-        if address and data and address in self._memory:
+        if self._alone and data and address in self._memory:
             raise UnfitError("two parts of a sample share their memory")
         self._memory.add(address)
         at = self._bytes
@@ -138,7 +138,7 @@ class Freezer:
         if not all(type(value) in _PLAIN or _is_flat(value) for value in image.info.values()):
             raise UnfitError("a sample holds an image with notes that are not plain")
         data = image.tobytes()
-        return ("image", image.mode, image.size, dict(image.info), len(data), self._keep(data, 0))
+        return ("image", image.mode, image.size, dict(image.info), len(data), self._keep(data, id(image)))
 
 
 def _is_named(kind: type) -> bool:
