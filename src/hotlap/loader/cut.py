@@ -65,11 +65,13 @@ def why_not_cut(dataset: Any) -> str:
     found = definition(function)
     if isinstance(found, str):
         return found
+    if len(found.args.args) != 2:
+        return "__getitem__ takes more than one index"
     return "" if _only_hands_on(found) else "__getitem__ does more with its transform than to hand the result on"
 
 
 def _only_hands_on(function: ast.FunctionDef) -> bool:
-    owner = function.args.args[0].arg
+    owner, index = (a.arg for a in function.args.args)
     parents = {child: node for node in ast.walk(function) for child in ast.iter_child_nodes(node)}
     names = [node for node in ast.walk(function) if isinstance(node, ast.Name)]
     if any(n.id == "super" or (n.id == owner and not isinstance(parents[n], ast.Attribute)) for n in names):
@@ -86,6 +88,8 @@ def _only_hands_on(function: ast.FunctionDef) -> bool:
     if isinstance(holder, ast.IfExp) and holder.body is call:
         whole, holder = holder, parents[holder]
     given = {n.id for n in ast.walk(call) if isinstance(n, ast.Name)} - {owner}
+    if not any(n.id == index and isinstance(n.ctx, ast.Store) for n in names):
+        given.discard(index)  # a number, which no transform can change
     later = [n for n in names if (n.lineno, n.col_offset) > (whole.end_lineno or 0, whole.end_col_offset or 0)]
     handed_on = _is_returned(whole, parents)
     if isinstance(holder, ast.Assign) and len(holder.targets) == 1 and isinstance(holder.targets[0], ast.Name):

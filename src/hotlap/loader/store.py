@@ -64,6 +64,11 @@ class Store:
         """Where the sample of an index lies; 0 when it is not there."""
         return self._table[index]
 
+    @property
+    def count(self) -> int:
+        """Samples in it."""
+        return sum(map(bool, self._table[: self.length]))
+
     def put(self, index: int, data: bytes) -> int:
         """Keep a sample; where it lies, or 0 when the store is full."""
         at = self._take(-(-len(data) // _ALIGN) * _ALIGN)
