@@ -25,7 +25,7 @@ def returned(sample: Any, alone: bool = False) -> Any:
     """The sample, there and back."""
     freezer = Freezer(alone)
     node = freezer.node(sample)
-    memory = Memory(bytearray(64) + bytearray(freezer.bytes(node)))
+    memory = Memory(bytearray(64) + bytearray(b"".join(freezer.parts(node))))
     (read,), start = memory.head(64)
     return memory.thawed(read, start)
 
@@ -92,7 +92,7 @@ def test_the_store_is_shared_with_forked_processes() -> None:
         pid = os.fork()
         if not pid:
             for index in range(child, 200, 4):
-                store.put(index, bytes([index]) * 100)
+                store.put(index, [bytes([index]) * 60, bytes([index]) * 40])
             os._exit(0)
         children.append(pid)
     assert [os.waitpid(pid, 0)[1] for pid in children] == [0] * 4
@@ -106,8 +106,8 @@ def test_the_store_is_shared_with_forked_processes() -> None:
 def test_a_full_store_says_so() -> None:
     store = Store(3, capacity=256)
 
-    assert store.put(0, b"x" * 200)
-    assert store.put(1, b"x" * 200) == 0
+    assert store.put(0, [b"x" * 200])
+    assert store.put(1, [b"x" * 200]) == 0
     assert store.find(1) == 0
     assert store.count == 1
 

@@ -167,7 +167,7 @@ class Cached:
         nest = freezer.node(sample, hole)
         if hole is not None and str(nest).count("('hole',)") != 1:
             raise UnfitError("the result of its transform is not one item of the sample")
-        at = self.store.put(index, freezer.bytes(files, cut, prefix, nest))
+        at = self.store.put(index, freezer.parts(files, cut, prefix, nest))
         if at and len(self._times) <= _TIMED:
             self._time(at, made_s)
 

@@ -10,6 +10,7 @@ import ast
 import inspect
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import lru_cache
 from time import perf_counter
 from types import FunctionType
 from typing import Any
@@ -40,6 +41,7 @@ def chain(transform: Any) -> Sequence[Callable[[Any], Any]]:
     return (transform,)
 
 
+@lru_cache(maxsize=64)  # asked at every sample
 def _calls_in_turn(function: FunctionType) -> bool:
     """`for t in self.transforms: x = t(x)` and `return x`, as torchvision's Compose has it."""
     found = definition(function)

@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
+from functools import lru_cache
 from threading import get_ident
 from typing import Any
 
@@ -95,13 +96,15 @@ def _is_settled(file: Version) -> bool:
 def _reads() -> int:
     """Read calls of this thread so far; where the kernel does not say, a number that never fits another."""
     try:
-        descriptor = os.open("/proc/thread-self/io", os.O_RDONLY)
-        try:
-            return int(os.read(descriptor, 512).split(b"syscr: ")[1].split(b"\n")[0])
-        finally:
-            os.close(descriptor)
+        return int(os.pread(_counter(os.getpid(), get_ident()), 512, 0).split(b"syscr: ")[1].split(b"\n")[0])
     except (OSError, IndexError, ValueError):
         return -1
+
+
+@lru_cache(maxsize=16)
+def _counter(process: int, thread: int) -> int:
+    """Descriptor of the kernel's counts for this thread, open for good: opening it takes longer than reading it."""
+    return os.open("/proc/thread-self/io", os.O_RDONLY)
 
 
 _watched: Reads | None = None

@@ -72,8 +72,8 @@ class Freezer:
             return self._image(value)
         raise UnfitError(f"a sample holds a {kind.__module__}.{kind.__qualname__}")
 
-    def bytes(self, *head: Any) -> bytes:
-        """All that was set aside, behind what must be known to read it.
+    def parts(self, *head: Any) -> list[bytes]:
+        """All that was set aside, behind what must be known to read it, to be written one after the other.
 
         Raises:
             UnfitError: It is of a class that cannot be found by name.
@@ -83,7 +83,7 @@ class Freezer:
         except (pickle.PicklingError, AttributeError, TypeError) as error:
             raise UnfitError(f"a sample cannot be written down: {error}") from None
         start = -(-(8 + len(plan)) // _ALIGN) * _ALIGN
-        return b"".join([len(plan).to_bytes(8, "little"), plan.ljust(start - 8, b"\0"), *self._parts])
+        return [len(plan).to_bytes(8, "little"), plan.ljust(start - 8, b"\0"), *self._parts]
 
     def _keep(self, data: bytes, address: int) -> int:
         if self._alone and data and address in self._memory:
@@ -91,7 +91,7 @@ class Freezer:
         self._memory.add(address)
         at = self._bytes
         padded = -(-len(data) // _ALIGN) * _ALIGN
-        self._parts.append(data.ljust(padded, b"\0"))
+        self._parts += [data, bytes(padded - len(data))]
         self._bytes += padded
         return at
 
@@ -162,7 +162,7 @@ class Memory:
         self._address = ctypes.addressof(ctypes.c_char.from_buffer(buffer))
 
     def head(self, at: int) -> tuple[tuple[Any, ...], int]:
-        """What `Freezer.bytes` was given, and where the memory that was set aside begins."""
+        """What `Freezer.parts` was given, and where the memory that was set aside begins."""
         length = int.from_bytes(self.view[at : at + 8], "little")
         return pickle.loads(self.view[at + 8 : at + 8 + length]), at + -(-(8 + length) // _ALIGN) * _ALIGN
 

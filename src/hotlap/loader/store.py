@@ -69,13 +69,16 @@ class Store:
         """Samples in it."""
         return sum(map(bool, self._table[: self.length]))
 
-    def put(self, index: int, data: bytes) -> int:
+    def put(self, index: int, parts: list[bytes]) -> int:
         """Keep a sample; where it lies, or 0 when the store is full."""
-        at = self._take(-(-len(data) // _ALIGN) * _ALIGN)
+        size = sum(map(len, parts))
+        at = self._take(-(-size // _ALIGN) * _ALIGN)
         if not at:
             return 0
         try:
-            os.pwrite(self._descriptor, data, at)  # through the map, a lack of memory would be a fatal signal
+            # Through the map, a lack of memory would be a fatal signal.
+            if os.pwritev(self._descriptor, parts, at) < size:
+                return 0
         except OSError:
             return 0
         self._table[index] = at
