@@ -109,6 +109,7 @@ class Cached:
         return sample
 
     def _served(self, dataset: Any, at: int) -> Any:
+        """The sample that lies there; `_ABSENT` when a file of it has changed."""
         memory = self.store.memory
         (files, cut, prefix, nest), start = memory.head(at)
         if not unchanged(files):
@@ -151,6 +152,8 @@ class Cached:
             self.misfit, self._misfits, self._expected = str(reason), self._misfits + 1, None
             if self._misfits >= _PATIENCE:
                 self.closed = self.misfit
+        except Exception as error:  # the sample itself is the script's, and right
+            self.closed = f"{type(error).__name__}: {error}"
         return sample
 
     def _keep(

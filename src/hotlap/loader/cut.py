@@ -155,7 +155,7 @@ class Watched:
             if looks:
                 self.reached_s, self._frozen = perf_counter(), None
                 if self._expected is None or States() == self._begun:
-                    with suppress(UnfitError):
+                    with suppress(Exception):  # UnfitError, or a strange object's own; then there is no cut
                         freezer = Freezer(alone=True)
                         self._frozen = freezer, freezer.node(value)
             value = part(value)

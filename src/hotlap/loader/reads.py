@@ -16,7 +16,7 @@ import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from functools import lru_cache
-from threading import get_ident
+from threading import get_ident, local
 from typing import Any
 
 from hotlap.loader.getitem import UnfitError
@@ -48,18 +48,22 @@ def unchanged(files: tuple[Version, ...]) -> bool:
 
 
 class Reads:
-    """What one fetch asked of the world."""
+    """What one fetch asked of the world.
 
-    def __init__(self) -> None:
-        self._thread = get_ident()
+    Args:
+        outer: Of a fetch that this one is a part of.
+    """
+
+    def __init__(self, outer: Reads | None = None) -> None:
+        self._outer = outer
         self._before = _reads()
         self._opened: dict[str, Version | None] = {}
         self._refused = ""
 
     def note(self, event: str, arguments: tuple[Any, ...]) -> None:
         """Called by the interpreter at an audit event while this is watched."""
-        if get_ident() != self._thread or self._refused:
-            return
+        if self._outer is not None:
+            self._outer.note(event, arguments)
         if event.partition(".")[0] in _OUTSIDE:
             self._refused = f"it does more than read files ({event})"
         elif event == "open":
@@ -107,25 +111,26 @@ def _counter(process: int, thread: int) -> int:
     return os.open("/proc/thread-self/io", os.O_RDONLY)
 
 
-_watched: Reads | None = None
+_here = local()
 _hooked = False
 
 
 @contextmanager
 def watched() -> Generator[Reads, None, None]:
     """Watch what this thread reads."""
-    global _watched, _hooked
+    global _hooked
     if not _hooked:
         _hooked = True
         sys.addaudithook(_hook)
-    reads = Reads()
-    _watched = reads
+    outer = getattr(_here, "reads", None)
+    _here.reads = reads = Reads(outer)
     try:
         yield reads
     finally:
-        _watched = None
+        _here.reads = outer
 
 
 def _hook(event: str, arguments: tuple[Any, ...]) -> None:
-    if _watched is not None:
-        _watched.note(event, arguments)
+    reads = getattr(_here, "reads", None)
+    if reads is not None:
+        reads.note(event, arguments)

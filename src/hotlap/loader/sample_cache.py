@@ -79,6 +79,7 @@ class SampleCaches:
         self._here: set[Key] = set()
         self._fetchers: WeakKeyDictionary[Any, StandIn | None] = WeakKeyDictionary()
         self._filled = False
+        self._told: set[str] = set()
 
     def install(self) -> None:
         """Cache from the next iterator on."""
@@ -96,8 +97,12 @@ class SampleCaches:
         key = (id(dataset), alone(loader.collate_fn, loader._auto_collation))
         if key not in self._caches:
             self._caches[key] = None
-            with contextlib.suppress(UnfitError, OSError):
+            try:
                 self._caches[key] = Cached(dataset, key[1], self._capacity)
+            except (UnfitError, OSError):
+                pass
+            except Exception as error:  # the script's loader is made all the same
+                self._failed(f"{type(error).__name__}: {error}")
         return {}
 
     def _stand_in(self, fetcher: Any) -> StandIn | None:
@@ -105,7 +110,10 @@ class SampleCaches:
         dataset, subsets = under(fetcher.dataset)
         key = (id(dataset), alone(fetcher.collate_fn, fetcher.auto_collation))
         cached = self._caches.get(key)
-        if cached is None or cached.dataset is not dataset or not cached.fits(dataset, closely=True):
+        if cached is None or cached.dataset is not dataset:
+            return None
+        if not cached.fits(dataset, closely=True):
+            self._tell(f"{type(dataset).__qualname__} was changed by the script: {self._knob} serves what it was, only")
             return None
         self._here.add(key)
         return StandIn(fetcher, cached, dataset, subsets)
@@ -148,6 +156,11 @@ class SampleCaches:
             self._failed(f"a batch with cached samples came out other than as written: {found}")
         return expected
 
+    def _tell(self, text: str) -> None:
+        if text not in self._told:
+            self._told.add(text)
+            self._host.remark(text)
+
     def _failed(self, reason: str) -> None:
         self._host.failed(self._knob, reason)
         if get_worker_info() is not None:  # the recorder has closed the journal of the host in forked children
@@ -164,7 +177,7 @@ class SampleCaches:
         states, began_s, threads = States(), perf_counter(), torch.get_num_threads()
         for key, cached in self._caches.items():
             dataset = None if cached is None else cached.dataset
-            if cached is None or dataset is None:
+            if cached is None or dataset is None or not cached.fits(dataset, closely=True):
                 continue
             torch.set_num_threads(threads if key in self._here else 1)  # in a worker there is one
             for index in (*range(cached.store.length), 0):  # the first one may have imported modules, and not been kept
@@ -172,12 +185,12 @@ class SampleCaches:
                     break
                 with contextlib.suppress(Exception):  # what cannot be fetched is for the script to meet
                     cached.get(dataset, index)
-            self._host.remark(_told(dataset, cached))
+            self._host.remark(_in_words(dataset, cached))
         torch.set_num_threads(threads)
         states.restore()
 
 
-def _told(dataset: Any, cached: Cached) -> str:
+def _in_words(dataset: Any, cached: Cached) -> str:
     """For the reader of a report, who must know what a gain was measured with."""
     name, store = type(dataset).__qualname__, cached.store
     if cached.closed:
