@@ -17,10 +17,16 @@ import torch
 from PIL import Image
 from torch.utils.data import Dataset
 
-FETCHED = multiprocessing.RawValue("i", 0)
+FETCHED = multiprocessing.Value("i", 0)
 """Samples that were really made, in all processes."""
 OFFSET = 0.0
 Pair = namedtuple("Pair", ["x", "y"])
+
+
+def counted() -> None:
+    """One more."""
+    with FETCHED.get_lock():
+        FETCHED.value += 1
 
 
 def age(path: Path) -> None:
@@ -127,7 +133,7 @@ class Photos(Files):
     loader = staticmethod(load)
 
     def __getitem__(self, index):
-        FETCHED.value += 1
+        counted()
         path, target = self.samples[index]
         sample = self.loader(path + ".jpg")
         if self.transform is not None:
@@ -139,7 +145,7 @@ class Sounds(Files):
     """No transform and no draws."""
 
     def __getitem__(self, index):
-        FETCHED.value += 1
+        counted()
         with wave.open(self.samples[index][0] + ".wav") as file:
             data = bytearray(file.readframes(file.getnframes()))
         x = torch.frombuffer(data, dtype=torch.int16).float() + OFFSET

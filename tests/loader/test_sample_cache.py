@@ -264,8 +264,10 @@ def test_a_change_in_the_middle_of_an_epoch_is_seen(files: list[str], host: Host
     assert difference(expected, run()) == ""
 
 
-def test_what_was_kept_serves_again_when_a_change_is_taken_back(files: list[str], host: Host) -> None:
-    """A script may switch its dataset to evaluation and back in every epoch."""
+def test_what_was_kept_serves_again_when_a_change_is_taken_back(
+    files: list[str], host: Host, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A script may switch its dataset to evaluation and back in every epoch; it is said once."""
     caches = caching(host)
     dataset = Photos(files, Compose([Resize(), ToTensor()]))
     loader = DataLoader(dataset, 4)
@@ -276,6 +278,7 @@ def test_what_was_kept_serves_again_when_a_change_is_taken_back(files: list[str]
         hits.append(only(caches).hits)
 
     assert hits == [0, 0, 12, 12]
+    assert capsys.readouterr().err.count("the script changed Photos") == 1
 
 
 def test_a_global_variable_counts(files: list[str], host: Host, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -79,7 +79,7 @@ class SampleCaches:
         self._here: set[Key] = set()
         self._fetchers: WeakKeyDictionary[Any, StandIn | None] = WeakKeyDictionary()
         self._filled = False
-        self._told: set[str] = set()
+        self._told: set[Key] = set()
 
     def install(self) -> None:
         """Cache from the next iterator on."""
@@ -95,6 +95,11 @@ class SampleCaches:
         self._caches = {key: known for key, known in self._caches.items() if known is None or known.dataset is not None}
         dataset, _ = under(loader.dataset)
         key = (id(dataset), alone(loader.collate_fn, loader._auto_collation))
+        known = self._caches.get(key)
+        if known is not None and key not in self._told and not known.fits(dataset, closely=True):
+            self._told.add(key)
+            name = type(dataset).__qualname__
+            self._host.remark(f"the script changed {name}: {self._knob} serves nothing of it until it is as it was")
         if key not in self._caches:
             self._caches[key] = None
             try:
@@ -110,10 +115,7 @@ class SampleCaches:
         dataset, subsets = under(fetcher.dataset)
         key = (id(dataset), alone(fetcher.collate_fn, fetcher.auto_collation))
         cached = self._caches.get(key)
-        if cached is None or cached.dataset is not dataset:
-            return None
-        if not cached.fits(dataset, closely=True):
-            self._tell(f"{type(dataset).__qualname__} was changed by the script: {self._knob} serves what it was, only")
+        if cached is None or cached.dataset is not dataset or not cached.fits(dataset, closely=True):
             return None
         self._here.add(key)
         return StandIn(fetcher, cached, dataset, subsets)
@@ -155,11 +157,6 @@ class SampleCaches:
                     cached.store.turn_off()
             self._failed(f"a batch with cached samples came out other than as written: {found}")
         return expected
-
-    def _tell(self, text: str) -> None:
-        if text not in self._told:
-            self._told.add(text)
-            self._host.remark(text)
 
     def _failed(self, reason: str) -> None:
         self._host.failed(self._knob, reason)
