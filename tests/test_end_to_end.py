@@ -390,3 +390,21 @@ def test_verify_asks_for_something_to_verify(tmp_path: Path, arguments: tuple[st
     assert done.returncode == code, done.stderr
     assert slug in done.stderr
     assert not list(folder.rglob("logbook.jsonl"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", ["0", "2"])
+def test_cached_samples_under_a_plan(tmp_path: Path, workers: str) -> None:
+    """Four epochs over a folder of JPEG files print the same numbers, to the last digit, and nothing is said."""
+    folder = copied("photos.py", tmp_path / "project")
+    arguments = ["train.py", str(tmp_path / "photos"), workers]
+    plain = subprocess.run([sys.executable, *arguments], cwd=folder, capture_output=True, text=True, check=True)
+    plan = EMPTY_PLAN + '[[settings]]\nknob = "sample-cache"\nvalue = true\ncontract = "exact"\n'
+    (folder / "hotlap.toml").write_text(plan)
+    done = hotlap("run", "--anyway", *arguments, cwd=folder)
+
+    assert done.returncode == 0, done.stderr
+    assert len(plain.stdout.splitlines()) == 20
+    assert done.stdout == plain.stdout
+    assert "could not be applied" not in done.stderr
+    assert ("160 images" in plain.stderr, "56 images" in done.stderr) == (workers == "0",) * 2  # 40, and 2 batches anew

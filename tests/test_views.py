@@ -12,6 +12,7 @@ from facts import facts
 from rich.console import Console, RenderableType
 from test_end_to_end import hotlap
 
+from hotlap import room
 from hotlap.check import size_bytes
 from hotlap.errors import HotlapError
 from hotlap.growth import Growth
@@ -22,7 +23,6 @@ from hotlap.report import numbers
 from hotlap.report.memory_view import memory_view
 from hotlap.report.model_view import model_view
 from hotlap.report.views_document import views_document
-from hotlap.trials import room
 
 SCRIPT = """
 import torch
@@ -310,8 +310,12 @@ def test_room_is_known_here() -> None:
 
 
 def test_a_group_with_a_limit_leaves_what_it_has_not_used(tmp_path: Path) -> None:
-    """File caches do not count as used, and no limit is no limit."""
-    for name, text in (("memory.max", "1000\n"), ("memory.current", "700\n"), ("memory.stat", "anon 500\nfile 200\n")):
+    """File caches do not count as used but for shared memory among them, and no limit is no limit."""
+    for name, text in (
+        ("memory.max", "1000\n"),
+        ("memory.current", "700\n"),
+        ("memory.stat", "anon 400\nshmem 100\nfile 300\n"),
+    ):
         (tmp_path / name).write_text(text)
     names = ("memory.max", "memory.current")
 

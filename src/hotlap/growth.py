@@ -9,7 +9,7 @@ from statistics import linear_regression, median
 from hotlap.lab import Lab
 from hotlap.records import AS_WRITTEN, Facts, Loader, Outcome, Recording, Trial
 from hotlap.records.views import GrownBatch, LargestBatch
-from hotlap.trials.room import HEADROOM, room
+from hotlap.room import HEADROOM, room
 
 _STEPS = 3
 _UNKNOWN = 1 << 60  # a device tells its size in the first trial

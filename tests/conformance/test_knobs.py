@@ -53,7 +53,7 @@ GRANDEST = {
         habits=dict.fromkeys(HABITS, 1.0),
         switches={"torch.autograd.set_detect_anomaly": "on"},
         threads=4,
-        loader={"num_workers": 0},
+        loader={"num_workers": 0, "sample_cache": ""},
         machine={"huge_pages": "madvise", "allocators": ("tcmalloc",)},
     ),
     "troubled on cuda": facts(

@@ -322,3 +322,25 @@ def test_whether_the_order_changes(case: str, host: Host) -> None:
     watch.install()
     next(iter(loader))
     assert [facts.shuffles for facts in watch.facts()] == [shuffles]
+
+
+def test_whether_samples_can_be_kept(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Found before the first step, of the loaders opened by then; a change between epochs is seen when it is made."""
+    monkeypatch.setattr("hotlap.loader.cached._WORTH", 0.0)
+    watch = observed(host)
+    dataset = Steady()
+    loaders = [DataLoader(dataset, 16), DataLoader(datasets.Augments(), 16), DataLoader(Steady(), 16)]
+    weight = torch.nn.Parameter(torch.ones(1))
+    weight.grad = torch.ones(1)
+    for loader in loaders[:2]:
+        next(iter(loader))
+    torch.optim.SGD([weight], 0.1).step()
+    reasons = [fact.sample_cache for fact in watch.facts()]
+    next(iter(loaders[0]))
+    unchanged = watch.facts()[0].sample_cache
+    dataset.names[3] = "another"
+    next(iter(loaders[0]))
+
+    assert reasons == ["", "fetching draws randomness", "its samples were not looked at"]
+    assert unchanged == ""
+    assert watch.facts()[0].sample_cache == "the script changes it between epochs"

@@ -65,13 +65,13 @@ class FetchWatch:
         self._counts[fetcher] = count + 1
         if count >= _FIRST and count % _EVERY:
             return stock(fetcher, indices)
-        before, held = _states(), _held(fetcher.dataset)
+        before, held = States(), held_by(fetcher.dataset)
         batch = stock(fetcher, indices)
         self._host.guarded("watching a fetch", lambda: self._judge(fetcher, indices, stock, batch, before, held))
         return batch
 
-    def _judge(self, fetcher: Any, indices: Any, stock: Any, batch: Any, before: _States, held: Any) -> None:
-        after = _states()
+    def _judge(self, fetcher: Any, indices: Any, stock: Any, batch: Any, before: States, held: Any) -> None:
+        after = States()
         if fetcher not in self._private:
             self._private[fetcher] = any(map(is_generator, reachable(fetcher.dataset, fetcher.collate_fn)))
         if after != before or self._private[fetcher]:
@@ -79,7 +79,7 @@ class FetchWatch:
         else:
             draws = _differs_again(fetcher, indices, stock, batch)
             after.restore()
-            if _held(fetcher.dataset) != held:
+            if held_by(fetcher.dataset) != held:
                 draws = merged(draws, None)
         self._note(dataset_name(fetcher.dataset), draws)
 
@@ -105,7 +105,7 @@ def _differs_again(fetcher: Any, indices: Any, stock: Any, batch: Any) -> bool |
         return None
 
 
-class _States:
+class States:
     """The states of the global generators."""
 
     def __init__(self) -> None:
@@ -116,7 +116,7 @@ class _States:
         self.numpy = numpy.random.get_state() if numpy is not None else None
 
     def __eq__(self, other: object) -> bool:
-        if not isinstance(other, _States) or len(self.cuda) != len(other.cuda):
+        if not isinstance(other, States) or len(self.cuda) != len(other.cuda):
             return False
         if not all(torch.equal(a, b) for a, b in zip([self.torch, *self.cuda], [other.torch, *other.cuda])):
             return False
@@ -134,16 +134,12 @@ class _States:
             sys.modules["numpy"].random.set_state(self.numpy)
 
 
-def _states() -> _States:
-    return _States()
-
-
 def _comparable(state: Any) -> Any:
     """A numpy state as something that compares."""
     return None if state is None else [part.tobytes() if hasattr(part, "tobytes") else part for part in state]
 
 
-def _held(dataset: Any) -> list[tuple[Any, ...]]:
+def held_by(dataset: Any) -> list[tuple[Any, ...]]:
     """Attributes of the dataset by identity, length and version: what a fetch may change and a batch does not show."""
     held: list[tuple[Any, ...]] = []
     for name, value in getattr(dataset, "__dict__", {}).items():

@@ -118,16 +118,16 @@ class _Reader:
         self.self_name = ""
 
     def read(self) -> Reading:
-        definition = _definition(self.reading.function)
-        if isinstance(definition, str):
-            raise UnfitError(definition)
-        given = definition.args
+        found = definition(self.reading.function)
+        if isinstance(found, str):
+            raise UnfitError(found)
+        given = found.args
         names = [a.arg for a in given.posonlyargs + given.args]
         if len(names) != 2 or given.vararg or given.kwarg or given.kwonlyargs:
             raise UnfitError("__getitem__ takes more than one index")
         self.self_name, index = names
         self.known[index] = Position()
-        for statement in definition.body:
+        for statement in found.body:
             if isinstance(statement, ast.Return) and statement.value is not None:
                 self.reading.tree = self.value(statement.value)
                 return self.reading
@@ -256,7 +256,7 @@ def _refusal(node: ast.AST) -> UnfitError:
 
 
 @lru_cache(maxsize=64)  # asked anew at every epoch
-def _definition(function: FunctionType) -> ast.FunctionDef | str:
+def definition(function: FunctionType) -> ast.FunctionDef | str:
     """The syntax tree of a function, provided that it is the code that runs; else why there is none.
 
     The whole file is compiled: how a call is compiled depends on what the module imports.

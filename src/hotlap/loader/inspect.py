@@ -18,8 +18,10 @@ from torch.utils.data import (
 )
 from torch.utils.data.distributed import DistributedSampler
 
+from hotlap.loader.digest import digest
 from hotlap.loader.fetch_watch import FetchWatch, dataset_name
 from hotlap.loader.movable import why_not_movable
+from hotlap.loader.sample_cache import under, why_not_cached
 from hotlap.loader.whole_batch import fetch_path
 from hotlap.records import Loader
 
@@ -38,12 +40,15 @@ class LoaderWatch:
         self._fed: dict[int, int] = {}
         self._seen: dict[int, Loader] = {}
         self._lengths: dict[int, int | None] = {}
+        self._waiting: dict[int, Any] = {}
+        self._digests: dict[int, int] = {}
 
     def install(self) -> None:
         """Count the batches that each loader serves, and watch how they are fetched."""
         self._host.wrap(DataLoader, "__iter__", self._opened)
         self._host.loaders.serve(self._served)
         self._watch.install()
+        self._host.before_first_step(lambda optimizer: self._try_caching())
 
     def _opened(self, original: Callable[..., Any]) -> Callable[..., Any]:
         def __iter__(loader: Any) -> Any:  # noqa: N807
@@ -51,6 +56,8 @@ class LoaderWatch:
             if index not in self._seen and index >= 0:
                 # Now: an iterator does not keep its loader, and one that a function built is gone when the script ends.
                 self._host.guarded("inspecting a loader", lambda: self._inspect(index, loader))
+            elif index in self._digests:
+                self._host.guarded("looking for changes of a dataset", lambda: self._look_again(index, loader))
             return original(loader)
 
         return __iter__
@@ -63,6 +70,20 @@ class LoaderWatch:
     def _inspect(self, index: int, loader: DataLoader[Any]) -> None:
         self._lengths[index] = _length(loader)
         self._seen[index] = _described(index, loader)
+        self._waiting[index] = loader
+
+    def _try_caching(self) -> None:
+        """Fetches samples, and so waits for the first step: what an epoch takes to start is measured."""
+        waiting, self._waiting = self._waiting, {}
+        for index, loader in waiting.items():
+            self._seen[index] = replace(self._seen[index], sample_cache=why_not_cached(loader))
+            if not self._seen[index].sample_cache:
+                self._digests[index] = digest(under(loader.dataset)[0])
+
+    def _look_again(self, index: int, loader: DataLoader[Any]) -> None:
+        """A later epoch begins: what was kept of a dataset that has changed would be of no use."""
+        if digest(under(loader.dataset)[0]) != self._digests[index]:
+            self._seen[index] = replace(self._seen[index], sample_cache="the script changes it between epochs")
 
     def fed_training(self) -> None:
         """A root runs with gradients: the batches handed over last were for training."""

@@ -61,6 +61,8 @@ class Loader:
     """"" when whole batches can be fetched at once, else why not."""
     draws_randomness: bool | None
     """Whether fetching moved any generator; None when that was not seen."""
+    sample_cache: str = "its samples were not looked at"
+    """"" when its samples can be kept for later epochs and that pays, else why not."""
 
     @property
     def batches(self) -> int | None:

@@ -32,7 +32,7 @@ class WholeBatchFetch(Knob):
     contract: ClassVar[Contract] = Contract.EXACT
     when: ClassVar[When] = When.IMPORT
     phase: ClassVar[str] = "data"
-    conflicts: ClassVar[tuple[str, ...]] = ("loader-workers",)
+    conflicts: ClassVar[tuple[str, ...]] = ("loader-workers", "sample-cache")
 
     def choices(self, facts: Facts) -> tuple[Value, ...] | Skip:
         """On for scripts with a training loader whose dataset allows it."""

@@ -48,6 +48,7 @@ def _left(group: tuple[Path, str, str]) -> int | None:
             return None
         used = int((folder / usage).read_text())
         cached = _field(folder / "memory.stat", "file") or _field(folder / "memory.stat", "cache")
+        cached -= _field(folder / "memory.stat", "shmem")  # which both count, and which cannot be let go
     except (OSError, ValueError):
         return None
     return max(0, int(most) - max(0, used - cached))

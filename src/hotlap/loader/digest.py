@@ -1,0 +1,79 @@
+"""A number for all that a dataset holds: when it changes, what was kept of its samples is no longer what it gives."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+import sys
+from types import CodeType, FunctionType, MethodType, ModuleType
+from typing import Any
+
+import torch
+
+from hotlap.loader.getitem import UnfitError
+
+_LARGE_BYTES = 1 << 20
+"""Arrays from here on are told apart by where they lie: reading them at every epoch would cost more than it tells."""
+_MOST_BYTES = 1 << 28
+_PLAIN = (bool, int, float, str)
+"""Global variables of these types that a function names count as held: a script may switch something by them."""
+
+
+def digest(dataset: Any) -> int:
+    """Of its attributes, as deep as they go, and of the code of its class; 63 bits.
+
+    Raises:
+        UnfitError: It holds something that cannot be written down, such as a lock or an open file.
+    """
+    sink = _Sink()
+    kind = type(dataset)
+    try:
+        codes = [vars(base).get("__getitem__") for base in kind.__mro__]
+        _Writer(sink, protocol=5).dump((id(kind), codes, vars(dataset)))
+    except UnfitError:
+        raise
+    except Exception as error:  # whatever its objects raise when they are to be written down
+        raise UnfitError(f"it holds what cannot be watched for changes: {error}") from None
+    return int.from_bytes(sink.hash.digest(), "little") >> 1 | 1
+
+
+class _Sink:
+    """A file that remembers a hash of what was written."""
+
+    def __init__(self) -> None:
+        self.hash = hashlib.blake2b(digest_size=8)
+        self._left = _MOST_BYTES
+
+    def write(self, data: Any) -> int:
+        size = memoryview(data).nbytes
+        self._left -= size
+        if self._left < 0:
+            raise UnfitError("it holds too much to be watched for changes")
+        self.hash.update(data)
+        return size
+
+
+class _Writer(pickle.Pickler):
+    def reducer_override(self, obj: Any) -> Any:
+        """Tensors and large arrays by place and version, code by identity, all else as pickle has it."""
+        if obj is _is:
+            return NotImplemented
+        if isinstance(obj, torch.Tensor):
+            return _is, (obj.data_ptr(), tuple(obj.shape), obj.stride(), str(obj.dtype), obj._version)
+        if isinstance(obj, FunctionType):
+            cells = [cell.cell_contents for cell in obj.__closure__ or ()]
+            named = {name: obj.__globals__.get(name) for name in obj.__code__.co_names}
+            plain = [item for item in named.items() if type(item[1]) in _PLAIN]
+            return _is, (id(obj.__code__), obj.__defaults__, cells, plain)
+        if isinstance(obj, MethodType):
+            return _is, (id(obj.__func__), obj.__self__)
+        if isinstance(obj, (type, ModuleType, CodeType)):
+            return _is, (id(obj),)
+        numpy = sys.modules.get("numpy")
+        if numpy is not None and type(obj) is numpy.ndarray and obj.nbytes >= _LARGE_BYTES:
+            return _is, (obj.__array_interface__["data"][0], obj.shape, obj.strides, str(obj.dtype))
+        return NotImplemented
+
+
+def _is(*parts: Any) -> None:
+    """Stands for a thing in what is hashed."""
