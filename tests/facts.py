@@ -51,6 +51,7 @@ LOADER = Loader(
     trains=True,
     whole_batch="",
     draws_randomness=False,
+    not_ahead="",
 )
 OPTIMIZER = Optimizer(
     name="torch.optim.adamw:AdamW",

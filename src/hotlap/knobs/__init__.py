@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
 KNOBS = {
     "whole-batch-fetch": "data.whole_batch_fetch:WholeBatchFetch",
+    "fetch-ahead": "data.fetch_ahead:FetchAhead",
     "loader-workers": "data.loader_workers:LoaderWorkers",
     "non-blocking-copies": "data.non_blocking_copies:NonBlockingCopies",
     "pinned-memory": "data.pinned_memory:PinnedMemory",

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from torch.utils.data import DataLoader, IterableDataset, RandomSampler, default_collate
 
-from hotlap.loader.fetch_watch import FetchWatch, dataset_name
-from hotlap.loader.movable import why_not_movable
+from hotlap.loader.fetch_watch import NOT_SHOWN, FetchWatch, dataset_name
+from hotlap.loader.movable import why_not_ahead, why_not_movable
 from hotlap.loader.whole_batch import fetch_path
 from hotlap.records import Loader
 
@@ -86,7 +86,9 @@ class LoaderWatch:
         movable = loader.draws_randomness is False
         if loader.num_workers and loader.dataset not in draws:
             seen = False  # the parent adds what its workers saw, and takes silence for doubt
-        return replace(loader, trains=index in self._fed, draws_randomness=seen if seen or movable else None)
+        not_ahead = loader.not_ahead or self._watch.not_ahead.get(loader.dataset, NOT_SHOWN)
+        draws = seen if seen or movable else None
+        return replace(loader, trains=index in self._fed, draws_randomness=draws, not_ahead=not_ahead)
 
 
 def _length(loader: Any) -> int | None:
@@ -114,4 +116,11 @@ def _described(index: int, loader: DataLoader[Any]) -> Loader:
         trains=False,
         whole_batch=whole if isinstance(whole, str) else "",
         draws_randomness=None if why_not_movable(loader) else False,
+        not_ahead=_why_not_ahead(loader),
     )
+
+
+def _why_not_ahead(loader: DataLoader[Any]) -> str:
+    if loader._dataset_kind != 0 or not loader._auto_collation:
+        return "its dataset is iterable" if loader._dataset_kind else "it hands over single samples (batch_size=None)"
+    return why_not_ahead(loader.dataset, loader.collate_fn, loader._index_sampler)

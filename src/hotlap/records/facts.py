@@ -60,6 +60,8 @@ class Loader:
     """"" when whole batches can be fetched at once, else why not."""
     draws_randomness: bool | None
     """Whether fetching moved any generator; None when that was not seen."""
+    not_ahead: str = "it was not looked into whether its batches can be fetched ahead"
+    """"" when batches can be fetched ahead in a copy of the process, else why not."""
 
     @property
     def batches(self) -> int | None:

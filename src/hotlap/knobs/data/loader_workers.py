@@ -31,7 +31,7 @@ class LoaderWorkers(Knob):
     when: ClassVar[When] = When.IMPORT
     phase: ClassVar[str] = "data"
     allowed: ClassVar[tuple[Value, ...] | range] = range(257)
-    conflicts: ClassVar[tuple[str, ...]] = ("whole-batch-fetch", "thread-pinning", "wait-policy")
+    conflicts: ClassVar[tuple[str, ...]] = ("whole-batch-fetch", "fetch-ahead", "thread-pinning", "wait-policy")
 
     def choices(self, facts: Facts) -> tuple[Value, ...] | Skip:
         """Half the cores, all of them, a quarter; and none when the script uses workers."""
