@@ -7,7 +7,9 @@ mutation show as a difference. The observed run is thrown away, so the second fe
 from __future__ import annotations
 
 import os
+from collections import defaultdict, deque
 from collections.abc import Callable
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -16,6 +18,7 @@ from torch.utils.data import get_worker_info
 from hotlap.inside.journal import Journal
 from hotlap.loader.compare import IncomparableError, difference, shared
 from hotlap.loader.movable import is_generator, reachable
+from hotlap.loader.pace import typical
 from hotlap.loader.snapshot import Snapshot
 from hotlap.loader.states import States
 
@@ -26,6 +29,9 @@ _FIRST = 4
 """Fetches of each fetcher that are watched."""
 _EVERY = 16
 """And one in so many later on."""
+_TOLD = (8, 32)
+"""Fetches of a worker after which it tells how long they take."""
+_KEPT = 256
 NOT_SHOWN = "it was not shown that its batches come out the same in another process"
 
 
@@ -47,6 +53,7 @@ class FetchWatch:
 
     Attributes:
         draws: By the name of the dataset's class; True or False, None when in doubt.
+        fetch_s: By the same name, how long the latest batches that were not watched took to be fetched.
         not_ahead: By the same name, why its batches cannot be fetched ahead; "" when they can.
     """
 
@@ -57,6 +64,7 @@ class FetchWatch:
         self._worker_journal: Journal | None = None
         self.draws: dict[str, bool | None] = {}
         self.not_ahead: dict[str, str] = {}
+        self.fetch_s: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=_KEPT))
 
     def install(self) -> None:
         """Watch the fetchers of this process and of the workers that it forks."""
@@ -66,10 +74,19 @@ class FetchWatch:
         count = self._counts.get(fetcher, 0)
         self._counts[fetcher] = count + 1
         if count >= _FIRST and count % _EVERY:
-            return stock(fetcher, indices)
+            return self._timed(fetcher, indices, stock)
         before, held = States(), Snapshot(fetcher.dataset, fetcher.collate_fn)
         batch = stock(fetcher, indices)
         self._host.guarded("watching a fetch", lambda: self._judge(fetcher, indices, stock, batch, before, held))
+        return batch
+
+    def _timed(self, fetcher: Any, indices: Any, stock: Callable[[Any, Any], Any]) -> Any:
+        started = perf_counter()
+        batch = stock(fetcher, indices)
+        name = dataset_name(fetcher.dataset)
+        self.fetch_s[name].append(perf_counter() - started)
+        if self._worker_journal is not None and self._counts[fetcher] in _TOLD:
+            self._worker_journal.write("fetched", dataset=name, fetch_s=typical(self.fetch_s[name]))
         return batch
 
     def _judge(self, fetcher: Any, indices: Any, stock: Any, batch: Any, before: States, held: Snapshot) -> None:

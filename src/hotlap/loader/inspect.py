@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader, IterableDataset, RandomSampler, default
 
 from hotlap.loader.fetch_watch import NOT_SHOWN, FetchWatch, dataset_name
 from hotlap.loader.movable import why_not_ahead, why_not_movable
+from hotlap.loader.pace import Pace, carrying_s, typical
 from hotlap.loader.whole_batch import fetch_path
 from hotlap.records import Loader
 
@@ -23,6 +24,8 @@ class LoaderWatch:
     def __init__(self, host: Host) -> None:
         self._host = host
         self._watch = FetchWatch(host)
+        self._pace = Pace(host)
+        self._carry_s: dict[int, float | None] = {}
         self._last = -1
         self._pending = 0
         self._fed: dict[int, int] = {}
@@ -34,6 +37,7 @@ class LoaderWatch:
         self._host.wrap(DataLoader, "__iter__", self._opened)
         self._host.loaders.serve(self._served)
         self._watch.install()
+        self._pace.install()
 
     def _opened(self, original: Callable[..., Any]) -> Callable[..., Any]:
         def __iter__(loader: Any) -> Any:  # noqa: N807
@@ -48,6 +52,8 @@ class LoaderWatch:
     def _served(self, iterator: Any, batch: Any) -> Any:
         self._last = self._host.loaders.loader_of(iterator)
         self._pending += 1
+        if self._last not in self._carry_s and iterator._num_yielded == 1:  # once is enough
+            self._carry_s[self._last] = carrying_s(batch)
         return batch
 
     def _inspect(self, index: int, loader: DataLoader[Any]) -> None:
@@ -88,7 +94,16 @@ class LoaderWatch:
             seen = False  # the parent adds what its workers saw, and takes silence for doubt
         not_ahead = loader.not_ahead or self._watch.not_ahead.get(loader.dataset, NOT_SHOWN)
         draws = seen if seen or movable else None
-        return replace(loader, trains=index in self._fed, draws_randomness=draws, not_ahead=not_ahead)
+        return replace(
+            loader,
+            trains=index in self._fed,
+            draws_randomness=draws,
+            not_ahead=not_ahead,
+            fetch_s=typical(self._watch.fetch_s.get(loader.dataset)),
+            wait_s=typical(self._pace.wait_s.get(index)),
+            use_s=typical(self._pace.use_s.get(index)),
+            carry_s=self._carry_s.get(index),
+        )
 
 
 def _length(loader: Any) -> int | None:

@@ -62,6 +62,14 @@ class Loader:
     """Whether fetching moved any generator; None when that was not seen."""
     not_ahead: str = "it was not looked into whether its batches can be fetched ahead"
     """"" when batches can be fetched ahead in a copy of the process, else why not."""
+    fetch_s: float | None = None
+    """Median time of fetching a batch, in the process that fetches; None when too few were seen, as below."""
+    wait_s: float | None = None
+    """Median time from asking for a batch to having it."""
+    use_s: float | None = None
+    """Median time from having a batch to asking for the next."""
+    carry_s: float | None = None
+    """The least time that receiving a batch from another process takes."""
 
     @property
     def batches(self) -> int | None:
