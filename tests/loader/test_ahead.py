@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import os
 import random
 import signal
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import textwrap
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -230,6 +232,18 @@ class Prints(datasets.Sized):
         return self.x[i]
 
 
+class Warns(datasets.Sized):
+    def __getitem__(self, i):
+        warnings.warn(f"sample {i} is odd", stacklevel=1)
+        return self.x[i]
+
+
+class Logs(datasets.Sized):
+    def __getitem__(self, i):
+        logging.getLogger("dataset").warning("sample %d is odd", i)
+        return self.x[i]
+
+
 class Adds(datasets.Sized):
     count = 0
 
@@ -255,7 +269,9 @@ class Raises(datasets.Sized):
 @pytest.mark.parametrize(
     ("kind", "options", "reason"),
     [
-        (Prints, {}, "fetching prints"),
+        (Prints, {}, "fetching prints, warns or logs"),
+        (Warns, {}, "fetching prints, warns or logs"),
+        (Logs, {}, "fetching prints, warns or logs"),
         (Adds, {}, "fetching changes the dataset"),
         (datasets.Caches, {}, "fetching changes the dataset"),
         (Shares, {"collate_fn": list}, "its batches are parts of the dataset"),
@@ -268,15 +284,24 @@ class Raises(datasets.Sized):
     ],
 )
 def test_what_is_left_to_stock(
-    kind: Any, options: dict[str, Any], reason: str, host: Host, capsys: pytest.CaptureFixture[str]
+    kind: Any,
+    options: dict[str, Any],
+    reason: str,
+    host: Host,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """What the script could tell is as ever: output, counters, caches, what a batch shares with its dataset."""
 
     def run() -> Any:
         dataset = seeded(kind)
-        batches = list(DataLoader(dataset, 4, **options))
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            batches = list(DataLoader(dataset, 4, **options))
         held = {name: value for name, value in vars(dataset).items() if name not in ("steps", "transform")}
-        return batches if kind is not datasets.Single else len(batches), held
+        seen = [str(warning.message) for warning in caught], [line.getMessage() for line in caplog.records]
+        caplog.clear()
+        return batches if kind is not datasets.Single else len(batches), held, seen
 
     expected, printed = run(), capsys.readouterr().out
     path = FetchAhead(host, "fetch-ahead")
@@ -463,7 +488,7 @@ def test_a_killed_helper_is_replaced(path: FetchAhead) -> None:
         if number == 5:
             os.kill(children()[0], signal.SIGKILL)
             time.sleep(0.01)
-    path._host.undo()
+    path.host.undo()
     torch.manual_seed(0)
     random.seed(0)
     np.random.seed(0)

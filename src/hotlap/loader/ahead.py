@@ -7,12 +7,9 @@ batch, which is then taken, and the states with it. Whatever does not fit is thr
 
 from __future__ import annotations
 
-import io
 import os
 import pickle
 from collections.abc import Callable
-from contextlib import redirect_stderr, redirect_stdout
-from dataclasses import dataclass
 from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -24,9 +21,10 @@ from torch.utils.data._utils.fetch import _MapDatasetFetcher
 
 from hotlap.loader.compare import IncomparableError, difference, shared
 from hotlap.loader.fetch_watch import dataset_name
-from hotlap.loader.helper import Helper, StoppedError
+from hotlap.loader.fetching import Fetching, Ready
+from hotlap.loader.helper import Helper
 from hotlap.loader.movable import why_not_ahead
-from hotlap.loader.packing import Packed, pack
+from hotlap.loader.packing import pack
 from hotlap.loader.snapshot import Snapshot
 from hotlap.loader.states import States
 
@@ -46,18 +44,6 @@ _STATES_BYTES = 1 << 16
 _SHORTEST_LIMIT_S = 10.0
 _TIMES = 20
 """A helper that takes so many times as long as the longest fetch so far hangs."""
-
-
-@dataclass(frozen=True)
-class _Ready:
-    """A batch that was fetched ahead."""
-
-    indices: bytes
-    before: States
-    after: States | None
-    """None where fetching moved no generator, so that no state matters."""
-    batch: Any
-    nbytes: int
 
 
 class _Record:
@@ -86,7 +72,7 @@ class FetchAhead:
     """The fetch path of one process."""
 
     def __init__(self, host: Host, knob: str) -> None:
-        self._host = host
+        self.host = host
         self._knob = knob
         self._owner = os.getpid()
         self._records: WeakKeyDictionary[Any, _Record] = WeakKeyDictionary()
@@ -94,9 +80,9 @@ class FetchAhead:
 
     def install(self) -> None:
         """Fetch ahead for every iterator from now on that loads in this process and allows it."""
-        self._host.loaders.opened(self._opened)
-        self._host.refetch(self._fetch)
-        self._host.call(lambda: None, self._close)
+        self.host.loaders.opened(self._opened)
+        self.host.refetch(self._fetch)
+        self.host.call(lambda: None, self._close)
 
     def _opened(self, loader: Any, iterator: Any) -> None:
         fetcher = getattr(iterator, "_dataset_fetcher", None)
@@ -117,12 +103,12 @@ class FetchAhead:
     def leave(self, record: _Record, reason: str) -> None:
         """Fetch nothing ahead for this loader from now on."""
         record.off = True
-        self._host.remark(f"{self._knob}: {record.dataset} is fetched as the script has it, because {reason}")
+        self.host.remark(f"{self._knob}: {record.dataset} is fetched as the script has it, because {reason}")
 
     def failed(self, record: _Record, reason: str) -> None:
         """What was fetched ahead is not what stock fetches: say so aloud."""
         record.off = True
-        self._host.failed(self._knob, reason)
+        self.host.failed(self._knob, reason)
 
 
 class _Line:
@@ -169,16 +155,16 @@ class _Line:
                 return
             self._snapshot = Snapshot(iterator._dataset, iterator._collate_fn)
             self._modes = _modes()
-            work = partial(_next, iterator, stock, self._snapshot)
+            work = Fetching(self._path.host, iterator, stock, self._snapshot)
             self._helper = Helper(work, 2 * nbytes + _STATES_BYTES)
             self.close = finalize(iterator, self._helper.close)
         except Exception as error:  # no process, no memory, or something in the batch that cannot travel
             self._path.leave(self.record, f"a helper process cannot serve it: {type(error).__name__}: {error}")
 
-    def _ready(self, helper: Helper, indices: Any, now: States) -> _Ready | None:
+    def _ready(self, helper: Helper, indices: Any, now: States) -> Ready | None:
         """The batch that the helper has fetched, if it is what stock would fetch now."""
         try:
-            ready: _Ready = helper.take(self.record.limit_s)
+            ready: Ready = helper.take(self.record.limit_s)
             reason = self._misfit(ready, indices, now)
             if not reason:
                 return ready
@@ -193,7 +179,7 @@ class _Line:
             self._path.leave(self.record, reason)
         return None
 
-    def _misfit(self, ready: _Ready, indices: Any, now: States) -> str:
+    def _misfit(self, ready: Ready, indices: Any, now: States) -> str:
         if ready.after is not None and ready.before != now:
             return "the training draws random numbers between two batches, as fetching does"
         if self._snapshot.changed():
@@ -202,7 +188,7 @@ class _Line:
             return "its sampler decides while the training goes on"
         return "" if self._modes == _modes() else "torch's modes change from batch to batch"
 
-    def _compared(self, ready: _Ready, now: States, stock: Callable[[], Any]) -> Any:
+    def _compared(self, ready: Ready, now: States, stock: Callable[[], Any]) -> Any:
         expected, after = stock(), States()
         try:
             found = difference(expected, ready.batch)
@@ -231,22 +217,6 @@ class _Line:
     def _drop(self) -> None:
         self.close()
         self._helper = None
-
-
-def _next(iterator: Any, stock: Callable[[Any], Any], snapshot: Snapshot) -> Packed:
-    """In the helper: the next batch, from a copy of the training's sampler and generators."""
-    said = io.StringIO()
-    with redirect_stdout(said), redirect_stderr(said):
-        indices = iterator._next_index()
-        before = States()
-        batch = stock(indices)
-    after = States()
-    if said.getvalue():
-        raise StoppedError("fetching prints")
-    if snapshot.changed():
-        raise StoppedError("fetching changes the dataset")
-    nbytes = pack(batch).nbytes
-    return pack(_Ready(pickle.dumps(indices), before, None if after == before else after, batch, nbytes))
 
 
 def _more(iterator: Any) -> bool:
