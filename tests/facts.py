@@ -51,7 +51,7 @@ LOADER = Loader(
     trains=True,
     whole_batch="",
     draws_randomness=False,
-    not_ahead="",
+    tied="",
 )
 OPTIMIZER = Optimizer(
     name="torch.optim.adamw:AdamW",

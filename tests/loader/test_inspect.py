@@ -91,7 +91,7 @@ class Parts(datasets.Sized):
         return self.targets
 
 
-NOT_AHEAD = {
+TIED = {
     datasets.TorchDraw: "",
     datasets.PythonDraw: "",
     datasets.NumpyDraw: "",
@@ -104,13 +104,13 @@ NOT_AHEAD = {
 }
 
 
-@pytest.mark.parametrize("kind", NOT_AHEAD)
+@pytest.mark.parametrize("kind", TIED)
 def test_what_can_be_fetched_ahead(kind: Any, host: Host) -> None:
     """Whatever gives the same again from the same states of the global generators."""
     watch = watched(host)
     list(DataLoader(kind(), batch_size=4, collate_fn=list if kind is Parts else None))
 
-    assert list(watch.not_ahead.values()) == [NOT_AHEAD[kind]]
+    assert list(watch.tied.values()) == [TIED[kind]]
 
 
 @pytest.mark.parametrize("kind", [datasets.TorchDraw, datasets.NumpyDraw, datasets.PythonDraw, Steady])
@@ -255,7 +255,7 @@ def test_facts(host: Host) -> None:
 
     assert (train_facts.dataset, train_facts.length, train_facts.batch_size) == ("loader.datasets:Tuple", 64, 16)
     assert (train_facts.trains, train_facts.shuffles, train_facts.whole_batch) == (True, True, "")
-    assert (train_facts.not_ahead, stream_facts.not_ahead) == ("", "its dataset is iterable")
+    assert (train_facts.tied, stream_facts.tied) == ("", "its dataset is iterable")
     assert train_facts.draws_randomness is False
     assert watch.epoch_steps(4) == 4
     assert (evaluation_facts.trains, evaluation_facts.drop_last, evaluation_facts.index) == (False, True, 1)

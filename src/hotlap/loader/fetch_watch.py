@@ -54,7 +54,7 @@ class FetchWatch:
     Attributes:
         draws: By the name of the dataset's class; True or False, None when in doubt.
         fetch_s: By the same name, how long the latest batches that were not watched took to be fetched.
-        not_ahead: By the same name, why its batches cannot be fetched ahead; "" when they can.
+        tied: By the same name, why no other process may fetch; "" when one may.
     """
 
     def __init__(self, host: Host) -> None:
@@ -63,7 +63,7 @@ class FetchWatch:
         self._private: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
         self._worker_journal: Journal | None = None
         self.draws: dict[str, bool | None] = {}
-        self.not_ahead: dict[str, str] = {}
+        self.tied: dict[str, str] = {}
         self.fetch_s: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=_KEPT))
 
     def install(self) -> None:
@@ -100,30 +100,31 @@ class FetchWatch:
             after.restore()
         name, found, mutates = dataset_name(fetcher.dataset), _difference(batch, again), held.changed()
         draws = after != before or self._holds_generator(fetcher) or bool(found)
-        self._note(name, True if draws else (None if mutates or found is None else False))
         reasons = {
             NOT_SHOWN: found is None,
             "fetching once more from the same random states gives other samples": found or not repeats,
             "fetching changes the dataset": mutates,
             "its batches are parts of the dataset": shared(batch, again),
         }
-        self.not_ahead[name] = self.not_ahead.get(name) or next((text for text, holds in reasons.items() if holds), "")
+        tied = next((text for text, holds in reasons.items() if holds), "")
+        self._note(name, True if draws else (None if mutates or found is None else False), tied)
 
     def _holds_generator(self, fetcher: Any) -> bool:
         if fetcher not in self._private:
             self._private[fetcher] = any(map(is_generator, reachable(fetcher.dataset, fetcher.collate_fn)))
         return self._private[fetcher]
 
-    def _note(self, name: str, draws: bool | None) -> None:
-        known = self.draws.get(name, draws)
-        self.draws[name] = merged(known, draws)
+    def _note(self, name: str, draws: bool | None, tied: str) -> None:
+        known = self.draws.get(name, draws), self.tied.get(name, tied)
+        self.draws[name] = merged(known[0], draws)
+        self.tied[name] = known[1] or tied
         if get_worker_info() is None:
             return
         if self._worker_journal is None:  # the recorder has closed the one of the host in forked children
             self._worker_journal = Journal(os.environ.get("HOTLAP_JOURNAL"))
-        elif self.draws[name] is known:
+        elif (self.draws[name], self.tied[name]) == known:
             return  # it was written already
-        self._worker_journal.write("fetch", dataset=name, draws=self.draws[name])
+        self._worker_journal.write("fetch", dataset=name, draws=self.draws[name], tied=self.tied[name])
 
 
 def _difference(batch: Any, again: Any) -> str | None:

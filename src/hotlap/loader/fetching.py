@@ -1,6 +1,6 @@
 """In the helper: fetches the next batches, and refuses those that the training must fetch itself.
 
-What is printed, warned of or logged, and what a fetch leaves behind in the dataset, belongs into the training's process.
+What is printed, warned of or logged, and what a fetch leaves behind in the dataset, belongs into the training.
 """
 
 from __future__ import annotations

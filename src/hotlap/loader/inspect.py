@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from torch.utils.data import DataLoader, IterableDataset, RandomSampler, default_collate
 
 from hotlap.loader.fetch_watch import NOT_SHOWN, FetchWatch, dataset_name
-from hotlap.loader.movable import why_not_ahead, why_not_movable
+from hotlap.loader.movable import why_not_ahead, why_not_movable, why_not_virtual
 from hotlap.loader.pace import Pace, carrying_s, typical
 from hotlap.loader.whole_batch import fetch_path
 from hotlap.records import Loader
@@ -92,13 +92,13 @@ class LoaderWatch:
         movable = loader.draws_randomness is False
         if loader.num_workers and loader.dataset not in draws:
             seen = False  # the parent adds what its workers saw, and takes silence for doubt
-        not_ahead = loader.not_ahead or self._watch.not_ahead.get(loader.dataset, NOT_SHOWN)
+        tied = loader.tied or self._watch.tied.get(loader.dataset, "" if loader.num_workers else NOT_SHOWN)
         draws = seen if seen or movable else None
         return replace(
             loader,
             trains=index in self._fed,
             draws_randomness=draws,
-            not_ahead=not_ahead,
+            tied=tied,
             fetch_s=typical(self._watch.fetch_s.get(loader.dataset)),
             wait_s=typical(self._pace.wait_s.get(index)),
             use_s=typical(self._pace.use_s.get(index)),
@@ -131,11 +131,13 @@ def _described(index: int, loader: DataLoader[Any]) -> Loader:
         trains=False,
         whole_batch=whole if isinstance(whole, str) else "",
         draws_randomness=None if why_not_movable(loader) else False,
-        not_ahead=_why_not_ahead(loader),
+        tied=_why_tied(loader),
     )
 
 
-def _why_not_ahead(loader: DataLoader[Any]) -> str:
+def _why_tied(loader: DataLoader[Any]) -> str:
+    if loader.num_workers:
+        return why_not_virtual(loader)
     if loader._dataset_kind != 0 or not loader._auto_collation:
         return "its dataset is iterable" if loader._dataset_kind else "it hands over single samples (batch_size=None)"
     return why_not_ahead(loader.dataset, loader.collate_fn, loader._index_sampler)

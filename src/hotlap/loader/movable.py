@@ -130,6 +130,27 @@ def why_not_ahead(dataset: Any, collate_fn: Any, index_sampler: Any) -> str:
     return _why_it_stays(dataset, collate_fn, index_sampler)
 
 
+_SEEDING = {"torch", "np", "numpy", "random", "seed", "manual_seed", "initial_seed", "utils", "data"}
+
+
+def why_not_virtual(loader: DataLoader[Any]) -> str:
+    """Nothing when one process may serve as several of this loader's workers, else why not."""
+    if loader._dataset_kind != 0:
+        return "an iterable dataset shards by worker"
+    if type(loader)._get_iterator is not DataLoader._get_iterator or not loader.in_order:
+        return "it iterates in its own way"
+    if getattr(loader.multiprocessing_context, "_name", "fork") != "fork":
+        return "its workers are started afresh, not forked"
+    init_fn: Any = loader.worker_init_fn
+    if init_fn is not None and not (
+        isinstance(init_fn, FunctionType) and not init_fn.__closure__ and set(names_used(init_fn.__code__)) <= _SEEDING
+    ):
+        return "its worker_init_fn does more than seed"
+    if any(map(is_generator, reachable(loader.dataset, loader.collate_fn))):
+        return "the dataset holds a random generator of its own"
+    return _why_it_stays(loader.dataset, loader.collate_fn)
+
+
 def _why_order_moves(loader: DataLoader[Any]) -> str:
     """Workers ask for indices ahead of time; torch's samplers do not mind, unless the script holds their generator."""
     batches, sampler = loader.batch_sampler, loader.sampler

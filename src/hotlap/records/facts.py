@@ -60,8 +60,8 @@ class Loader:
     """"" when whole batches can be fetched at once, else why not."""
     draws_randomness: bool | None
     """Whether fetching moved any generator; None when that was not seen."""
-    not_ahead: str = "it was not looked into whether its batches can be fetched ahead"
-    """"" when batches can be fetched ahead in a copy of the process, else why not."""
+    tied: str = "it was not shown that another process may fetch from it"
+    """Why its fetching is tied to the processes in which the script does it; "" when a copy of them may."""
     fetch_s: float | None = None
     """Median time of fetching a batch, in the process that fetches; None when too few were seen, as below."""
     wait_s: float | None = None

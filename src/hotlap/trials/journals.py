@@ -164,6 +164,7 @@ def facts(folder: Path, script: str, sha256: str, argv: tuple[str, ...], steps: 
         loader["draws_randomness"] = _draws(loader, in_workers)
         if loader["num_workers"]:
             loader["fetch_s"] = _fetching_s(journals, loader["dataset"])
+            loader["tied"] = _tied(loader, [line["tied"] for line in seen if line["dataset"] == loader["dataset"]])
     faults = steps.faults[warmup:] or steps.faults
     fields |= _of_probes({line["probe"]: line["what"] for line in of_kind(training_process(journals), "seen")})
     fields |= {"script": script, "script_sha256": sha256, "argv": argv}
@@ -187,6 +188,12 @@ def _draws(loader: dict[str, Any], in_workers: list[bool | None]) -> bool | None
         return True
     silent = loader["num_workers"] and not in_workers
     return None if silent or loader["draws_randomness"] is None or None in in_workers else False
+
+
+def _tied(loader: dict[str, Any], in_workers: list[str]) -> str:
+    """Why fetching is tied to its processes, with what the workers saw; silence is a reason."""
+    silence = "" if in_workers else "its worker processes told nothing of how they fetch"
+    return loader["tied"] or next(filter(None, in_workers), silence)
 
 
 def _fetching_s(journals: list[list[dict[str, Any]]], dataset: str) -> float | None:

@@ -34,7 +34,7 @@ def test_for_whom(changes: dict[str, Any]) -> None:
         ({"machine": {"threads": 8, "quota": 1.5}}, "there is no core to spare"),
         ({"machine": {"threads": 8}, "world_size": 8}, "there is no core to spare"),
         (
-            {"loader": {"dataset": "__main__:Crops", "not_ahead": "fetching changes the dataset"}},
+            {"loader": {"dataset": "__main__:Crops", "tied": "fetching changes the dataset"}},
             "Crops: fetching changes the dataset",
         ),
         (

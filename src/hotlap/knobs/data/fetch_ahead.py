@@ -48,8 +48,8 @@ class FetchAhead(Knob):
             return Skip("CUDA is in use, and a process must not be forked then")
         if min(facts.machine.threads, facts.machine.quota or facts.machine.threads) < 2 * facts.world_size:
             return Skip("there is no core to spare for another process")
-        if all(loader.not_ahead for loader in here):
-            reasons = dict.fromkeys(f"{loader.dataset.split(':')[-1]}: {loader.not_ahead}" for loader in here)
+        if all(loader.tied for loader in here):
+            reasons = dict.fromkeys(f"{loader.dataset.split(':')[-1]}: {loader.tied}" for loader in here)
             return Skip("; ".join(reasons))
         if facts.stochastic and all(loader.draws_randomness is not False for loader in here):
             return Skip("the model draws random numbers between two batches, as fetching does")

@@ -35,7 +35,9 @@ class LoaderWorkers(Knob):
     phase: ClassVar[str] = "data"
     thrifty: ClassVar[bool] = True
     allowed: ClassVar[tuple[Value, ...] | range] = range(257)
-    conflicts: ClassVar[tuple[str, ...]] = ("whole-batch-fetch", "fetch-ahead", "thread-pinning", "wait-policy")
+    conflicts: ClassVar[tuple[str, ...]] = (
+        *("whole-batch-fetch", "fetch-ahead", "virtual-workers", "thread-pinning", "wait-policy"),
+    )
 
     def choices(self, facts: Facts) -> tuple[Value, ...] | Skip:
         """As many as keep up with the training, one more and one less; and none when the script uses workers."""
