@@ -226,6 +226,19 @@ def test_a_dataset_that_the_script_changes(what: str, host: Host) -> None:
     assert difference(expected, run()) == ""
 
 
+x: Any = None
+
+
+def test_a_variable_named_as_an_attribute(path: FetchAhead) -> None:
+    """Scripts without functions hold their batches in globals, whose names mean nothing to the dataset."""
+    global x
+    loader = DataLoader(seeded(Grows), 4)
+    for x, *_ in loader:
+        assert x is not None
+
+    assert record(path).missed == 0
+
+
 class Prints(datasets.Sized):
     def __getitem__(self, i):
         print("fetched", i)

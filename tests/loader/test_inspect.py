@@ -113,6 +113,22 @@ def test_what_can_be_fetched_ahead(kind: Any, host: Host) -> None:
     assert list(watch.tied.values()) == [TIED[kind]]
 
 
+@pytest.mark.parametrize("what", ["large array", "long list"])
+def test_what_the_script_changes_in_an_epoch(what: str, host: Host) -> None:
+    """Even where it is too large to be looked at for every batch of a training."""
+    watch = watched(host)
+    dataset = Steady()
+    dataset.a, dataset.names = np.zeros((64, 10_000)), ["name"] * 10_000
+    for _ in DataLoader(dataset, batch_size=4):
+        if what == "large array":
+            dataset.a[7, 7] += 1
+        else:
+            dataset.names[9_000] = dataset.names[9_000] + "."
+
+    assert list(watch.tied.values()) == ["it changes during an epoch"]
+    assert list(watch.draws.values()) == [None]
+
+
 @pytest.mark.parametrize("kind", [datasets.TorchDraw, datasets.NumpyDraw, datasets.PythonDraw, Steady])
 def test_training_stays_as_it_would_be(kind: Any, host: Host) -> None:
     """Batches and global generators are those of an unwatched run."""

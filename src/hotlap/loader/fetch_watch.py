@@ -61,6 +61,7 @@ class FetchWatch:
         self._host = host
         self._counts: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
         self._private: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
+        self._held: WeakKeyDictionary[Any, Snapshot] = WeakKeyDictionary()  # as it was at the last fetch watched
         self._worker_journal: Journal | None = None
         self.draws: dict[str, bool | None] = {}
         self.tied: dict[str, str] = {}
@@ -75,8 +76,11 @@ class FetchWatch:
         self._counts[fetcher] = count + 1
         if count >= _FIRST and count % _EVERY:
             return self._timed(fetcher, indices, stock)
-        before, held = States(), Snapshot(fetcher.dataset, fetcher.collate_fn)
+        before, held = States(), Snapshot(fetcher.dataset, fetcher.collate_fn, thorough=True)
+        moved, self._held[fetcher] = fetcher in self._held and self._held[fetcher].changed(), held
         batch = stock(fetcher, indices)
+        if moved:
+            self._note(dataset_name(fetcher.dataset), None, "it changes during an epoch")
         self._host.guarded("watching a fetch", lambda: self._judge(fetcher, indices, stock, batch, before, held))
         return batch
 

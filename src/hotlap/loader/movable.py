@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dis
 import io
 import random
 import sys
@@ -59,7 +60,7 @@ def _held_by(thing: Any) -> list[Any]:
     if isinstance(thing, (list, tuple, set, frozenset)):
         return list(thing)[:_ITEMS]
     if isinstance(thing, FunctionType):
-        named = [thing.__globals__[name] for name in names_used(thing.__code__) if name in thing.__globals__]
+        named = [thing.__globals__[name] for name in globals_used(thing.__code__) if name in thing.__globals__]
         cells = [cell.cell_contents for cell in thing.__closure__ or () if _filled(cell)]
         return [*named, *cells, *(thing.__defaults__ or ())]
     if isinstance(thing, MethodType):
@@ -95,6 +96,14 @@ def _filled(cell: Any) -> bool:
     except ValueError:
         return False
     return True
+
+
+@lru_cache(maxsize=1024)
+def globals_used(code: CodeType) -> tuple[str, ...]:
+    """Names of globals alone: a script's `x` is not the `x` of `self.x`."""
+    inner = (constant for constant in code.co_consts if isinstance(constant, CodeType))
+    own = (one.argval for one in dis.get_instructions(code) if one.opname in ("LOAD_GLOBAL", "LOAD_NAME"))
+    return (*dict.fromkeys(own), *(name for one in inner for name in globals_used(one)))
 
 
 def is_generator(thing: Any) -> bool:
