@@ -96,8 +96,10 @@ LOADERS: dict[str, Callable[[], DataLoader[Any]]] = {
 STOCK = ("single samples", "all at once", "private generator", "two workers")
 
 
-@pytest.mark.parametrize("name", LOADERS)
-@pytest.mark.parametrize("stop", [4, 99], ids=["broken off", "whole"])
+@pytest.mark.parametrize(
+    ("name", "stop"),
+    [*((name, 99) for name in LOADERS), ("no draws", 4), ("all generators", 4), ("own collation", 4)],
+)
 def test_same_batches_and_generators(name: str, stop: int, host: Host, capfd: pytest.CaptureFixture[str]) -> None:
     """Batches, order and the state of every generator after iter(), each batch and epoch (S1 to S4, S17 to S19)."""
     expected = epochs(LOADERS[name], stop)
@@ -474,6 +476,15 @@ def raise_in_loop(loader: Any) -> None:
             raise RuntimeError("in the loop")
 
 
+def test_the_last_batches_arrive(path: FetchAhead) -> None:
+    """However long ago the helper came to its end."""
+    loader = DataLoader(seeded(TorchDraw), 16)
+    for number, _ in enumerate(loader):
+        time.sleep(0.2 if number == 1 else 0.01)
+
+    assert (record(path).taken, record(path).missed) == (3, 0)
+
+
 def test_two_iterators_of_one_loader(host: Host) -> None:
     """Each has its helper; what they draw meanwhile is noticed."""
 
@@ -550,7 +561,9 @@ for number, batch in enumerate(DataLoader(Slow(), 2)):
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, *(pytest.param(n, marks=pytest.mark.slow) for n in (signal.SIGTERM, signal.SIGKILL))]
+)
 def test_no_process_outlives_the_training(number: int) -> None:
     """Ctrl-C reaches the whole group and is raised once; a killed training takes its helper along (S33)."""
     script = subprocess.Popen(

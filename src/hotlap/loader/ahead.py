@@ -87,7 +87,9 @@ class FetchAhead:
     def _opened(self, loader: Any, iterator: Any) -> None:
         fetcher = getattr(iterator, "_dataset_fetcher", None)
         if type(fetcher) is _MapDatasetFetcher and fetcher.auto_collation and get_worker_info() is None:
-            record = self._records.setdefault(loader, _Record(dataset_name(loader.dataset).split(":")[-1]))
+            record = self._records.get(loader)
+            if record is None:
+                record = self._records[loader] = _Record(dataset_name(loader.dataset).split(":")[-1])
             self._lines[fetcher] = _Line(self, record, ref(iterator))
 
     def _fetch(self, fetcher: Any, indices: Any, stock: Callable[[Any, Any], Any]) -> Any:

@@ -115,6 +115,8 @@ class Helper:
         except BaseException as reason:
             text = str(reason) if isinstance(reason, StoppedError) else f"fetching raised {type(reason).__name__} there"
             self._send(parent, b"-" + text.encode(errors="replace")[:_LONGEST_REASON])
+            while parent.recv(1):  # to end with words unread would lose the parent what was sent to it
+                pass
         finally:
             os.kill(os.getpid(), signal.SIGKILL)  # no exit handler and no buffer of the training's runs twice
         raise SystemError
