@@ -51,6 +51,7 @@ LOADER = Loader(
     trains=True,
     whole_batch="",
     draws_randomness=False,
+    tied="",
 )
 OPTIMIZER = Optimizer(
     name="torch.optim.adamw:AdamW",

@@ -44,7 +44,8 @@ def search(lab: Lab, singles: list[Setting], pinned: Setup, screen: Window) -> S
         dear = cost_s(ask, ask.candidates) > _DEAR * lab.budget_s
         return ask.candidates if dear else ranking.divided(facts, ask.reference, ask.candidates, screen, company)[0]
 
-    asking = greedy(groups, conflicts, pinned, precise)
+    thrifty = [single.knob for single in singles if knob_by_id(single.knob).thrifty]
+    asking = greedy(groups, conflicts, pinned, precise, thrifty)
     try:
         ask = next(asking)
         while True:

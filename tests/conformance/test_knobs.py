@@ -66,6 +66,7 @@ GRANDEST = {
     "small parameters": facts(
         root={"parameters": 100, "parameter_shapes": ((10, 5), (50,))}, optimizer={"name": "torch.optim.nadam:NAdam"}
     ),
+    "more workers than cores": facts(machine={"cores": 2}, loader={"num_workers": 8, "draws_randomness": True}),
     "nothing": no_facts(),
 }
 

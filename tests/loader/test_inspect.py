@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import random
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from hotlap.loader.compare import IncomparableError, difference
 from hotlap.loader.fetch_watch import FetchWatch, dataset_name, merged
 from hotlap.loader.inspect import LoaderWatch
 from hotlap.loader.movable import why_not_movable
-from hotlap.trials.journals import _draws
+from hotlap.trials.journals import _draws, _fetching_s
 from loader import datasets
 from loader.datasets import DRAWS, Steady, Tuple
 
@@ -55,7 +56,8 @@ def test_draws_in_workers(kind: Any, host: Host, tmp_path: Path, monkeypatch: py
 
     assert watch.draws == {}
     lines = [json.loads(line) for path in tmp_path.glob("journal-*.jsonl") for line in path.read_text().splitlines()]
-    assert {line["kind"] for line in lines} == {"fetch"}
+    lines = [line for line in lines if line["kind"] == "fetch"]
+    assert lines
     assert {line["dataset"] for line in lines} == {dataset_name(dataset)}
     loader = {"draws_randomness": False, "num_workers": 2}
     assert _draws(loader, [line["draws"] for line in lines]) is DRAWS[kind]
@@ -83,6 +85,49 @@ def test_merging() -> None:
     assert _draws({"draws_randomness": None, "num_workers": 2}, [False]) is None
     assert _draws({"draws_randomness": False, "num_workers": 2}, [False, None]) is None
     assert _draws({"draws_randomness": False, "num_workers": 0}, [True]) is True
+
+
+class Parts(datasets.Sized):
+    def __getitem__(self, i):
+        return self.targets
+
+
+TIED = {
+    datasets.TorchDraw: "",
+    datasets.PythonDraw: "",
+    datasets.NumpyDraw: "",
+    Steady: "",
+    datasets.PrivateNumpy: "",  # this one makes nothing of its generator
+    datasets.GlobalGenerator: "fetching once more from the same random states gives other samples",
+    datasets.Clock: "fetching once more from the same random states gives other samples",
+    datasets.Caches: "fetching changes the dataset",
+    Parts: "its batches are parts of the dataset",
+}
+
+
+@pytest.mark.parametrize("kind", TIED)
+def test_what_can_be_fetched_ahead(kind: Any, host: Host) -> None:
+    """Whatever gives the same again from the same states of the global generators."""
+    watch = watched(host)
+    list(DataLoader(kind(), batch_size=4, collate_fn=list if kind is Parts else None))
+
+    assert list(watch.tied.values()) == [TIED[kind]]
+
+
+@pytest.mark.parametrize("what", ["large array", "long list"])
+def test_what_the_script_changes_in_an_epoch(what: str, host: Host) -> None:
+    """Even where it is too large to be looked at for every batch of a training."""
+    watch = watched(host)
+    dataset = Steady()
+    dataset.a, dataset.names = np.zeros((64, 10_000)), ["name"] * 10_000
+    for _ in DataLoader(dataset, batch_size=4):
+        if what == "large array":
+            dataset.a[7, 7] += 1
+        else:
+            dataset.names[9_000] = dataset.names[9_000] + "."
+
+    assert list(watch.tied.values()) == ["it changes during an epoch"]
+    assert list(watch.draws.values()) == [None]
 
 
 @pytest.mark.parametrize("kind", [datasets.TorchDraw, datasets.NumpyDraw, datasets.PythonDraw, Steady])
@@ -227,6 +272,7 @@ def test_facts(host: Host) -> None:
 
     assert (train_facts.dataset, train_facts.length, train_facts.batch_size) == ("loader.datasets:Tuple", 64, 16)
     assert (train_facts.trains, train_facts.shuffles, train_facts.whole_batch) == (True, True, "")
+    assert (train_facts.tied, stream_facts.tied) == ("", "its dataset is iterable")
     assert train_facts.draws_randomness is False
     assert watch.epoch_steps(4) == 4
     assert (evaluation_facts.trains, evaluation_facts.drop_last, evaluation_facts.index) == (False, True, 1)
@@ -249,6 +295,36 @@ def test_facts_with_workers(host: Host, monkeypatch: pytest.MonkeyPatch) -> None
     assert [fact.draws_randomness for fact in watch.facts()] == [False, None]
     assert watch.facts()[0].whole_batch == ""
     del fixed
+
+
+class Sleeps(Dataset[Any]):
+    def __len__(self) -> int:
+        return 12
+
+    def __getitem__(self, i: int) -> torch.Tensor:
+        time.sleep(0.01)
+        return torch.zeros(3)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_pace(workers: int, host: Host, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """How long batches take to be fetched, also by a worker; to be waited for, used and carried."""
+    monkeypatch.setenv("HOTLAP_JOURNAL", str(tmp_path))
+    watch = observed(host)
+    loader = DataLoader(Sleeps(), batch_size=1, num_workers=workers)
+    for _ in loader:
+        time.sleep(0.03)
+    (found,) = watch.facts()
+    lines = [json.loads(line) for path in tmp_path.glob("*") for line in path.read_text().splitlines()]
+    fetch_s = _fetching_s([lines], found.dataset) if workers else found.fetch_s
+
+    assert fetch_s is not None
+    assert fetch_s >= 0.01
+    assert found.use_s is not None
+    assert found.use_s >= 0.03
+    assert found.wait_s is not None
+    assert found.carry_s is not None
+    assert 0 < found.carry_s < found.use_s
 
 
 def test_dataset_without_a_length(host: Host) -> None:

@@ -13,9 +13,9 @@ from hotlap.search.greedy import greedy
 CONFLICTS = {"autocast": ("matmul",), "matmul": ("autocast",), "workers": ("whole",), "whole": ("workers",)}
 
 
-def found(machine, singles, conflicts=CONFLICTS, pinned=AS_WRITTEN):
+def found(machine, singles, conflicts=CONFLICTS, pinned=AS_WRITTEN, thrifty=()):
     """Let the search ask a machine, a function from a setup to how many times faster it is."""
-    asking = greedy([singles], conflicts, pinned)
+    asking = greedy([singles], conflicts, pinned, thrifty=thrifty)
     asked = []
     try:
         ask = next(asking)
@@ -37,6 +37,23 @@ def product(**factors):
         return speed
 
     return machine
+
+
+@pytest.mark.parametrize(
+    ("speeds", "expected"),
+    [
+        ({1: 1.20, 2: 1.22, 3: 1.23}, {"workers": 1}),
+        ({1: 1.10, 2: 1.22, 3: 1.23}, {"workers": 2}),
+        ({0: 0.99, 1: 1.005, 2: 1.02}, {"workers": 2}),  # one worker is no gain to begin with
+        ({1: 0.9, 2: 0.95}, {}),
+    ],
+)
+def test_of_workers_the_fewest_that_are_about_as_fast(speeds, expected):
+    """A process that gains less than 3 % is not worth its memory."""
+    singles = [Setting("workers", count) for count in sorted(speeds, reverse=True)]
+    setup, _ = found(lambda setup: speeds.get(setup.values.get("workers"), 1.0), singles, thrifty=["workers"])
+
+    assert setup == Setup.of(expected)
 
 
 def test_nothing_to_try_asks_nothing():

@@ -28,33 +28,42 @@ class Loaders:
         self._host = host
         self._attributes: dict[str, Any] = {}
         self._choose: list[Callable[[Any], dict[str, Any]]] = []
+        self._opened: list[Callable[[Any, Any], None]] = []
         self.built: WeakValueDictionary[int, Any] = WeakValueDictionary()
         self._built = 0
         self._loader_of: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
 
     def override(self, attributes: dict[str, Any]) -> None:
         """See `Host.override_loaders`."""
-        if not self._attributes and not self._choose:
-            self._host.wrap(DataLoader, "_get_iterator", self._overridden)
+        self._take_over()
         self._attributes.update(attributes)
 
     def override_each(self, choose: Callable[[Any], dict[str, Any]]) -> None:
         """Let `choose(loader)` name the attributes to override for the loader at hand."""
-        if not self._attributes and not self._choose:
-            self._host.wrap(DataLoader, "_get_iterator", self._overridden)
+        self._take_over()
         self._choose.append(choose)
+
+    def opened(self, act: Callable[[Any, Any], None]) -> None:
+        """Call `act(loader, iterator)` for each new iterator, with the loader as the script built it."""
+        self._take_over()
+        self._opened.append(act)
+
+    def _take_over(self) -> None:
+        if not self._attributes and not self._choose and not self._opened:
+            self._host.wrap(DataLoader, "_get_iterator", self._overridden)
 
     def _overridden(self, original: Callable[..., Any]) -> Callable[..., Any]:
         def _get_iterator(loader: Any) -> Any:
             attributes = dict(self._attributes)
             for choose in self._choose:
                 attributes.update(choose(loader))
-            if not attributes:
-                return original(loader)
-            twin = copy.copy(loader)
+            twin = copy.copy(loader) if attributes else loader
             for name, value in attributes.items():
                 object.__setattr__(twin, name, value)
-            return original(twin)
+            iterator = original(twin)
+            for act in self._opened:
+                act(loader, iterator)
+            return iterator
 
         return _get_iterator
 

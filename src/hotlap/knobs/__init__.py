@@ -11,7 +11,9 @@ if TYPE_CHECKING:
 KNOBS = {
     "whole-batch-fetch": "data.whole_batch_fetch:WholeBatchFetch",
     "sample-cache": "data.sample_cache:SampleCache",
+    "fetch-ahead": "data.fetch_ahead:FetchAhead",
     "loader-workers": "data.loader_workers:LoaderWorkers",
+    "virtual-workers": "data.virtual_workers:VirtualWorkers",
     "non-blocking-copies": "data.non_blocking_copies:NonBlockingCopies",
     "pinned-memory": "data.pinned_memory:PinnedMemory",
     "channels-last": "model.channels_last:ChannelsLast",

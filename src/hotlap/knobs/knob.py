@@ -45,6 +45,8 @@ class Knob(ABC):
     """Areas whose knobs cannot be switched between two steps in a process in which this one is on."""
     steadies_memory: ClassVar[bool] = False
     """Freed memory stays in the process, so that what one setting frees does not tell on the times of the next."""
+    thrifty: ClassVar[bool] = False
+    """Of values that are about as fast the smallest is taken, for it costs the machine less."""
     suggested_only: ClassVar[bool] = False
     """It enters a plan only by `--set`, and then whatever it costs: the user's wish and not the tune's."""
     repeats: ClassVar[bool] = False
@@ -57,9 +59,8 @@ class Knob(ABC):
     def refuses(self, value: Value) -> str | None:
         """Why a plan or `--set` cannot ask for this value; None when it can."""
         if isinstance(self.allowed, range):
-            if isinstance(value, int) and not isinstance(value, bool) and value in self.allowed:
-                return None
-            return f"it takes a whole number from {self.allowed.start} to {self.allowed.stop - 1}"
+            fits = isinstance(value, int) and not isinstance(value, bool) and value in self.allowed
+            return None if fits else f"it takes a whole number from {self.allowed.start} to {self.allowed.stop - 1}"
         if any(type(value) is type(one) and value == one for one in self.allowed):
             return None
         return "it takes " + " or ".join(str(one).lower() for one in self.allowed)

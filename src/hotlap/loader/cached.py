@@ -6,13 +6,15 @@ from time import perf_counter
 from typing import Any
 from weakref import ref
 
+import torch
+
 from hotlap.loader.cut import NAME, Watched, chain, why_not_cut
 from hotlap.loader.digest import digest
-from hotlap.loader.fetch_watch import States, held_by
 from hotlap.loader.getitem import UnfitError
 from hotlap.loader.movable import is_generator, reachable
 from hotlap.loader.reads import unchanged, watched
 from hotlap.loader.samples import Freezer
+from hotlap.loader.states import States
 from hotlap.loader.store import Store
 
 _PATIENCE = 8
@@ -93,7 +95,7 @@ class Cached:
 
     def _look(self, dataset: Any) -> Any:
         parts = chain(vars(dataset)[NAME]) if self._cuts and NAME in vars(dataset) else ()
-        return held_by(dataset), [id(part) for part in parts], type(dataset).__getitem__
+        return _held_by(dataset), [id(part) for part in parts], type(dataset).__getitem__
 
     # -- samples
 
@@ -126,11 +128,11 @@ class Cached:
         begun, began_s = States(), perf_counter()
         watch = Watched(vars(dataset)[NAME], begun, self._expected) if self._cuts else None
         source = dataset if watch is None else twin(dataset, **{NAME: watch})
-        held = held_by(source)
+        held = _held_by(source)
         with watched() as reads:
             sample = source[index]
         made_s, after = perf_counter() - began_s, States()
-        if held_by(source) != held:
+        if _held_by(source) != held:
             self.closed = "fetching changes the dataset"
             if watch is not None:  # the change was made to a copy: once more, as stock does it
                 begun.restore()
@@ -195,3 +197,12 @@ def twin(dataset: Any, **attributes: Any) -> Any:
     made = object.__new__(type(dataset))
     vars(made).update(vars(dataset), **attributes)
     return made
+
+
+def _held_by(dataset: Any) -> list[tuple[Any, ...]]:
+    """Attributes of the dataset by identity, length and version: what a fetch may change and a batch does not show."""
+    held: list[tuple[Any, ...]] = []
+    for name, value in getattr(dataset, "__dict__", {}).items():
+        size = len(value) if isinstance(value, (list, dict, set, bytearray)) else None
+        held.append((name, id(value), size, value._version if isinstance(value, torch.Tensor) else None))
+    return held

@@ -70,6 +70,24 @@ _TRAITS = {
 }
 
 
+def shared(one: Any, other: Any) -> bool:
+    """Whether two samples or batches hold something between them that a write to either would change in both."""
+    return bool(_changeable(one) & _changeable(other))
+
+
+def _changeable(batch: Any) -> set[int]:
+    """Addresses of what can be written to."""
+    if isinstance(batch, torch.Tensor):
+        return {batch.untyped_storage().data_ptr()} - {0}
+    numpy = sys.modules.get("numpy")
+    if numpy is not None and isinstance(batch, numpy.ndarray):
+        return {batch.ctypes.data} if batch.nbytes else set()
+    if isinstance(batch, (str, bytes)) or not isinstance(batch, (list, tuple, dict)):
+        return set()
+    items = batch.values() if isinstance(batch, dict) else batch
+    return set().union(*map(_changeable, items), () if isinstance(batch, tuple) else (id(batch),))
+
+
 def bits(tensor: torch.Tensor) -> torch.Tensor:
     """The bytes of a dense tensor in the order of its elements, so that NaNs and zeros' signs count."""
     flat = tensor.detach().resolve_conj().resolve_neg().contiguous().reshape(-1)

@@ -15,9 +15,9 @@ from time import perf_counter
 from types import FunctionType
 from typing import Any
 
-from hotlap.loader.fetch_watch import States
 from hotlap.loader.getitem import UnfitError, definition
 from hotlap.loader.samples import Freezer, Node
+from hotlap.loader.states import States
 
 NAME = "transform"
 _INNER = (

@@ -19,8 +19,9 @@ from torch.utils.data import (
 from torch.utils.data.distributed import DistributedSampler
 
 from hotlap.loader.digest import digest
-from hotlap.loader.fetch_watch import FetchWatch, dataset_name
-from hotlap.loader.movable import why_not_movable
+from hotlap.loader.fetch_watch import NOT_SHOWN, FetchWatch, dataset_name
+from hotlap.loader.movable import why_not_ahead, why_not_movable, why_not_virtual
+from hotlap.loader.pace import Pace, carrying_s, typical
 from hotlap.loader.sample_cache import under, why_not_cached
 from hotlap.loader.whole_batch import fetch_path
 from hotlap.records import Loader
@@ -35,6 +36,8 @@ class LoaderWatch:
     def __init__(self, host: Host) -> None:
         self._host = host
         self._watch = FetchWatch(host)
+        self._pace = Pace(host)
+        self._carry_s: dict[int, float | None] = {}
         self._last = -1
         self._pending = 0
         self._fed: dict[int, int] = {}
@@ -49,6 +52,7 @@ class LoaderWatch:
         self._host.loaders.serve(self._served)
         self._watch.install()
         self._host.before_first_step(lambda optimizer: self._try_caching())
+        self._pace.install()
 
     def _opened(self, original: Callable[..., Any]) -> Callable[..., Any]:
         def __iter__(loader: Any) -> Any:  # noqa: N807
@@ -65,6 +69,8 @@ class LoaderWatch:
     def _served(self, iterator: Any, batch: Any) -> Any:
         self._last = self._host.loaders.loader_of(iterator)
         self._pending += 1
+        if self._last not in self._carry_s and iterator._num_yielded == 1:  # once is enough
+            self._carry_s[self._last] = carrying_s(batch)
         return batch
 
     def _inspect(self, index: int, loader: DataLoader[Any]) -> None:
@@ -117,7 +123,18 @@ class LoaderWatch:
         movable = loader.draws_randomness is False
         if loader.num_workers and loader.dataset not in draws:
             seen = False  # the parent adds what its workers saw, and takes silence for doubt
-        return replace(loader, trains=index in self._fed, draws_randomness=seen if seen or movable else None)
+        tied = loader.tied or self._watch.tied.get(loader.dataset, "" if loader.num_workers else NOT_SHOWN)
+        draws = seen if seen or movable else None
+        return replace(
+            loader,
+            trains=index in self._fed,
+            draws_randomness=draws,
+            tied=tied,
+            fetch_s=typical(self._watch.fetch_s.get(loader.dataset)),
+            wait_s=typical(self._pace.wait_s.get(index)),
+            use_s=typical(self._pace.use_s.get(index)),
+            carry_s=self._carry_s.get(index),
+        )
 
 
 def _length(loader: Any) -> int | None:
@@ -145,6 +162,7 @@ def _described(index: int, loader: DataLoader[Any]) -> Loader:
         trains=False,
         whole_batch=whole if isinstance(whole, str) else "",
         draws_randomness=None if why_not_movable(loader) else False,
+        tied=_why_tied(loader),
     )
 
 
@@ -158,3 +176,11 @@ def _shuffles(loader: DataLoader[Any]) -> bool | None:
     if type(sampler) is DistributedSampler:
         return sampler.shuffle
     return False if type(sampler) is SequentialSampler else None
+
+
+def _why_tied(loader: DataLoader[Any]) -> str:
+    if loader.num_workers:
+        return why_not_virtual(loader)
+    if loader._dataset_kind != 0 or not loader._auto_collation:
+        return "its dataset is iterable" if loader._dataset_kind else "it hands over single samples (batch_size=None)"
+    return why_not_ahead(loader.dataset, loader.collate_fn, loader._index_sampler)

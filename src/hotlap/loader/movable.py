@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dis
 import io
 import random
 import sys
 from collections.abc import Iterator
-from functools import partial
-from types import FunctionType, MethodType, ModuleType
+from functools import lru_cache, partial
+from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 import torch
@@ -59,15 +60,34 @@ def _held_by(thing: Any) -> list[Any]:
     if isinstance(thing, (list, tuple, set, frozenset)):
         return list(thing)[:_ITEMS]
     if isinstance(thing, FunctionType):
-        named = [thing.__globals__[name] for name in thing.__code__.co_names if name in thing.__globals__]
+        named = [thing.__globals__[name] for name in globals_used(thing.__code__) if name in thing.__globals__]
         cells = [cell.cell_contents for cell in thing.__closure__ or () if _filled(cell)]
         return [*named, *cells, *(thing.__defaults__ or ())]
     if isinstance(thing, MethodType):
         return [thing.__self__, thing.__func__]
     if isinstance(thing, partial):
         return [thing.func, *thing.args, *thing.keywords.values()]
-    methods = (getattr(type(thing), name, None) for name in ("__getitem__", "__getitems__", "__call__", "forward"))
-    return [*list(getattr(thing, "__dict__", {}).values())[:_ITEMS], *methods]
+    return [*list(getattr(thing, "__dict__", {}).values())[:_ITEMS], *_methods(type(thing))]
+
+
+def _methods(kind: type) -> list[Any]:
+    """Methods by which a sample may be fetched, and those that they name."""
+    found: dict[str, Any] = {}
+    names = ["__getitem__", "__getitems__", "__call__", "forward"]
+    for name in names:  # grows on the way
+        method = getattr(kind, name, None)
+        method = method.fget if isinstance(method, property) else method
+        if name not in found and method is not None:
+            found[name] = method
+            names += names_used(method.__code__) if isinstance(method, FunctionType) else ()
+    return list(found.values())
+
+
+@lru_cache(maxsize=1024)
+def names_used(code: CodeType) -> tuple[str, ...]:
+    """Names of globals and attributes in a function and those that are written inside it."""
+    inner = (constant for constant in code.co_consts if isinstance(constant, CodeType))
+    return (*code.co_names, *(name for one in inner for name in names_used(one)))
 
 
 def _filled(cell: Any) -> bool:
@@ -76,6 +96,14 @@ def _filled(cell: Any) -> bool:
     except ValueError:
         return False
     return True
+
+
+@lru_cache(maxsize=1024)
+def globals_used(code: CodeType) -> tuple[str, ...]:
+    """Names of globals alone: a script's `x` is not the `x` of `self.x`."""
+    inner = (constant for constant in code.co_consts if isinstance(constant, CodeType))
+    own = (one.argval for one in dis.get_instructions(code) if one.opname in ("LOAD_GLOBAL", "LOAD_NAME"))
+    return (*dict.fromkeys(own), *(name for one in inner for name in globals_used(one)))
 
 
 def is_generator(thing: Any) -> bool:
@@ -95,7 +123,41 @@ def why_not_movable(loader: DataLoader[Any]) -> str:
         return "it iterates in its own way"
     if loader.persistent_workers or loader.worker_init_fn is not None or not loader.in_order:
         return "it configures its workers itself"
-    return _why_order_moves(loader) or ("" if loader.num_workers else _why_it_stays(loader))
+    return _why_order_moves(loader) or ("" if loader.num_workers else _why_it_stays(loader.dataset, loader.collate_fn))
+
+
+def why_not_ahead(dataset: Any, collate_fn: Any, index_sampler: Any) -> str:
+    """Nothing when a forked copy of this process may fetch the next batches, else why not."""
+    if sys.platform != "linux":
+        return "processes are forked on Linux alone"
+    if torch.cuda.is_initialized():
+        return "CUDA is in use, and a process must not be forked then"
+    if torch.distributed.is_initialized() and type(getattr(index_sampler, "sampler", None)) not in _SAMPLERS:
+        return "it has a sampler of its own, which may talk to other ranks"
+    if any(map(is_generator, reachable(dataset, collate_fn))):
+        return "the dataset holds a random generator of its own"
+    return _why_it_stays(dataset, collate_fn, index_sampler)
+
+
+_SEEDING = {"torch", "np", "numpy", "random", "seed", "manual_seed", "initial_seed", "utils", "data"}
+
+
+def why_not_virtual(loader: DataLoader[Any]) -> str:
+    """Nothing when one process may serve as several of this loader's workers, else why not."""
+    if loader._dataset_kind != 0:
+        return "an iterable dataset shards by worker"
+    if type(loader)._get_iterator is not DataLoader._get_iterator or not loader.in_order:
+        return "it iterates in its own way"
+    if getattr(loader.multiprocessing_context, "_name", "fork") != "fork":
+        return "its workers are started afresh, not forked"
+    init_fn: Any = loader.worker_init_fn
+    if init_fn is not None and not (
+        isinstance(init_fn, FunctionType) and not init_fn.__closure__ and set(names_used(init_fn.__code__)) <= _SEEDING
+    ):
+        return "its worker_init_fn does more than seed"
+    if any(map(is_generator, reachable(loader.dataset, loader.collate_fn))):
+        return "the dataset holds a random generator of its own"
+    return _why_it_stays(loader.dataset, loader.collate_fn)
 
 
 def _why_order_moves(loader: DataLoader[Any]) -> str:
@@ -112,11 +174,11 @@ def _why_order_moves(loader: DataLoader[Any]) -> str:
     return ""
 
 
-def _why_it_stays(loader: DataLoader[Any]) -> str:
+def _why_it_stays(*things: Any) -> str:
     """The script loads in its own process: what may not be copied to others by a fork."""
     if torch.multiprocessing.get_start_method(allow_none=True) not in (None, "fork") or sys.version_info >= (3, 14):
         return "worker processes would be started afresh, not forked"
-    for thing in reachable(loader.dataset, loader.collate_fn):
+    for thing in reachable(*things):
         if isinstance(thing, torch.Tensor) and thing.device.type != "cpu":
             return "the dataset holds tensors on a device"
         if isinstance(thing, io.IOBase) or type(thing).__module__.split(".")[0] in _HANDLES:

@@ -16,8 +16,8 @@ from torch.utils.data._utils.fetch import _MapDatasetFetcher
 from hotlap.inside.journal import Journal
 from hotlap.loader.cached import Cached, twin
 from hotlap.loader.compare import IncomparableError, difference
-from hotlap.loader.fetch_watch import States
 from hotlap.loader.getitem import UnfitError
+from hotlap.loader.states import States
 
 if TYPE_CHECKING:
     from hotlap.inside.host import Host

@@ -63,6 +63,16 @@ class Loader:
     """Whether fetching moved any generator; None when that was not seen."""
     sample_cache: str = "its samples were not looked at"
     """"" when its samples can be kept for later epochs and that pays, else why not."""
+    tied: str = "it was not shown that another process may fetch from it"
+    """Why its fetching is tied to the processes in which the script does it; "" when a copy of them may."""
+    fetch_s: float | None = None
+    """Median time of fetching a batch, in the process that fetches; None when too few were seen, as below."""
+    wait_s: float | None = None
+    """Median time from asking for a batch to having it."""
+    use_s: float | None = None
+    """Median time from having a batch to asking for the next."""
+    carry_s: float | None = None
+    """The least time that receiving a batch from another process takes."""
 
     @property
     def batches(self) -> int | None:

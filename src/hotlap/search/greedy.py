@@ -17,6 +17,7 @@ _HOPELESS = -0.25  # alone this much slower: not tried in company either
 _WEAK = 0.05
 _UNLIKELY = -0.10  # not screened a second time
 _ROUNDS = 3
+_NEAR = 0.03  # a difference in log gain that is not worth another worker process
 
 Gains = Mapping[Setup, float]
 """Log gain over the reference of the block; a setup that failed is missing."""
@@ -36,6 +37,7 @@ def greedy(
     conflicts: Mapping[str, Collection[str]],
     pinned: Setup = AS_WRITTEN,
     precise: Callable[[Ask], Collection[Setup]] = lambda ask: (),
+    thrifty: Collection[str] = (),
 ) -> Generator[Ask, Gains, Setup]:
     """The fastest setup found, from single settings upwards.
 
@@ -45,6 +47,7 @@ def greedy(
         conflicts: Knob id to the ids that cannot be on together with it.
         pinned: Settings that the user has decided on: in every setup, never dropped.
         precise: Those in an ask that one block is enough to rank.
+        thrifty: Ids of the knobs of whose values the smallest is taken that is about as fast as the best.
 
     Yields:
         The next block to measure; to be sent the log gain of each candidate.
@@ -57,7 +60,8 @@ def greedy(
         fitting = [s for s in group if s.knob not in pinned.values and fits(s.knob, pinned, conflicts)]
         if not fitting:
             continue
-        best = yield from _screened(current, fitting, conflicts, pinned, precise)
+        screened = yield from _screened(current, fitting, conflicts, pinned, precise)
+        best = _best(screened, thrifty)
         gains |= best
         current = _taken(current, best, conflicts, pinned)
     return (yield from _combined(current, gains, conflicts, pinned))
@@ -70,19 +74,27 @@ def _screened(
     pinned: Setup,
     precise: Callable[[Ask], Collection[Setup]],
 ) -> Generator[Ask, Gains, dict[Setting, float]]:
-    """Per knob its best value, with the gain it showed beside the current setup."""
+    """Of each setting the gain it showed beside the current setup."""
     beside = {s: setup for s in settings if (setup := _added(current, s, conflicts, pinned))}
     ask = Ask("screen", current, tuple(beside.values()))
     once = yield ask
     again = tuple(setup for setup, gain in once.items() if gain > _UNLIKELY and setup not in precise(ask))
     twice = (yield Ask("screen", current, again)) if again and len(settings) > 1 else {}
-    best: dict[str, tuple[float, Setting]] = {}
-    for setting, setup in beside.items():
-        if setup in once:
-            gain = (once[setup] + twice.get(setup, once[setup])) / 2
-            if setting.knob not in best or gain > best[setting.knob][0]:
-                best[setting.knob] = (gain, setting)
-    return {setting: gain for gain, setting in best.values()}
+    return {s: (once[setup] + twice.get(setup, once[setup])) / 2 for s, setup in beside.items() if setup in once}
+
+
+def _best(screened: Mapping[Setting, float], thrifty: Collection[str]) -> dict[Setting, float]:
+    """Per knob its best value, or the smallest that is about as fast."""
+    best: dict[Setting, float] = {}
+    for knob in dict.fromkeys(setting.knob for setting in screened):
+        own = {setting: gain for setting, gain in screened.items() if setting.knob == knob}
+        near = [setting for setting in own if own[setting] > max(own.values()) - _NEAR and own[setting] > KEEP]
+        if knob in thrifty and near:
+            chosen = min(near, key=lambda setting: setting.value)
+        else:
+            chosen = max(own, key=lambda setting: own[setting])
+        best[chosen] = own[chosen]
+    return best
 
 
 def _taken(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import msgspec
@@ -161,6 +162,9 @@ def facts(folder: Path, script: str, sha256: str, argv: tuple[str, ...], steps: 
     for loader in fields["loaders"]:
         in_workers = [line["draws"] for line in seen if line["dataset"] == loader["dataset"]]
         loader["draws_randomness"] = _draws(loader, in_workers)
+        if loader["num_workers"]:
+            loader["fetch_s"] = _fetching_s(journals, loader["dataset"])
+            loader["tied"] = _tied(loader, [line["tied"] for line in seen if line["dataset"] == loader["dataset"]])
     faults = steps.faults[warmup:] or steps.faults
     fields |= _of_probes({line["probe"]: line["what"] for line in of_kind(training_process(journals), "seen")})
     fields |= {"script": script, "script_sha256": sha256, "argv": argv}
@@ -184,6 +188,19 @@ def _draws(loader: dict[str, Any], in_workers: list[bool | None]) -> bool | None
         return True
     silent = loader["num_workers"] and not in_workers
     return None if silent or loader["draws_randomness"] is None or None in in_workers else False
+
+
+def _tied(loader: dict[str, Any], in_workers: list[str]) -> str:
+    """Why fetching is tied to its processes, with what the workers saw; silence is a reason."""
+    silence = "" if in_workers else "its worker processes told nothing of how they fetch"
+    return loader["tied"] or next(filter(None, in_workers), silence)
+
+
+def _fetching_s(journals: list[list[dict[str, Any]]], dataset: str) -> float | None:
+    """What the workers told last of how long they take for a batch of that dataset, their median; None of none."""
+    last = [[line["fetch_s"] for line in of_kind(lines, "fetched") if line["dataset"] == dataset] for lines in journals]
+    told = [values[-1] for values in last if values]
+    return median(told) if told else None
 
 
 def refusal(folder: Path) -> str:

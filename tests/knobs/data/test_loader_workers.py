@@ -47,6 +47,42 @@ def test_counts(machine: dict[str, Any], used: int, world_size: int, expected: t
     assert LoaderWorkers().choices(found) == expected
 
 
+TIMES = {"fetch_s": 0.03, "wait_s": 0.03, "use_s": 0.01, "carry_s": 0.001}
+
+
+@pytest.mark.parametrize(
+    ("times", "used", "expected"),
+    [
+        ({}, 0, (4, 5, 3)),  # 1.2 x 30 / 10
+        ({"fetch_s": 0.008}, 0, (1, 2)),
+        ({"fetch_s": 0.5}, 0, (8, 7)),
+        ({"carry_s": 0.02}, 0, (2, 3, 1)),  # receiving is slower than using
+        ({"wait_s": 0.02}, 4, (5, 3, 0)),
+        ({"fetch_s": None}, 0, (4, 8, 2)),
+    ],
+)
+def test_counts_by_what_keeps_up(times: dict[str, Any], used: int, expected: tuple[int, ...]) -> None:
+    """The time to fetch over the time to use, a fifth in hand, and one step either side."""
+    found = facts(machine={"cores": 8}, loader={"num_workers": used, **TIMES, **times})
+
+    assert LoaderWorkers().choices(found) == expected
+
+
+@pytest.mark.parametrize(
+    ("times", "used", "reason"),
+    [
+        ({"wait_s": 0.0001}, 2, "the training waits for its batches for less than 2%"),
+        ({"fetch_s": 0.001, "wait_s": 0.001}, 0, "a batch takes about as long to be handed"),
+    ],
+)
+def test_skips_where_nothing_is_to_be_gained(times: dict[str, Any], used: int, reason: str) -> None:
+    """No wait to shorten, or no work to move."""
+    answer = LoaderWorkers().choices(facts(loader={"num_workers": used, **TIMES, **times}))
+
+    assert isinstance(answer, Skip)
+    assert answer.reason.startswith(reason)
+
+
 def test_skips_where_fetching_draws() -> None:
     """Then the number of workers decides which random numbers a sample sees."""
     answer = LoaderWorkers().choices(facts(loader={"dataset": "__main__:Crops", "draws_randomness": True}))

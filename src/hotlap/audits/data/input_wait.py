@@ -27,7 +27,7 @@ class InputWait(Audit):
 
     id: ClassVar[str] = "input-wait"
     area: ClassVar[str] = "data"
-    knobs: ClassVar[tuple[str, ...]] = ("whole-batch-fetch", "sample-cache", "loader-workers")
+    knobs: ClassVar[tuple[str, ...]] = ("whole-batch-fetch", "sample-cache", "fetch-ahead", "loader-workers")
 
     def judge(self, seen: Seen) -> Finding:
         """By the share of the data phase."""

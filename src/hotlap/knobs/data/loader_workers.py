@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from hotlap.knobs.keeping_up import counts, why_nothing_to_gain
 from hotlap.knobs.knob import Knob, When
 from hotlap.records import Contract, Facts, Loader, Skip, Value
 
@@ -21,6 +22,8 @@ class LoaderWorkers(Knob):
     Decoding and transforming run beside the training step instead of before it.
     ## When it cannot
     Random transforms, iterable datasets, cheap samples (the hand-over between processes costs more), one core.
+    Tried are the number that keeps up by the operational law (time to fetch over time to use a batch) and its
+    neighbours; of numbers that are as fast the smallest is taken.
     ## Source
     torch.utils.data documentation, "Multi-process data loading".
     """
@@ -30,11 +33,14 @@ class LoaderWorkers(Knob):
     contract: ClassVar[Contract] = Contract.EXACT
     when: ClassVar[When] = When.IMPORT
     phase: ClassVar[str] = "data"
+    thrifty: ClassVar[bool] = True
     allowed: ClassVar[tuple[Value, ...] | range] = range(257)
-    conflicts: ClassVar[tuple[str, ...]] = ("whole-batch-fetch", "thread-pinning", "wait-policy")
+    conflicts: ClassVar[tuple[str, ...]] = (
+        *("whole-batch-fetch", "fetch-ahead", "virtual-workers", "thread-pinning", "wait-policy"),
+    )
 
     def choices(self, facts: Facts) -> tuple[Value, ...] | Skip:
-        """Half the cores, all of them, a quarter; and none when the script uses workers."""
+        """As many as keep up with the training, one more and one less; and none when the script uses workers."""
         training = [loader for loader in facts.loaders if loader.trains]
         if not training:
             return Skip("no DataLoader feeds the training")
@@ -42,10 +48,11 @@ class LoaderWorkers(Knob):
             reason = _why_not(loader)
             if reason:
                 return Skip(reason)
-        cores = min(facts.machine.cores, int(facts.machine.quota or facts.machine.cores)) // max(1, facts.world_size)
-        counts = [cores // 2, cores, cores // 4]
         used = {loader.num_workers for loader in training}
-        values = [count for count in dict.fromkeys(counts) if count > 0 and used != {count}]
+        if reason := why_nothing_to_gain(training):
+            return Skip(reason)
+        cores = min(facts.machine.cores, int(facts.machine.quota or facts.machine.cores)) // max(1, facts.world_size)
+        values = [count for count in dict.fromkeys(counts(training, cores)) if 0 < count <= cores and used != {count}]
         if used != {0}:
             values.append(0)
         return tuple(values) or Skip("there is no core to spare for a worker process")

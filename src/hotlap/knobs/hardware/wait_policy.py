@@ -28,7 +28,7 @@ class WaitPolicy(Knob):
     area: ClassVar[str] = "hardware"
     contract: ClassVar[Contract] = Contract.EXACT
     when: ClassVar[When] = When.PROCESS
-    conflicts: ClassVar[tuple[str, ...]] = ("loader-workers",)
+    conflicts: ClassVar[tuple[str, ...]] = ("loader-workers", "fetch-ahead")
     allowed: ClassVar[tuple[Value, ...] | range] = ("active", "passive")
 
     def choices(self, facts: Facts) -> tuple[Value, ...] | Skip:
