@@ -18,6 +18,7 @@ _EVERY = 64
 """And one in so many later on."""
 _PATIENCE = 4
 """Batches in a row that may need the stock path before a fetcher is left to it."""
+_MISSED = object()
 
 
 class _Path:
@@ -45,9 +46,8 @@ class WholeBatches:
             path = self._paths[fetcher] = _open(fetcher)
         if path.fetch is None:
             return stock(fetcher, indices)
-        try:
-            batch = path.fetch(indices)
-        except Exception:  # stock decides: it serves the batch, or raises what the user's code raises
+        batch = _fetched(path.fetch, indices)
+        if batch is _MISSED:  # stock decides: it serves the batch, or raises what the user's code raises
             path.missed += 1
             if path.missed >= _PATIENCE:
                 path.fetch = None
@@ -68,6 +68,14 @@ class WholeBatches:
         self._off = True
         self._host.failed(self._knob, f"a whole batch came out other than row by row: {found}")
         return expected
+
+
+def _fetched(fetch: Fetch, indices: Any) -> Any:
+    """The batch, or _MISSED; out of the way before stock is asked, whose error would name ours as its context."""
+    try:
+        return fetch(indices)
+    except Exception:
+        return _MISSED
 
 
 def _open(fetcher: Any) -> _Path:
