@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
 from hotlap.loader.compare import IncomparableError, difference
 from hotlap.loader.whole_batch import Fetch, fetch_path
-
-if TYPE_CHECKING:
-    from hotlap.inside.host import Host
 
 _FIRST = 2
 """Batches of each fetcher that are also fetched by the stock path."""
@@ -19,6 +16,14 @@ _EVERY = 64
 _PATIENCE = 4
 """Batches in a row that may need the stock path before a fetcher is left to it."""
 _MISSED = object()
+
+
+class Says(Protocol):
+    """Whoever tells the user, as `Host` does."""
+
+    def failed(self, knob: str, reason: str) -> None:
+        """A knob found out that it could not take hold."""
+        ...
 
 
 class _Path:
@@ -31,7 +36,7 @@ class _Path:
 class WholeBatches:
     """The fetch path of one process."""
 
-    def __init__(self, host: Host, knob: str) -> None:
+    def __init__(self, host: Says, knob: str) -> None:
         self._host = host
         self._knob = knob
         self._paths: WeakKeyDictionary[Any, _Path] = WeakKeyDictionary()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path as File
@@ -11,6 +12,7 @@ import msgspec
 import pytest
 from facts import facts
 
+import hotlap
 from hotlap.inside.host import Host
 from hotlap.inside.journal import Journal
 from hotlap.knobs import knob_by_id
@@ -19,6 +21,10 @@ from hotlap.records import Facts, Loader, Skip, Value
 from hotlap.trials.journals import _draws, lines_by_process, of_kind
 
 TASK = {"purpose": "run", "settings": [], "roots": [], "seed": 0, "options": {}}
+
+
+DROP_IN = "hotlap.DataLoader"
+"""No knob: the scenario's loaders are built of this class instead of torch's."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +43,11 @@ class Path:
         """Put it in as a plan would; skip the test where `hotlap tune` would not offer it for what was observed."""
         if not self.knob:
             return
+        if self.knob == DROP_IN:
+            for name in [name for name in sys.modules if name.startswith("loader.safety.")]:
+                if hasattr(sys.modules[name], "DataLoader"):
+                    host.set(sys.modules[name], "DataLoader", hotlap.DataLoader)
+            return
         answer = knob_by_id(self.knob).choices(seen)
         if isinstance(answer, Skip):
             pytest.skip(f"refused: {answer.reason}")
@@ -46,14 +57,13 @@ class Path:
         knob_by_id(self.knob).install(self.value, host)
 
 
+_EARLY = (("S27", "a file is read some batches before the script's process would read it"),)
 PATHS = (
     Path(),
     Path("whole-batch-fetch"),
-    Path(
-        "loader-workers",
-        2,
-        not_held=(("S27", "a file is read some batches before the script's process would read it"),),
-    ),
+    Path("loader-workers", 2, _EARLY),
+    Path("fetch-ahead", not_held=_EARLY),
+    Path(DROP_IN),
 )
 
 

@@ -109,7 +109,10 @@ def orders(data: Callable[[], Any], **more: Any) -> dict[str, Callable[[], DataL
         data: Builds the dataset.
         more: What else the loaders are given, as `num_workers`.
     """
-    load = partial(DataLoader, **more)
+
+    def load(*args: Any, **kwargs: Any) -> DataLoader[Any]:
+        return DataLoader(*args, **more, **kwargs)
+
     own = partial(torch.Generator().manual_seed, 2)
     return {
         "sequential": lambda: load(data(), 4),
