@@ -67,7 +67,7 @@ class MovedFetch:
 
     def _moved(self, original: Callable[[Any], Any]) -> Callable[[Any], Any]:
         def _get_iterator(loader: Any) -> Any:
-            if loader.num_workers or why_not_movable(loader):
+            if loader.num_workers or not self.workers or why_not_movable(loader):
                 return original(loader)
             return _MovedIter(loader, self, self._records.setdefault(loader, _Record()))
 

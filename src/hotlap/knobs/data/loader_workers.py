@@ -65,13 +65,10 @@ class LoaderWorkers(Knob):
         def choose(loader: Any) -> dict[str, Any]:
             if loader.num_workers in (0, count) or why_not_movable(loader):
                 return {}
-            if not count:
-                return {"num_workers": 0, "prefetch_factor": None, "timeout": 0}
-            return {"num_workers": count, "prefetch_factor": loader.prefetch_factor or 2}
+            return {"num_workers": count} | ({} if count else {"prefetch_factor": None, "timeout": 0})
 
         host.loaders.override_each(choose)
-        if count:
-            MovedFetch(host, self.id, count).install()
+        MovedFetch(host, self.id, count).install()
 
 
 def _why_not(loader: Loader) -> str:
