@@ -8,6 +8,7 @@ the script's process fetches the rest of the epoch as stock does.
 from __future__ import annotations
 
 import ctypes
+import signal
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -134,22 +135,26 @@ class _MovedIter(_SingleProcessDataLoaderIter):
         self._snapshot = Snapshot(self._dataset, self._collate_fn)
         order = {"batch_sampler" if self._auto_collation else "sampler": _Noted(self._sampler_iter, self._asked)}
         work = self._path.work(self._dataset, self._collate_fn)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # how many processes are too many was weighed when the number was chosen
-            loader = DataLoader(
-                self._dataset,
-                **order,  # type: ignore[arg-type]
-                **({} if self._auto_collation else {"batch_size": None}),
-                num_workers=self._path.workers,
-                collate_fn=work.collated,
-                worker_init_fn=work.begin,
-                timeout=_LIMIT_S,
-                generator=torch.Generator(),  # the script's has given its draw when this iterator was made
-            )
-            inner = _MultiProcessingDataLoaderIter(loader)
         # torch would raise in the middle of the training when a worker is killed; here it is noticed at the next batch.
-        torch._C._remove_worker_pids(id(inner))
-        inner._worker_pids_set = False
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of too many processes: the number was chosen with care
+                loader = DataLoader(
+                    self._dataset,
+                    **order,  # type: ignore[arg-type]
+                    **({} if self._auto_collation else {"batch_size": None}),
+                    num_workers=self._path.workers,
+                    collate_fn=work.collated,
+                    worker_init_fn=work.begin,
+                    timeout=_LIMIT_S,
+                    generator=torch.Generator(),  # the script's has given its draw when this iterator was made
+                )
+                inner = _MultiProcessingDataLoaderIter(loader)
+            torch._C._remove_worker_pids(id(inner))
+            inner._worker_pids_set = False
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         return inner
 
     def _leave(self) -> None:
@@ -187,6 +192,7 @@ class _Work:
 
     def begin(self, worker_id: int) -> None:
         """Let the worker pass for the script's process: no information of workers, and no seed of its own."""
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
         self._host.set(worker, "_worker_info", None)
         self._states.restore()
         self._snapshot = Snapshot(self._dataset, self._collate_fn)
