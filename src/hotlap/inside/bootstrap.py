@@ -13,7 +13,7 @@ _OLDEST_TORCH = (2, 11)
 
 def enter() -> None:
     """Arrange for hotlap to install itself once torch is there. Called by the start-up folder."""
-    if _is_compile_worker():
+    if _is_compile_worker() or os.environ.get("HOTLAP_OFF"):
         return
     with open(os.environ["HOTLAP_TASK"], encoding="utf-8") as file:
         task = json.load(file)

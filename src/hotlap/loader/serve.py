@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
 from hotlap.loader.compare import IncomparableError, difference
 from hotlap.loader.whole_batch import Fetch, fetch_path
-
-if TYPE_CHECKING:
-    from hotlap.inside.host import Host
 
 _FIRST = 2
 """Batches of each fetcher that are also fetched by the stock path."""
@@ -18,6 +15,15 @@ _EVERY = 64
 """And one in so many later on."""
 _PATIENCE = 4
 """Batches in a row that may need the stock path before a fetcher is left to it."""
+_MISSED = object()
+
+
+class Says(Protocol):
+    """Whoever tells the user, as `Host` does."""
+
+    def failed(self, knob: str, reason: str) -> None:
+        """A knob found out that it could not take hold."""
+        ...
 
 
 class _Path:
@@ -30,7 +36,7 @@ class _Path:
 class WholeBatches:
     """The fetch path of one process."""
 
-    def __init__(self, host: Host, knob: str) -> None:
+    def __init__(self, host: Says, knob: str) -> None:
         self._host = host
         self._knob = knob
         self._paths: WeakKeyDictionary[Any, _Path] = WeakKeyDictionary()
@@ -45,9 +51,8 @@ class WholeBatches:
             path = self._paths[fetcher] = _open(fetcher)
         if path.fetch is None:
             return stock(fetcher, indices)
-        try:
-            batch = path.fetch(indices)
-        except Exception:  # stock decides: it serves the batch, or raises what the user's code raises
+        batch = _fetched(path.fetch, indices)
+        if batch is _MISSED:  # stock decides: it serves the batch, or raises what the user's code raises
             path.missed += 1
             if path.missed >= _PATIENCE:
                 path.fetch = None
@@ -68,6 +73,14 @@ class WholeBatches:
         self._off = True
         self._host.failed(self._knob, f"a whole batch came out other than row by row: {found}")
         return expected
+
+
+def _fetched(fetch: Fetch, indices: Any) -> Any:
+    """The batch, or _MISSED; out of the way before stock is asked, whose error would name ours as its context."""
+    try:
+        return fetch(indices)
+    except Exception:
+        return _MISSED
 
 
 def _open(fetcher: Any) -> _Path:

@@ -60,15 +60,17 @@ class LoaderWorkers(Knob):
     def install(self, value: Value, host: Host) -> None:
         """Give every iterator that many workers, where its loader allows it."""
         from hotlap.loader.movable import why_not_movable
+        from hotlap.loader.moved import MovedFetch
+
+        count = int(value)
 
         def choose(loader: Any) -> dict[str, Any]:
-            if loader.num_workers == value or why_not_movable(loader):
+            if loader.num_workers in (0, count) or why_not_movable(loader):
                 return {}
-            if not value:
-                return {"num_workers": 0, "prefetch_factor": None, "timeout": 0}
-            return {"num_workers": value, "prefetch_factor": loader.prefetch_factor or 2}
+            return {"num_workers": count} | ({} if count else {"prefetch_factor": None, "timeout": 0})
 
         host.loaders.override_each(choose)
+        MovedFetch(host, self.id, count).install()
 
 
 def _why_not(loader: Loader) -> str:
