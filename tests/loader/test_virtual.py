@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, get_worker_info
 
 from hotlap.inside.host import Host
 from hotlap.loader.compare import difference
+from hotlap.loader.inline import InlineWorkers
 from hotlap.loader.movable import why_not_virtual
 from hotlap.loader.virtual import VirtualWorkers, processes_for
 from loader import datasets
@@ -44,22 +45,30 @@ def reads(number: int) -> None:
     print(number)
 
 
+def installed(host: Host, most: int) -> None:
+    VirtualWorkers(host, most).install() if most else InlineWorkers(host, "virtual-workers").install()
+
+
 @pytest.mark.parametrize(
     ("workers", "most", "options"),
     [
         (2, 1, {"shuffle": True}),
         (4, 2, {"worker_init_fn": seeds}),
         (3, 2, {"persistent_workers": True, "prefetch_factor": 3}),
+        (2, 0, {"shuffle": True}),
+        (4, 0, {"worker_init_fn": seeds}),
+        (3, 0, {"persistent_workers": True, "prefetch_factor": 3}),
+        (2, 0, {"batch_size": None}),
     ],
 )
 def test_same_batches_and_streams(workers: int, most: int, options: dict[str, Any], host: Host) -> None:
     """Over two epochs; the training's generators as well (S2, S3, S4, S7, S9)."""
 
     def loader() -> DataLoader[Any]:
-        return DataLoader(seeded(Streams), 4, num_workers=workers, collate_fn=list, **options)
+        return DataLoader(seeded(Streams), num_workers=workers, **{"batch_size": 4, "collate_fn": list} | options)
 
     expected = epochs(loader)
-    VirtualWorkers(host, most).install()
+    installed(host, most)
 
     assert difference(expected, epochs(loader)) == ""
 
@@ -94,7 +103,8 @@ class Fails(datasets.Sized):
         return self.x[i] + torch.rand(())
 
 
-def test_errors_name_the_workers_of_the_script(host: Host) -> None:
+@pytest.mark.parametrize("most", [2, 0])
+def test_errors_name_the_workers_of_the_script(most: int, host: Host) -> None:
     """The text says which worker it was, and the batches after it come (S31)."""
 
     def run() -> list[Any]:
@@ -110,7 +120,7 @@ def test_errors_name_the_workers_of_the_script(host: Host) -> None:
         return seen
 
     expected = run()
-    VirtualWorkers(host, 2).install()
+    installed(host, most)
 
     assert difference(expected, run()) == ""
     assert "in DataLoader worker process 3" in str(expected[3])
@@ -138,3 +148,49 @@ def test_who_may(make: Any, reason: str) -> None:
 def test_processes(workers: int, most: int, expected: int) -> None:
     """Only a divisor keeps every stream in one process, and more processes than workers have nothing to do."""
     assert processes_for(workers, most) == expected
+
+
+def test_two_loaders_are_shuffled_as_with_workers(host: Host) -> None:
+    """Orders are drawn when each iterator begins, not when its first batch is asked for (S3)."""
+
+    def run() -> list[Any]:
+        torch.manual_seed(0)
+        loaders = [DataLoader(range(12), 4, shuffle=True, num_workers=2) for _ in range(2)]
+        return [*zip(*loaders, strict=True), torch.rand(2)]
+
+    expected = run()
+    installed(host, 0)
+    assert difference(expected, run()) == ""
+
+
+def test_no_process_is_started(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    installed(host, 0)
+    monkeypatch.setattr("multiprocessing.process.BaseProcess.start", lambda process: pytest.fail("it was started"))
+    loader = DataLoader(seeded(Streams), 4, num_workers=2)
+    assert len(list(loader)) == len(loader)
+    assert get_worker_info() is None
+
+
+def test_a_batch_is_no_part_of_the_dataset(host: Host) -> None:
+    """What the training writes into a batch does not reach the dataset (S20)."""
+    installed(host, 0)
+    rows = [torch.zeros(2) for _ in range(4)]
+    for batch in DataLoader(rows, 2, num_workers=1, collate_fn=list):
+        batch[0].fill_(1)
+    assert not any(row.any() for row in rows)
+
+
+class Counts(datasets.Sized):
+    """Each worker counts its own."""
+
+    def __getitem__(self, i):
+        self.served = getattr(self, "served", 0) + 1
+        return self.served
+
+
+def test_a_dataset_that_fetching_changes_gets_its_workers_back(host: Host, capsys: pytest.CaptureFixture[str]) -> None:
+    installed(host, 0)
+    loader = DataLoader(Counts(), 4, num_workers=2)
+    next(iter(loader))
+    assert "virtual-workers could not be applied" in capsys.readouterr().err
+    assert type(iter(loader)).__name__ == "_MultiProcessingDataLoaderIter"

@@ -51,8 +51,13 @@ def pack(value: Any) -> Packed:
     return Packed(file.getvalue(), list(pickler.storages.values()))
 
 
-def unpack(memory: memoryview) -> Any:
-    """The value that was written there, in memory of its own."""
+def unpack(memory: memoryview, shared: bool = False) -> Any:
+    """The value that was written there, in memory of its own.
+
+    Args:
+        memory: That `Packed.write` has filled.
+        shared: Its tensors shall lie in shared memory, as those do that come from torch's workers.
+    """
     start = 8 + int.from_bytes(memory[:8], "little")
     length, *sizes = pickle.loads(memory[8:start])
     place = start + length
@@ -60,7 +65,8 @@ def unpack(memory: memoryview) -> Any:
     for size in sizes:
         pieces.append(memory[place : place + size])
         place += size
-    return pickle.loads(memory[start : start + length], buffers=pieces)
+    kind = _SharedUnpickler if shared else pickle.Unpickler
+    return kind(io.BytesIO(memory[start : start + length]), buffers=pieces).load()
 
 
 class _Pickler(pickle.Pickler):
@@ -90,6 +96,14 @@ class _Pickler(pickle.Pickler):
         return _tensor, (self._carriers[key], obj.dtype, *layout, obj.requires_grad)
 
 
+class _SharedUnpickler(pickle.Unpickler):
+    def find_class(self, module_name: str, global_name: str) -> Any:
+        """See `pickle.Unpickler`."""
+        if (module_name, global_name) == (__name__, _storage.__name__):
+            return _shared_storage
+        return super().find_class(module_name, global_name)
+
+
 class _Carrier:
     """A storage that travels beside the pickle, once however many tensors lie in it."""
 
@@ -112,6 +126,13 @@ def _bytes_of(storage: torch.UntypedStorage) -> Any:
 def _storage(piece: memoryview) -> torch.UntypedStorage:
     storage = torch.UntypedStorage(len(piece))
     _bytes_of(storage)[:] = piece
+    return storage
+
+
+def _shared_storage(piece: memoryview) -> torch.UntypedStorage:
+    storage = torch.UntypedStorage._new_shared(len(piece))
+    if len(piece):
+        _bytes_of(storage)[:] = piece
     return storage
 
 

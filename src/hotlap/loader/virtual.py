@@ -39,7 +39,9 @@ class VirtualWorkers:
     def __init__(self, host: Host, most: int) -> None:
         self._host = host
         self._most = most
-        self._streams: _Streams | None = None  # in a worker process alone
+        self._streams: Streams | None = None  # in a worker process alone
+        self._numbers = range(0)
+        self._served: WeakKeyDictionary[Any, int] = WeakKeyDictionary()  # workers that persist get a fetcher per epoch
         self._busy = False
 
     def install(self) -> None:
@@ -54,7 +56,11 @@ class VirtualWorkers:
         loader.check_worker_number_rationality()  # the iterator will only see the number of processes
 
         def begin(process: int) -> None:
-            self._streams = _Streams(self._host, loader.num_workers, processes, loader.worker_init_fn)
+            here: Any = get_worker_info()
+            self._numbers = range(process, loader.num_workers, processes)
+            seed, init_fn = here.seed - here.id, loader.worker_init_fn
+            self._streams = Streams(self._host, here.dataset, seed, self._numbers, loader.num_workers, init_fn)
+            self._host.apart().set(worker, "ExceptionWrapper", self._streams.error)
 
         return {
             "num_workers": processes,
@@ -66,7 +72,9 @@ class VirtualWorkers:
         if self._streams is None or self._busy:  # a dataset may use a loader of its own
             return stock(fetcher, indices)
         self._busy = True
-        self._streams.enter(fetcher)
+        served = self._served.get(fetcher, 0)
+        self._served[fetcher] = served + 1
+        self._streams.enter(self._numbers[served % len(self._numbers)])
         try:
             return stock(fetcher, indices)
         finally:
@@ -74,47 +82,55 @@ class VirtualWorkers:
             self._busy = False
 
 
-class _Streams:
-    """The random states of the workers that one process serves."""
+class Streams:
+    """The random states of the workers that one process serves.
 
-    def __init__(self, host: Host, workers: int, processes: int, init_fn: Callable[[int], Any] | None) -> None:
-        here = get_worker_info()
-        assert here is not None
+    Args:
+        host: Of this process.
+        dataset: What a worker is told that it fetches from.
+        base_seed: Of the epoch.
+        numbers: Of the workers that are served here.
+        workers: How many the script has.
+        init_fn: The script's `worker_init_fn`.
+    """
+
+    def __init__(
+        self,
+        host: Host,
+        dataset: Any,
+        base_seed: int,
+        numbers: range,
+        workers: int,
+        init_fn: Callable[[int], Any] | None,
+    ) -> None:
         self._host = host
-        self._workers = workers
-        self._processes = processes
-        self._first = here.id
-        self._served: WeakKeyDictionary[Any, int] = WeakKeyDictionary()  # workers that persist get a fetcher per epoch
         self._infos: dict[int, Any] = {}
         self._states: dict[int, States] = {}
-        host.apart().set(worker, "ExceptionWrapper", self._error)
-        for number in range(here.id, workers, processes):
-            seed = here.seed - here.id + number
-            self._infos[number] = worker.WorkerInfo(id=number, num_workers=workers, seed=seed, dataset=here.dataset)
+        for number in numbers:
+            seed = base_seed + number
+            self._infos[number] = worker.WorkerInfo(id=number, num_workers=workers, seed=seed, dataset=dataset)
             self._become(number)
-            _seed(here.seed - here.id, number)
+            _seed(base_seed, number)
             if init_fn is not None:
                 init_fn(number)
             self.leave()
 
-    def enter(self, fetcher: Any) -> None:
-        """Go on as the worker whose batch is next."""
-        served = self._served.get(fetcher, 0)
-        self._served[fetcher] = served + 1
-        self._become((self._first + served * self._processes) % self._workers)
-        self._states[self._number].restore()
+    def enter(self, number: int) -> None:
+        """Go on as this worker."""
+        self._become(number)
+        self._states[number].restore()
 
     def leave(self) -> None:
         """Keep the states in which that worker is now."""
-        self._states[self._number] = States()
+        self._states[self.number] = States()
 
     def _become(self, number: int) -> None:
-        self._number = number
+        self.number = number
         self._host.apart().set(worker, "_worker_info", self._infos[number])
 
-    def _error(self, where: str) -> ExceptionWrapper:
+    def error(self, where: str = "") -> ExceptionWrapper:
         """What torch's worker sends of an exception, with the number that the script's worker would have."""
-        return ExceptionWrapper(where=f"in DataLoader worker process {self._number}")
+        return ExceptionWrapper(where=f"in DataLoader worker process {self.number}")
 
 
 def _seed(base_seed: int, number: int) -> None:

@@ -18,7 +18,7 @@ from hotlap.inside.journal import Journal
 from hotlap.knobs import knob_by_id
 from hotlap.loader.inspect import LoaderWatch
 from hotlap.records import Facts, Loader, Skip, Value
-from hotlap.trials.journals import _draws, lines_by_process, of_kind
+from hotlap.trials.journals import _draws, _tied, lines_by_process, of_kind
 
 TASK = {"purpose": "run", "settings": [], "roots": [], "seed": 0, "options": {}}
 
@@ -63,6 +63,9 @@ PATHS = (
     Path("whole-batch-fetch"),
     Path("loader-workers", 2, _EARLY),
     Path("fetch-ahead", not_held=_EARLY),
+    Path("virtual-workers", 1),
+    Path("virtual-workers", 0),
+    Path("sample-cache"),
     Path(DROP_IN),
 )
 
@@ -91,8 +94,10 @@ def observed(scenario: Callable[[], Any], folder: File) -> Facts:
 
 def _with_workers(loader: Loader, told: list[dict[str, Any]]) -> Loader:
     fields = asdict(loader)
-    draws = _draws(fields, [line["draws"] for line in told if line["dataset"] == loader.dataset])
-    return replace(msgspec.convert(fields, Loader), draws_randomness=draws)
+    mine = [line for line in told if line["dataset"] == loader.dataset]
+    draws = _draws(fields, [line["draws"] for line in mine])
+    tied = _tied(fields, [line["tied"] for line in mine]) if loader.num_workers else loader.tied
+    return replace(msgspec.convert(fields, Loader), draws_randomness=draws, tied=tied)
 
 
 class _NoTape:

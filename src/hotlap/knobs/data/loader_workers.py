@@ -34,13 +34,13 @@ class LoaderWorkers(Knob):
     when: ClassVar[When] = When.IMPORT
     phase: ClassVar[str] = "data"
     thrifty: ClassVar[bool] = True
-    allowed: ClassVar[tuple[Value, ...] | range] = range(257)
+    allowed: ClassVar[tuple[Value, ...] | range] = range(1, 257)
     conflicts: ClassVar[tuple[str, ...]] = (
         *("whole-batch-fetch", "fetch-ahead", "virtual-workers", "thread-pinning", "wait-policy"),
     )
 
     def choices(self, facts: Facts) -> tuple[Value, ...] | Skip:
-        """As many as keep up with the training, one more and one less; and none when the script uses workers."""
+        """As many as keep up with the training, one more and one less."""
         training = [loader for loader in facts.loaders if loader.trains]
         if not training:
             return Skip("no DataLoader feeds the training")
@@ -53,8 +53,6 @@ class LoaderWorkers(Knob):
             return Skip(reason)
         cores = min(facts.machine.cores, int(facts.machine.quota or facts.machine.cores)) // max(1, facts.world_size)
         values = [count for count in dict.fromkeys(counts(training, cores)) if 0 < count <= cores and used != {count}]
-        if used != {0}:
-            values.append(0)
         return tuple(values) or Skip("there is no core to spare for a worker process")
 
     def install(self, value: Value, host: Host) -> None:
@@ -65,9 +63,8 @@ class LoaderWorkers(Knob):
         count = int(value)
 
         def choose(loader: Any) -> dict[str, Any]:
-            if loader.num_workers in (0, count) or why_not_movable(loader):
-                return {}
-            return {"num_workers": count} | ({} if count else {"prefetch_factor": None, "timeout": 0})
+            stays = loader.num_workers in (0, count) or why_not_movable(loader)
+            return {} if stays else {"num_workers": count}
 
         host.loaders.override_each(choose)
         MovedFetch(host, self.id, count).install()
