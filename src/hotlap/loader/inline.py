@@ -28,11 +28,6 @@ from hotlap.loader.virtual import Streams
 if TYPE_CHECKING:
     from hotlap.inside.host import Host
 
-_FIRST = 4
-"""Fetches of each iterator after which the dataset is looked at."""
-_EVERY = 64
-"""And one in so many later on."""
-
 
 class InlineWorkers:
     """The fetch path of one process."""
@@ -56,9 +51,10 @@ class InlineWorkers:
         return _get_iterator
 
     def leave(self, loader: Any) -> None:
-        """Give this loader its workers back, aloud: what a worker does to its dataset ends with the worker."""
-        self._left[loader] = True
-        self.host.failed(self._knob, "fetching changes the dataset, which worker processes keep to themselves")
+        """Give this loader its workers back, aloud: they have copies, which nobody else's changes reach."""
+        if loader not in self._left:
+            self._left[loader] = True
+            self.host.failed(self._knob, "the dataset changes while it is fetched from, and workers have copies of it")
 
 
 class _InlineIter(_SingleProcessDataLoaderIter):
@@ -105,7 +101,7 @@ class _InlineIter(_SingleProcessDataLoaderIter):
                 error = self._streams.error()
             self._streams.leave()
         self._served += 1
-        if (self._served <= _FIRST or self._served % _EVERY == 0) and self._snapshot.changed():
+        if self._snapshot.changed():
             self._path.leave(self._loader)
         self._ask()
         if error is not None:
@@ -132,3 +128,6 @@ def _handed_over(batch: Any) -> Any:
     memory = memoryview(bytearray(packed.nbytes))
     packed.write(memory)
     return unpack(memory, shared=True)
+
+
+_InlineIter.__name__ = "_MultiProcessingDataLoaderIter"  # profiles and messages of torch name the class

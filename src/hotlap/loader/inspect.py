@@ -23,11 +23,18 @@ from hotlap.loader.fetch_watch import NOT_SHOWN, FetchWatch, dataset_name
 from hotlap.loader.movable import why_not_ahead, why_not_movable, why_not_virtual
 from hotlap.loader.pace import Pace, carrying_s, typical
 from hotlap.loader.sample_cache import under, why_not_cached
+from hotlap.loader.snapshot import Snapshot
 from hotlap.loader.whole_batch import fetch_path
 from hotlap.records import Loader
 
 if TYPE_CHECKING:
     from hotlap.inside.host import Host
+
+
+_FIRST = 4
+"""Batches of an epoch at which it is looked whether the script has changed what its workers have a copy of."""
+_EVERY = 16
+"""And one in so many later on."""
 
 
 class LoaderWatch:
@@ -45,6 +52,8 @@ class LoaderWatch:
         self._lengths: dict[int, int | None] = {}
         self._waiting: dict[int, Any] = {}
         self._digests: dict[int, int] = {}
+        self._copied: dict[int, Snapshot] = {}
+        self._written: set[int] = set()
 
     def install(self) -> None:
         """Count the batches that each loader serves, and watch how they are fetched."""
@@ -62,6 +71,8 @@ class LoaderWatch:
                 self._host.guarded("inspecting a loader", lambda: self._inspect(index, loader))
             elif index in self._digests:
                 self._host.guarded("looking for changes of a dataset", lambda: self._look_again(index, loader))
+            if loader.num_workers and not (loader.persistent_workers and index in self._copied):
+                self._copied[index] = Snapshot(loader.dataset, thorough=True)
             return original(loader)
 
         return __iter__
@@ -71,6 +82,9 @@ class LoaderWatch:
         self._pending += 1
         if self._last not in self._carry_s and iterator._num_yielded == 1:  # once is enough
             self._carry_s[self._last] = carrying_s(batch)
+        looks = iterator._num_yielded <= _FIRST or iterator._num_yielded % _EVERY == 0
+        if looks and self._last in self._copied and self._copied[self._last].changed():
+            self._written.add(self._last)
         return batch
 
     def _inspect(self, index: int, loader: DataLoader[Any]) -> None:
@@ -124,6 +138,8 @@ class LoaderWatch:
         if loader.num_workers and loader.dataset not in draws:
             seen = False  # the parent adds what its workers saw, and takes silence for doubt
         tied = loader.tied or self._watch.tied.get(loader.dataset, "" if loader.num_workers else NOT_SHOWN)
+        if index in self._written:
+            tied = tied or "the script changes the dataset while its workers have a copy of it"
         draws = seen if seen or movable else None
         return replace(
             loader,

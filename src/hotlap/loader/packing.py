@@ -130,9 +130,10 @@ def _storage(piece: memoryview) -> torch.UntypedStorage:
 
 
 def _shared_storage(piece: memoryview) -> torch.UntypedStorage:
+    if not len(piece):
+        return torch.UntypedStorage(0)  # as torch sends it
     storage = torch.UntypedStorage._new_shared(len(piece))
-    if len(piece):
-        _bytes_of(storage)[:] = piece
+    _bytes_of(storage)[:] = piece
     return storage
 
 

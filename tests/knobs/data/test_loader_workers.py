@@ -36,12 +36,11 @@ class Squares(Dataset[Any]):
         ({"cores": 1}, 0, 1, (1,)),
         ({"cores": 8, "quota": 2.5}, 0, 1, (1, 2)),
         ({"cores": 8}, 0, 4, (1, 2)),
-        ({"cores": 8}, 4, 1, (8, 2, 0)),
-        ({"cores": 1}, 1, 1, (0,)),
+        ({"cores": 8}, 4, 1, (8, 2)),
     ],
 )
 def test_counts(machine: dict[str, Any], used: int, world_size: int, expected: tuple[int, ...]) -> None:
-    """Never more than the cores of a rank; none is a choice where workers are used."""
+    """Never more than the cores of a rank."""
     found = facts(machine=machine, loader={"num_workers": used}, world_size=world_size)
 
     assert LoaderWorkers().choices(found) == expected
@@ -57,7 +56,7 @@ TIMES = {"fetch_s": 0.03, "wait_s": 0.03, "use_s": 0.01, "carry_s": 0.001}
         ({"fetch_s": 0.008}, 0, (1, 2)),
         ({"fetch_s": 0.5}, 0, (8, 7)),
         ({"carry_s": 0.02}, 0, (2, 3, 1)),  # receiving is slower than using
-        ({"wait_s": 0.02}, 4, (5, 3, 0)),
+        ({"wait_s": 0.02}, 4, (5, 3)),
         ({"fetch_s": None}, 0, (4, 8, 2)),
     ],
 )
@@ -117,7 +116,7 @@ def run(loader: DataLoader[Any]) -> list[Any]:
 
 
 @pytest.mark.parametrize("used", [0, 2])
-@pytest.mark.parametrize("value", [0, 1, 2])
+@pytest.mark.parametrize("value", [1, 2])
 @pytest.mark.parametrize("shuffle", [False, True])
 def test_same_batches_and_attributes(used: int, value: int, shuffle: bool, host: Host) -> None:
     """Batches, order, generators, and whatever frameworks read back from the loader (S36)."""

@@ -58,13 +58,17 @@ class Path:
 
 
 _EARLY = (("S27", "a file is read some batches before the script's process would read it"),)
+_NO_PROCESS = (
+    ("S08_PROCESS", "a dataset that asks for its process finds the training's"),
+    ("S35", "there is no worker process that could be killed"),
+)
 PATHS = (
     Path(),
     Path("whole-batch-fetch"),
     Path("loader-workers", 2, _EARLY),
     Path("fetch-ahead", not_held=_EARLY),
     Path("virtual-workers", 1),
-    Path("virtual-workers", 0),
+    Path("virtual-workers", 0, _NO_PROCESS),
     Path("sample-cache"),
     Path(DROP_IN),
 )

@@ -13,9 +13,11 @@ from typing import Any
 import numpy as np
 import torch
 from torch.utils.data import DataLoader
+from torch.utils.data.dataloader import _BaseDataLoaderIter
 
 _END = ("end",)
 _OURS = re.compile(r'  File "[^"]*/hotlap/[^"]*", line \d+, in \w+\n(    .*\n)+')
+_LOOP = re.compile(r'  File "[^"]*/worker.py", line \d+, in _worker_loop\n(    .*\n)+')
 _LINE = re.compile(r'(File "[^"]*"), line \d+')
 _ADDRESS = re.compile(r"0x[0-9a-f]+")
 _PIDS = re.compile(r"pid\(?s?\)? ?\d+(, \d+)*")
@@ -78,8 +80,8 @@ def outcome(act: Callable[[], Any]) -> Any:
 
 
 def scrubbed(text: str) -> str:
-    """Without what differs between any two runs: process ids, line numbers, and the frames of hotlap itself."""
-    return _PIDS.sub("pid", _ADDRESS.sub("0x", _LINE.sub(r"\1", _OURS.sub("", text))))
+    """Without what differs between any two runs, and without the frames of hotlap itself and of the worker's loop."""
+    return _PIDS.sub("pid", _ADDRESS.sub("0x", _LINE.sub(r"\1", _LOOP.sub("", _OURS.sub("", text)))))
 
 
 def warned(caught: list[warnings.WarningMessage]) -> list[tuple[str, str]]:
@@ -97,8 +99,8 @@ def noted(events: list[Any]) -> Iterator[None]:
 
 
 def _torch_class(thing: Any) -> str:
-    """The class of torch's that it is an instance of."""
-    return next((kind.__name__ for kind in type(thing).__mro__ if kind.__module__.startswith("torch.")), "")
+    """The public part of its kind: which private class of torch's iterates may differ."""
+    return "_BaseDataLoaderIter" if isinstance(thing, _BaseDataLoaderIter) else type(thing).__qualname__
 
 
 def history(
