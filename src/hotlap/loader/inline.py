@@ -63,7 +63,7 @@ class _InlineIter(_SingleProcessDataLoaderIter):
         self._loader, self._path = loader, path
         twin = copy.copy(loader)
         for name, value in {"num_workers": 0, "prefetch_factor": None, "timeout": 0}.items():
-            object.__setattr__(twin, name, value)
+            path.host.apart().set(twin, name, value)
         super().__init__(twin)
         self._snapshot = Snapshot(self._dataset)
         with self._apart():
