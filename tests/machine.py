@@ -77,6 +77,7 @@ class Machine:
         found: Facts = FACTS,
         pool: list[Recording] | None = None,
         without_update: float = 4 / 3,
+        peak_bytes: Callable[[Setup], int | None] = lambda setup: None,
     ) -> None:
         def speed_of(setup: Setup) -> float:
             factor = without_update if "no-update" in setup.values else 1.0
@@ -84,7 +85,7 @@ class Machine:
 
         target = Target((sys.executable, "train.py"), None, ("train.py",), sys.executable, folder)
         pool = pool or [recording(noise, number) for number in range(400)]
-        self.runner = RecordedRunner(target, folder, found, pool, 1, speed_of, error, start_s)
+        self.runner = RecordedRunner(target, folder, found, pool, 1, speed_of, error, start_s, peak_bytes)
         self.book = Logbook(folder / "logbook.jsonl")
         self.book.start("train.py", "", 1, "test")
         self.said: list[str] = []

@@ -14,6 +14,7 @@ from hotlap.records import (
     Facts,
     Finding,
     Gate,
+    Goal,
     Kept,
     Loader,
     Machine,
@@ -30,6 +31,7 @@ from hotlap.records import (
     Verdict,
     Word,
 )
+from hotlap.records.views import LargestBatch
 
 HOSTILE = (
     "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">"
@@ -231,6 +233,29 @@ def nothing(**changes: Any) -> Result:
         "smallest_gain": 0.083,
     }
     return result(**{**empty, **changes})
+
+
+def smaller(**changes: Any) -> Result:
+    """A tune for memory that found one setting, and what it costs."""
+    saving, speed = times(1.9, 1.88, 1.92), times(0.95, 0.93, 0.97)
+    batches = (_batch(128), dataclasses.replace(_batch(256), extrapolated=300))
+    plain: dict[str, Any] = {
+        "goal": Goal.MEMORY,
+        "saving": saving,
+        "slowdown": 0.1,
+        "speedup": speed,
+        "speedup_run": None,
+        "kept": (Kept("checkpoint-modules", "model", 2, Contract.ROUNDING, speed, saving),),
+        "levels": {},
+        "payback_steps": None,
+        "peak_bytes": (4_000_000_000, 2_105_000_000),
+        "largest": batches,
+    }
+    return result(**{**plain, **changes})
+
+
+def _batch(fits: int) -> LargestBatch:
+    return LargestBatch(8 << 30, "the free memory of this machine", (), fits, None, 1e6, "")
 
 
 def undecided(**changes: Any) -> Result:

@@ -57,6 +57,7 @@ python = "3.12.3"
 device = "cpu"
 machine = { cpu = "AMD EPYC", cores = 2 }
 world_size = 1
+goal = "speed"
 speedup = { value = 1.62, low = 1.55, high = 1.69, n = 6 }
 verdict = { word = "rounding", reason = "other order of sums", seeds = 3 }
 payback_steps = 812
@@ -289,7 +290,7 @@ WRONG = [
     ("plan-unreadable", "schema = 1", "schema = = 1", "line 7"),
     ("plan-unreadable", "schema = 1", "schema = " + "[" * 5000, "is not sound TOML"),
     ("plan-unreadable", "schema = 1", "schema = " + "1" * 5000, "is not sound TOML"),
-    ("plan-unreadable", "payback_steps = 812", "payback_steps = 812\npayback_steps = 813", "line 22"),
+    ("plan-unreadable", "payback_steps = 812", "payback_steps = 812\npayback_steps = 813", "line 23"),
     ("plan-too-new", "schema = 1", "schema = 2", "`schema` in"),
     ("plan-missing-key", "schema = 1\n", "", "`schema` in"),
     ("plan-wrong-type", "schema = 1", 'schema = "1"', "`schema` in"),

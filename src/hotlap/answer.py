@@ -38,6 +38,7 @@ from hotlap.records import (
     Curve,
     Estimate,
     Facts,
+    Goal,
     Kept,
     Pair,
     Phases,
@@ -46,6 +47,8 @@ from hotlap.records import (
     Seen,
     Setup,
 )
+from hotlap.records.views import LargestBatch
+from hotlap.savings import with_savings
 from hotlap.shares import share
 from hotlap.trials import blocks
 from hotlap.trials.warmup import warmup_of
@@ -96,9 +99,13 @@ class Answer:
     judgement: Judgement | None = None
     curves: tuple[Curve, ...] = ()
     result: Result | None = None
+    goal: Goal = Goal.SPEED
+    slowdown: float = 0.0
+    """How much slower a step may be where memory is the goal, as a share."""
+    largest: tuple[LargestBatch, ...] = ()
 
     def accepted(self, setup: Setup, ratios: list[float], judgement: Judgement, curves: list[Curve]) -> Answer:
-        """The answer with a setup that is proven faster and proven to learn the same."""
+        """The answer with a setup that is proven to serve the goal and to learn the same."""
         return replace(self, setup=setup, ratios=tuple(ratios), judgement=judgement, curves=tuple(curves))
 
     def finished(self, lab: Lab, observed: Phases, noise: float, planned_steps: int | None = None) -> Answer:
@@ -112,8 +119,8 @@ class Answer:
         """
         reference, candidate = confirmed(lab, self.setup)
         loosened = self.judgement.loosened if self.judgement else ()
-        kept = tuple(_kept(knob, self.setup, lab.pairs, loosened) for knob in self.setup.values)
         speedup = stats.confirmed_speedup(self.ratios) if self.setup.settings else None
+        kept = tuple(_kept(knob, self.setup, lab.pairs, loosened) for knob in self.setup.values)
         watched = [r for r in lab.recordings.values() if r.trial.purpose == "observe"][-1]
         result = Result(
             target=" ".join(lab.runner.target.arguments),
@@ -143,6 +150,8 @@ class Answer:
             notes=(*lab.notes, *_unsteady(lab)),
             cut_short=lab.cut_short if not kept else "",
         )
+        if self.goal is Goal.MEMORY:
+            result = with_savings(result, lab, self.setup, self.slowdown, self.largest)
         lab.logbook.append("result", result=result)
         return replace(self, result=result)
 
@@ -151,21 +160,6 @@ class Answer:
         assert self.result is not None
         facts, result = self.facts, self.result
         signatures = self.judgement.signatures if self.judgement else {}
-        verdict = result.verdict
-        header = Header(
-            date=date,
-            script=facts.script,
-            script_sha256=facts.script_sha256,
-            argv=facts.argv,
-            torch=facts.torch,
-            python=facts.python,
-            device=facts.device,
-            machine=PlannedMachine(cpu=facts.machine.cpu, cores=facts.machine.cores),
-            world_size=facts.world_size,
-            speedup=Gain.of(result.speedup) if result.speedup else None,
-            verdict=PlannedVerdict(word=verdict.word, reason=verdict.reason, seeds=verdict.seeds) if verdict else None,
-            payback_steps=result.payback_steps,
-        )
         roots = tuple(
             PlannedRoot(
                 name=root.name,
@@ -179,14 +173,40 @@ class Answer:
             for root in facts.roots
         )
         settings = tuple(
-            PlannedSetting(knob=k.knob, value=k.value, contract=k.contract, share=Gain.of(k.share) if k.share else None)
+            PlannedSetting(
+                knob=k.knob,
+                value=k.value,
+                contract=k.contract,
+                share=Gain.of(k.share) if k.share else None,
+                saving=Gain.of(k.saving) if k.saving and result.goal is Goal.MEMORY else None,
+            )
             for k in result.kept
         )
         levels = tuple(
             Level(contract=Contract(name), speedup=Gain.of(gain) if gain else None)
             for name, gain in result.levels.items()
         )
-        return Plan(schema=SCHEMA, header=header, settings=settings, levels=levels, roots=roots)
+        return Plan(schema=SCHEMA, header=_header(facts, result, date), settings=settings, levels=levels, roots=roots)
+
+
+def _header(facts: Facts, result: Result, date: datetime.date) -> Header:
+    verdict = result.verdict
+    return Header(
+        date=date,
+        script=facts.script,
+        script_sha256=facts.script_sha256,
+        argv=facts.argv,
+        torch=facts.torch,
+        python=facts.python,
+        device=facts.device,
+        machine=PlannedMachine(cpu=facts.machine.cpu, cores=facts.machine.cores),
+        world_size=facts.world_size,
+        goal=result.goal,
+        speedup=Gain.of(result.speedup) if result.speedup else None,
+        saving=Gain.of(result.saving) if result.saving else None,
+        verdict=PlannedVerdict(word=verdict.word, reason=verdict.reason, seeds=verdict.seeds) if verdict else None,
+        payback_steps=result.payback_steps,
+    )
 
 
 def _kept(knob_id: str, setup: Setup, pairs: Sequence[Pair], loosened: Sequence[str]) -> Kept:

@@ -1,10 +1,9 @@
-"""Fresh pairs: the proof that a setup is faster."""
+"""Fresh pairs: the proof that a setup is faster, or holds less memory."""
 
 from __future__ import annotations
 
-from math import expm1
-
 from hotlap import stats
+from hotlap.goals import Aim, Faster
 from hotlap.lab import Lab
 from hotlap.records import AS_WRITTEN, Curve, Pair, Setup
 from hotlap.stats import Look
@@ -14,8 +13,15 @@ from hotlap.trials.blocks import Window
 _MOST_DISTURBED = 0.25  # of the confirmation pairs; beyond that the machine is no place to measure
 
 
-def confirm(lab: Lab, setup: Setup, window: Window) -> tuple[list[float], list[Curve]]:
-    """Fresh pairs until a look decides, the pairs run out or the budget ends."""
+_FASTER = Faster()
+
+
+def confirm(lab: Lab, setup: Setup, window: Window, aim: Aim = _FASTER) -> tuple[list[Pair], list[Curve]]:
+    """Fresh pairs until a look decides, the pairs run out or the budget ends.
+
+    Returns:
+        The pairs that were not disturbed, and the losses of all.
+    """
     pairs: list[Pair] = []
     while len(good := blocks.undisturbed(pairs)) < stats.LOOKS[-1]:
         if len(pairs) - len(good) > max(1.0, _MOST_DISTURBED * len(pairs)):
@@ -28,11 +34,11 @@ def confirm(lab: Lab, setup: Setup, window: Window) -> tuple[list[float], list[C
         if not more:
             break  # the candidate failed here, which has been written down
         pairs += more
-        lab.learnt(f"confirmation pair {len(pairs)}: {expm1(blocks.log_gain(more[0])):+.0%}")
-        ratios = [blocks.log_gain(pair) for pair in blocks.undisturbed(pairs)]
-        if len(ratios) in stats.LOOKS and stats.look(ratios) is not Look.CONTINUE:
+        lab.learnt(f"confirmation pair {len(pairs)}: {aim.told(more)}")
+        good = blocks.undisturbed(pairs)
+        if len(good) in stats.LOOKS and aim.look(good) is not Look.CONTINUE:
             break
     good = blocks.undisturbed(pairs)
     if len(good) < len(pairs):
         lab.learnt(f"{len(pairs) - len(good)} of {len(pairs)} pairs dropped: their baseline was disturbed")
-    return [blocks.log_gain(pair) for pair in good], [lab.curve(pair) for pair in pairs]
+    return good, [lab.curve(pair) for pair in pairs]

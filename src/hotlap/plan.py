@@ -20,11 +20,12 @@ import msgspec
 
 from hotlap import toml_file
 from hotlap.errors import HotlapError
-from hotlap.records import SCHEMA, Contract, Estimate, Facts, Setup, Value, Word
+from hotlap.records import SCHEMA, Contract, Estimate, Facts, Goal, Setup, Value, Word
 from hotlap.toml_file import printable
 
 Count = Annotated[int, msgspec.Meta(ge=0)]
 Shapes = tuple[tuple[Count, ...], ...]
+_WISHED = {Goal.SPEED: "made the script faster", Goal.MEMORY: "saved memory at a bearable cost in time"}
 Validator = Callable[[Value], str | None]
 """Why a knob cannot take a value; None when it can."""
 
@@ -34,7 +35,7 @@ class _Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class Gain(_Table, frozen=True):
-    """A speed-up, unit "x", with its 95 % interval."""
+    """A speed-up or how many times less memory, unit "x", with its 95 % interval."""
 
     value: float
     low: float
@@ -83,20 +84,24 @@ class Header(_Table, frozen=True):
     device: str
     machine: PlannedMachine
     world_size: Annotated[int, msgspec.Meta(ge=1)] = 1
+    goal: Goal = Goal.SPEED
     speedup: Gain | None = None
     """Per training step, under all settings."""
+    saving: Gain | None = None
+    """How many times less memory a step holds at most."""
     verdict: PlannedVerdict | None = None
     payback_steps: Count | None = None
     """Training steps that earn the extra start-up back."""
 
 
 class PlannedSetting(_Table, frozen=True):
-    """A knob turned to a value, its promise, and its own share of the speed-up if that was measured."""
+    """A knob turned to a value, its promise, and its own share of the speed-up and the saving if that was measured."""
 
     knob: str
     value: Value
     contract: Contract
     share: Gain | None = None
+    saving: Gain | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.value, float) and not isfinite(self.value):
@@ -150,8 +155,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     def cut(self, contract: Contract) -> Plan:
         """This plan with only the settings that promise at least as much as `contract`.
 
-        The speed-up is the one measured for just these settings, if any. Verdict and payback belong to the whole
-        plan, so a plan that lost a setting has neither: what was not checked has not passed.
+        The speed-up is the one measured for just these settings, if any. Verdict, saving and payback belong to the
+        whole plan, so a plan that lost a setting has none of them: what was not checked has not passed.
         """
         kept = tuple(setting for setting in self.settings if setting.contract.level <= contract.level)
         if len(kept) == len(self.settings):
@@ -159,7 +164,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         loosest = max((setting.contract.level for setting in kept), default=contract.level + 1)
         levels = tuple(level for level in self.levels if level.contract.level <= contract.level)
         gain = next((level.speedup for level in levels if level.contract.level >= loosest), None)
-        header = msgspec.structs.replace(self.header, speedup=gain, verdict=None, payback_steps=None)
+        header = msgspec.structs.replace(self.header, speedup=gain, saving=None, verdict=None, payback_steps=None)
         return msgspec.structs.replace(self, header=header, settings=kept, levels=levels)
 
 
@@ -256,12 +261,25 @@ def _check_setting(place: int, setting: PlannedSetting, path: Path, known: Mappi
         raise HotlapError("plan-out-of-range", what, fix="put back the value that `hotlap tune` found")
 
 
+def _as_fast(header: Header) -> str:
+    return "faster per training step" if header.goal is Goal.SPEED else "as fast per training step"
+
+
+def _less(ratio: float) -> str:
+    return f"{1 - 1 / ratio:.0%}"
+
+
 def _comments(plan: Plan) -> list[str]:
     header = plan.header
     as_typed = header.argv or (header.script,)
     launch = "" if as_typed[0] == "-m" or as_typed[0].endswith(".py") else "-- "
-    gain, verdict = header.speedup, header.verdict
-    found = f"{gain.value:.2f}x faster per training step ({gain.low:.2f}x to {gain.high:.2f}x). " if gain else ""
+    gain, saving, verdict = header.speedup, header.saving, header.verdict
+    found = (
+        f"{_less(saving.value)} less memory at the peak of a step ({_less(saving.low)} to {_less(saving.high)}). "
+        if saving
+        else ""
+    )
+    found += f"{gain.value:.2f}x {_as_fast(header)} ({gain.low:.2f}x to {gain.high:.2f}x). " if gain else ""
     found += f"Learning: {verdict.word.value}. " if verdict else ""
     advice = "To leave a setting out, delete its [[settings]] block. The numbers are those of the whole plan."
     return [
@@ -269,5 +287,5 @@ def _comments(plan: Plan) -> list[str]:
         "",
         f"    hotlap run {launch}{shlex.join(as_typed)}",
         "",
-        advice if plan.settings else "No setting: nothing tried made the script faster and kept its learning.",
+        advice if plan.settings else f"No setting: nothing tried {_WISHED[header.goal]} and kept its learning.",
     ]

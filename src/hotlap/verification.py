@@ -47,7 +47,8 @@ def verify(lab: Lab, setup: Setup, allow: Contract) -> Verification:
         return _answer(lab, setup, None, same, None, verdict, reason)
     learn_noise(lab, window)
     lab.runner.verified = judged.signatures
-    ratios, curves = confirm(lab, setup, window)
+    pairs, curves = confirm(lab, setup, window)
+    ratios = [blocks.log_gain(pair) for pair in pairs]
     looked = stats.look(ratios) if len(ratios) in stats.LOOKS else Look.CONTINUE
     reduced = judged.verdict.word is Word.EQUIVALENT or loosest(setup) is Contract.REDUCED
     noisy = facts.stochastic or reduced

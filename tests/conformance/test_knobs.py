@@ -66,6 +66,7 @@ GRANDEST = {
     "small parameters": facts(
         root={"parameters": 100, "parameter_shapes": ((10, 5), (50,))}, optimizer={"name": "torch.optim.nadam:NAdam"}
     ),
+    "repeated blocks": facts(root={"blocks": 12}),
     "nothing": no_facts(),
 }
 

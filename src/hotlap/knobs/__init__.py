@@ -19,6 +19,8 @@ KNOBS = {
     "autocast-fp16": "model.autocast_fp16:AutocastFp16",
     "attention-kernel": "model.attention_kernel:AttentionKernel",
     "checkpointing": "model.checkpointing:Checkpointing",
+    "checkpoint-modules": "model.checkpoint_modules:CheckpointModules",
+    "offload-activations": "model.offload_activations:OffloadActivations",
     "script-compile": "model.script_compile:ScriptCompile",
     "distribution-checks": "model.distribution_checks:DistributionChecks",
     "fused-update": "optimizer.fused_update:FusedUpdate",

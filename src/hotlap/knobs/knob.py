@@ -1,8 +1,7 @@
-"""The interface of a knob: one change that may make a training faster.
+"""The interface of a knob: one change that may make a training faster, or smaller.
 
-A knob is one class in one file. Its docstring carries the published headings (`## What it changes`,
-`## Why it can help`, `## When it cannot`, `## Source`). The parent asks `choices` and `environment`; `install` runs
-in the user's process and is the only place where a knob may import torch.
+A knob is one class in one file; its docstring carries the published headings. The parent asks `choices` and
+`environment`; `install` runs in the user's process and is the only place where a knob may import torch.
 """
 
 from __future__ import annotations
@@ -11,9 +10,10 @@ from abc import ABC, abstractmethod
 from enum import Enum
 from typing import TYPE_CHECKING, ClassVar
 
+from hotlap.records import Contract, Facts, Goal, Skip, Value
+
 if TYPE_CHECKING:
     from hotlap.inside.host import Host
-    from hotlap.records import Contract, Facts, Skip, Value
 
 
 class When(str, Enum):
@@ -46,6 +46,7 @@ class Knob(ABC):
     """Areas whose knobs cannot be switched between two steps in a process in which this one is on."""
     steadies_memory: ClassVar[bool] = False
     """Freed memory stays in the process, so that what one setting frees does not tell on the times of the next."""
+    goals: ClassVar[tuple[Goal, ...]] = (Goal.SPEED,)  # under others it is not tried
     suggested_only: ClassVar[bool] = False
     """Its price is measured, but it enters a plan only by `--set`."""
 

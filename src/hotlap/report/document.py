@@ -20,7 +20,11 @@ def document(result: Result) -> dict[str, Any]:
         {
             "schema": SCHEMA,
             "target": result.target,
+            "goal": result.goal.value,
             "speedup": msgspec.to_builtins(result.speedup),
+            "saving": msgspec.to_builtins(result.saving),
+            "slowdown": result.slowdown,
+            "largest": dict(zip(("baseline", "tuned"), msgspec.to_builtins(result.largest))),
             "speedup_run": msgspec.to_builtins(result.speedup_run),
             "verdict": verdict.word.value if verdict else None,
             "judgement": _judgement(verdict) if verdict else None,

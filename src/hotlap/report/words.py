@@ -6,9 +6,9 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 from hotlap.knobs import knob_by_id
-from hotlap.records import AS_WRITTEN, Estimate, Gate, Kept, Pair, Phases, Rejected, Result, Setup, Value, Word
-from hotlap.report import numbers
-from hotlap.stats import ALPHA, DELTA, LOOKS
+from hotlap.records import AS_WRITTEN, Estimate, Gate, Goal, Kept, Pair, Phases, Rejected, Result, Setup, Value, Word
+from hotlap.report import memory_words, numbers
+from hotlap.stats import ALPHA, LOOKS
 
 _WORTH_A_WORD = 0.01
 _LOADS = {
@@ -61,6 +61,8 @@ def body(result: Result) -> str:
     """The answer's sentence without its lead."""
     if not result.kept:
         return nothing(result)
+    if result.goal is Goal.MEMORY:
+        return f"{memory_words.body(result)}; {learning(result)}."
     gains = [
         f"{numbers.estimate(gain)} {scope}"
         for gain, scope in ((result.speedup_run, "over the whole run"), (result.speedup, "per training step"))
@@ -82,13 +84,17 @@ def lead(result: Result) -> str:
     gain, verdict = answer(result), result.verdict
     if verdict is None or not verdict.word.may_enter_plan:
         return "Learning changed" if verdict and verdict.word is Word.CHANGED else "Not proven"
+    if result.goal is Goal.MEMORY:
+        return memory_words.lead(result)
     if gain is None or gain.low <= 1.0 <= gain.high:
         return "Not proven faster"
     return "Faster" if gain.low > 1.0 else "Slower"
 
 
 def answer(result: Result) -> Estimate | None:
-    """The number that matters most to the user: the whole run where its length is known."""
+    """The number that matters most to the user: the whole run where its length is known, or the memory saved."""
+    if result.goal is Goal.MEMORY:
+        return memory_words.less(result.saving) if result.saving else None
     return result.speedup_run or result.speedup
 
 
@@ -97,6 +103,8 @@ def nothing(result: Result) -> str:
     if result.cut_short:
         return f"{result.cut_short}; give it more time."
     tried = Counter(str(rejected.setup) for rejected in result.rejected)
+    if result.goal is Goal.MEMORY:
+        return memory_words.nothing(result, len(tried))
     gain = f"the smallest gain that could have been proven is {numbers.share(result.smallest_gain)}"
     if not tried:
         return f"no setting fits this script on this machine; {gain}."
@@ -117,9 +125,25 @@ def describe(knob: str) -> str:
         return ""
 
 
-def own_share(kept: Kept) -> str:
-    """What leaving this setting out costs."""
+def own_share(kept: Kept, goal: Goal = Goal.SPEED) -> str:
+    """What leaving this setting out costs, and what it saves where that is the goal."""
+    if goal is Goal.MEMORY:
+        return memory_words.own(kept)
     return numbers.estimate(kept.share) if kept.share else "not measured"
+
+
+def together(result: Result) -> str:
+    """The same of the whole plan."""
+    if result.goal is Goal.MEMORY:
+        return memory_words.body(result)
+    return numbers.estimate(result.speedup) if result.speedup else "not proven"
+
+
+def best_as_it_is(result: Result) -> str:
+    """What an empty plan says."""
+    if result.goal is Goal.MEMORY:
+        return f"nothing was proven to save memory within {numbers.share(result.slowdown)} more time"
+    return "the script is best as it is"
 
 
 def verdict(result: Result) -> str:
@@ -159,7 +183,7 @@ def memory(result: Result) -> str:
 def payback(result: Result) -> str:
     """When the plan has earned back what its start-up costs; "" when there is no plan."""
     gain, steps = result.speedup, result.payback_steps
-    if not result.kept:
+    if not result.kept or result.goal is Goal.MEMORY:
         return ""
     if steps:
         time = f" ({numbers.seconds(steps * result.tuned.total_s)})" if result.tuned else ""
@@ -251,12 +275,12 @@ def method(result: Result) -> list[str]:
     proof = (
         "Searching only ranks. The answer comes from fresh pairs that the search never saw, looked at after "
         f"{looks} and {LOOKS[-1]} pairs and no sooner; the error of {numbers.share(ALPHA)} is split over these "
-        f"looks and over all finalists. A gain must be proven to exceed {numbers.share(DELTA)}. Intervals are "
+        f"looks and over all finalists. {memory_words.bar(result)}. Intervals are "
         "95 % intervals, and n counts processes or pairs of them, never steps."
     )
     learning = (
         "Learning was judged against the untouched script at the same seeds, and a gate that could not be checked "
-        "counts as not passed. Memory is the peak of the training process."
+        f"counts as not passed. {memory_words.what(result)}"
     )
     return [runs + interleaved, proof, capital(noise(result)), learning]
 
