@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from facts import facts
+from facts import CUDA, facts
 from hypothesis import given
 from hypothesis import strategies as st
 from machine import FACTS, Machine, kept, product
@@ -15,7 +15,10 @@ from hotlap import commands, stats
 from hotlap.errors import HotlapError
 from hotlap.goals import SAVED, Faster, Smaller
 from hotlap.knobs import all_knobs, knob_by_id
-from hotlap.records import AS_WRITTEN, Goal, Pair, Phases, Result, Setup
+from hotlap.knobs.hardware.malloc_mappings import MallocMappings
+from hotlap.lab import Lab
+from hotlap.records import AS_WRITTEN, Facts, Goal, Pair, Phases, Result, Setup, Skip
+from hotlap.records.views import LargestBatch
 from hotlap.search.candidates import Request, candidates
 from hotlap.stats import Look
 from hotlap.trials import blocks
@@ -177,6 +180,34 @@ def test_a_setup_that_changes_learning_saves_nothing(tmp_path: Path) -> None:
 
     assert kept(result) == set()
     assert any(r.verdict is not None and r.verdict.guilty == (EVERY,) for r in result.rejected)
+
+
+@pytest.mark.parametrize("saves", [1.6, 1.0])
+def test_batches_are_grown_last_in_the_time_kept_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, saves: float
+) -> None:
+    """As written and under the plan, half of it each; without a plan all of it."""
+    asked: list[tuple[Setup, float]] = []
+
+    def largest(lab: Lab, facts: Facts, setup: Setup) -> LargestBatch:
+        asked.append((setup, lab.left_s + lab.spent_s))
+        return LargestBatch(0, "", (), len(asked), None, None, "")
+
+    monkeypatch.setattr("hotlap.tune.largest_batch", largest)
+    result = tuned(tmp_path, {2: saves}, {}, replace(MEMORY, grow=True))
+    plan = [(Setup.of({EVERY: 2}), 1800.0)] if saves > 1 else []
+
+    assert asked == [(AS_WRITTEN, pytest.approx(1440.0 if plan else 1800.0)), *plan]
+    assert [found.fits for found in result.largest] == list(range(1, 2 + len(plan)))
+
+
+def test_memory_gives_freed_tensors_back_on_the_host_alone() -> None:
+    """What glibc keeps is the host's memory."""
+    knob = MallocMappings()
+
+    assert knob.choices(facts()) == (True,)
+    for changes in (CUDA, {"machine": {"libc": "musl"}}, {"machine": {"preload": "libjemalloc.so"}}):
+        assert isinstance(knob.choices(facts(**changes)), Skip)
 
 
 @pytest.mark.parametrize(("text", "share"), [("10%", 0.1), ("7.5 %", 0.075), ("0", 0.0), ("150%", 1.5)])

@@ -53,7 +53,7 @@ def tune(lab: Lab, request: Request, knobs: Sequence[Knob] | None = None) -> Ans
     assert facts is not None
     lab.learnt(f"observed {len(observed.steps.total_s)} steps: {_in_words(phases)}")
     available = len(observed.steps.total_s) if observed.outcome is Outcome.ENDED else None
-    learn_noise(lab, windows(lab, observed, available)[1])
+    learn_noise(lab, windows(lab, observed, available)[1], aim.goal)
     screen, window = windows(lab, observed, available, apart=aim.goal is Goal.MEMORY)
     knobs = knobs or all_knobs()
     bounds = learn_bounds(lab, screen, [knob for knob in knobs if not refused(knob, request)])
@@ -114,7 +114,7 @@ def windows(lab: Lab, observed: Recording, available: int | None, *, apart: bool
     return screen, confirm
 
 
-def learn_noise(lab: Lab, window: Window) -> None:
+def learn_noise(lab: Lab, window: Window, goal: Goal = Goal.SPEED) -> None:
     """A/A pairs: as many of three as a small part of the budget pays for; the confirmation pairs will tell more."""
     for measured in range(3):
         pair_s = 2 * lab.cost_s(AS_WRITTEN)
@@ -124,7 +124,8 @@ def learn_noise(lab: Lab, window: Window) -> None:
         lab.repeat(AS_WRITTEN, window)
     noise, pairs = noise_of(lab), any(pair.stage == "noise" for pair in lab.pairs)
     taken = f"noise {noise:.1%}" if pairs else f"noise taken to be {noise:.1%} until pairs show it"
-    lab.learnt(f"{taken}: gains below about {stats.smallest_provable_gain(noise):.1%} cannot be proven")
+    bar = f": gains below about {stats.smallest_provable_gain(noise):.1%} cannot be proven"
+    lab.learnt(f"{taken}{bar if goal is Goal.SPEED else ' of the time per step'}")
 
 
 def noise_of(lab: Lab) -> float:

@@ -27,6 +27,7 @@ KNOBS = {
     "foreach-update": "optimizer.foreach_update:ForeachUpdate",
     "grads-to-none": "optimizer.grads_to_none:GradsToNone",
     "malloc-thresholds": "hardware.malloc_thresholds:MallocThresholds",
+    "malloc-mappings": "hardware.malloc_mappings:MallocMappings",
     "allocator": "hardware.allocator:Allocator",
     "huge-pages": "hardware.huge_pages:HugePages",
     "threads": "hardware.threads:Threads",

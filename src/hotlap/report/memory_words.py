@@ -8,6 +8,8 @@ from hotlap.records.views import LargestBatch
 from hotlap.report import numbers
 from hotlap.stats import DELTA
 
+NOISE = "which decides how many pairs it takes to bound what a setting costs."
+
 
 def less(saving: Estimate) -> Estimate:
     """How many times less memory, as the share of it that is saved."""

@@ -196,8 +196,9 @@ def payback(result: Result) -> str:
 def noise(result: Result) -> str:
     """How noisy the machine is, in words."""
     spread, gain = numbers.share(result.noise), numbers.share(result.smallest_gain)
-    said = f"one run differs from the next by {spread} (standard deviation of a pair)"
-    said += f", so gains below about {gain} stay unproven."
+    what = "one run differs" if result.goal is Goal.SPEED else "the time of one run differs"
+    said = f"{what} from the next by {spread} (standard deviation of a pair), "
+    said += f"so gains below about {gain} stay unproven." if result.goal is Goal.SPEED else memory_words.NOISE
     if not is_noisy(result):
         return said
     return f"This machine is noisy: {said}{_load(result)} Close other programs and tune again."
