@@ -242,7 +242,7 @@ def smaller(**changes: Any) -> Result:
     plain: dict[str, Any] = {
         "goal": Goal.MEMORY,
         "saving": saving,
-        "slowdown": 0.1,
+        "slowdown_limit": 0.1,
         "speedup": speed,
         "speedup_run": None,
         "kept": (Kept("checkpoint-modules", "model", 2, Contract.ROUNDING, speed, saving),),

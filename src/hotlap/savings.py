@@ -13,14 +13,16 @@ from hotlap.shares import saving
 from hotlap.trials import blocks
 
 
-def with_savings(result: Result, lab: Lab, setup: Setup, slowdown: float, largest: tuple[LargestBatch, ...]) -> Result:
+def with_savings(
+    result: Result, lab: Lab, setup: Setup, slowdown_limit: float, largest: tuple[LargestBatch, ...]
+) -> Result:
     """The result of a tune for memory.
 
     Args:
         result: As for speed; its speed-up is what the saving costs.
         lab: Of the tune.
         setup: That was accepted; the empty one when none was.
-        slowdown: How much slower a step may be, as a share.
+        slowdown_limit: How much slower a step may be, as a share.
         largest: What growing the batches found.
     """
     pairs = blocks.undisturbed([p for p in lab.pairs if p.stage == "confirm" and p.setup == setup])
@@ -29,7 +31,7 @@ def with_savings(result: Result, lab: Lab, setup: Setup, slowdown: float, larges
         result,
         goal=Goal.MEMORY,
         saving=whole,
-        slowdown=slowdown,
+        slowdown_limit=slowdown_limit,
         largest=largest,
         kept=tuple(_kept(kept, setup, lab.pairs, whole, result.speedup) for kept in result.kept),
         levels={},  # are told of speed-ups

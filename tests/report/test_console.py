@@ -60,7 +60,7 @@ def test_a_share_of_memory_that_was_not_measured_is_said_so() -> None:
 
 
 def test_nothing_to_save_names_both_bars() -> None:
-    empty = nothing(goal=Goal.MEMORY, slowdown=0.1, rejected=())
+    empty = nothing(goal=Goal.MEMORY, slowdown_limit=0.1, rejected=())
 
     assert "would have to save more than 2.0 % of memory at no more than 10 % more time" in flat(show(summary(empty)))
 

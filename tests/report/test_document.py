@@ -14,8 +14,8 @@ from hotlap.report.document import check_document, document
 KEYS = {
     "schema", "target", "speedup", "speedup_run", "verdict", "judgement", "gates", "settings", "levels", "phases",
     "findings", "rejected", "skipped", "tuning_s", "payback_steps", "evaluation_share", "peak_bytes", "facts",
-    "goal", "saving", "slowdown", "largest", "bounds", "prices", "ceiling", "noise", "load", "smallest_gain", "pairs",
-    "notes",
+    "goal", "saving", "slowdown_limit", "largest", "bounds", "prices", "ceiling", "noise", "load", "smallest_gain",
+    "pairs", "notes",
 }  # fmt: skip
 
 
@@ -33,7 +33,7 @@ def test_a_saving_goes_through_as_it_is() -> None:
     """With what it costs, the peaks and the batches."""
     written = document(smaller())
 
-    assert (written["goal"], written["slowdown"]) == ("memory", 0.1)
+    assert (written["goal"], written["slowdown_limit"]) == ("memory", 0.1)
     assert written["saving"]["value"] == 1.9
     assert written["settings"][0]["saving"]["value"] == 1.9
     assert written["peak_bytes"] == {"baseline": 4_000_000_000, "tuned": 2_105_000_000}

@@ -171,7 +171,7 @@ class Result:
     goal: Goal = Goal.SPEED
     saving: Estimate | None = None
     """How many times less memory a step holds at most, unit "x"; None when that is not the goal, or not proven."""
-    slowdown: float = 0.0
+    slowdown_limit: float = 0.0
     """How much slower a step may be for that, as a share."""
     largest: tuple[LargestBatch, ...] = ()
     """The largest batch that fits, as written and under the plan, where that was asked for."""

@@ -23,7 +23,7 @@ def document(result: Result) -> dict[str, Any]:
             "goal": result.goal.value,
             "speedup": msgspec.to_builtins(result.speedup),
             "saving": msgspec.to_builtins(result.saving),
-            "slowdown": result.slowdown,
+            "slowdown_limit": result.slowdown_limit,
             "largest": dict(zip(("baseline", "tuned"), msgspec.to_builtins(result.largest))),
             "speedup_run": msgspec.to_builtins(result.speedup_run),
             "verdict": verdict.word.value if verdict else None,

@@ -49,7 +49,7 @@ def own(kept: Kept) -> str:
 
 def nothing(result: Result, tried: int) -> str:
     """Why no setting was kept."""
-    bar = f"more than {numbers.share(SAVED)} of memory at no more than {numbers.share(result.slowdown)} more time"
+    bar = f"more than {numbers.share(SAVED)} of memory at no more than {numbers.share(result.slowdown_limit)} more time"
     if not tried:
         return f"no setting that can save memory fits this script on this machine; one would have to save {bar}."
     what = "the one setup tried is not" if tried == 1 else f"none of the {tried} setups tried is"
@@ -62,7 +62,7 @@ def bar(result: Result) -> str:
         return f"A gain must be proven to exceed {numbers.share(DELTA)}"
     return (
         f"It must be proven that a step holds more than {numbers.share(SAVED)} less memory, and by the same pairs that "
-        f"it takes no more than {numbers.share(result.slowdown)} more time"
+        f"it takes no more than {numbers.share(result.slowdown_limit)} more time"
     )
 
 

@@ -142,7 +142,7 @@ def together(result: Result) -> str:
 def best_as_it_is(result: Result) -> str:
     """What an empty plan says."""
     if result.goal is Goal.MEMORY:
-        return f"nothing was proven to save memory within {numbers.share(result.slowdown)} more time"
+        return f"nothing was proven to save memory within {numbers.share(result.slowdown_limit)} more time"
     return "the script is best as it is"
 
 
