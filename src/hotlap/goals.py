@@ -112,18 +112,18 @@ class Smaller:
 
     def missed(self, pairs: Sequence[Pair]) -> str:
         """What a confirmation did not prove."""
-        saves = self._saves(pairs) is Look.ACCEPT
-        what = f"be at most {self.slowdown:.0%} slower" if saves else f"save more than {SAVED:.0%} of memory"
-        return f"not proven to {what}{f' ({self.told(pairs)})' if pairs else ''}"
+        wanted = [] if self._saves(pairs) is Look.ACCEPT else [f"save more than {SAVED:.0%} of memory"]
+        wanted += [] if self._bearable(pairs) is Look.ACCEPT else [f"be at most {self.slowdown:.0%} slower"]
+        return f"not proven to {' and to '.join(wanted)}{f' ({self.told(pairs)})' if pairs else ''}"
 
     def lighter(self, setup: Setup, pinned: Setup, pairs: Sequence[Pair]) -> Setup:
         """What to confirm in place of a setup that was not: where time was short, one that costs less of it.
 
         The setting that was the slowest in screening takes the value that saves most among the faster ones of its knob,
-        or goes. The confirmation that was just lost has its pairs here too, and tells whether memory was the matter.
+        or goes. The confirmation that was just lost has its pairs here too, and tells whether time was the matter.
         """
-        last = [pair for pair in pairs if pair.stage == "confirm" and pair.setup == setup]
-        if self._saves(blocks.undisturbed(last)) is not Look.ACCEPT:
+        last = blocks.undisturbed([pair for pair in pairs if pair.stage == "confirm" and pair.setup == setup])
+        if not last or self._saves(last) is Look.DROP or self._bearable(last) is Look.ACCEPT:
             return AS_WRITTEN
         costs, savings = dict[Setting, float](), dict[Setting, float]()
         screened = [pair for pair in pairs if pair.stage == "screen"]
