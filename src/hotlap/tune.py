@@ -123,9 +123,10 @@ def learn_noise(lab: Lab, window: Window, goal: Goal = Goal.SPEED) -> None:
         lab.trying("noise: the script as written, twice")
         lab.repeat(AS_WRITTEN, window)
     noise, pairs = noise_of(lab), any(pair.stage == "noise" for pair in lab.pairs)
-    taken = f"noise {noise:.1%}" if pairs else f"noise taken to be {noise:.1%} until pairs show it"
+    what = "noise" if goal is Goal.SPEED else "noise of the times"
+    taken = f"{what} {noise:.1%}" if pairs else f"{what} taken to be {noise:.1%} until pairs show it"
     bar = f": gains below about {stats.smallest_provable_gain(noise):.1%} cannot be proven"
-    lab.learnt(f"{taken}{bar if goal is Goal.SPEED else ' of the time per step'}")
+    lab.learnt(f"{taken}{bar if goal is Goal.SPEED else ''}")
 
 
 def noise_of(lab: Lab) -> float:
