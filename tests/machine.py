@@ -78,6 +78,7 @@ class Machine:
         pool: list[Recording] | None = None,
         without_update: float = 4 / 3,
         peak_bytes: Callable[[Setup], int | None] = lambda setup: None,
+        parts: Callable[[Setup], bool] = lambda setup: False,
     ) -> None:
         def speed_of(setup: Setup) -> float:
             factor = without_update if "no-update" in setup.values else 1.0
@@ -85,7 +86,7 @@ class Machine:
 
         target = Target((sys.executable, "train.py"), None, ("train.py",), sys.executable, folder)
         pool = pool or [recording(noise, number) for number in range(400)]
-        self.runner = RecordedRunner(target, folder, found, pool, 1, speed_of, error, start_s, peak_bytes)
+        self.runner = RecordedRunner(target, folder, found, pool, 1, speed_of, error, start_s, peak_bytes, parts)
         self.book = Logbook(folder / "logbook.jsonl")
         self.book.start("train.py", "", 1, "test")
         self.said: list[str] = []

@@ -235,6 +235,22 @@ def nothing(**changes: Any) -> Result:
     return result(**{**empty, **changes})
 
 
+def asked(**changes: Any) -> Result:
+    """What the user asked for costs more than the rest brings."""
+    plain: dict[str, Any] = {
+        "speedup": times(0.96, 0.94, 0.98),
+        "speedup_run": None,
+        "kept": (
+            Kept("reproducible", "hardware", True, Contract.ROUNDING, None),
+            Kept("fused-update", "optimizer", True, Contract.ROUNDING, times(1.05, 1.03, 1.07)),
+        ),
+        "asked": Setup.of({"reproducible": True}),
+        "asked_speedup": times(0.91, 0.89, 0.93),
+        "added_speedup": times(1.055, 1.03, 1.08),
+    }
+    return result(**{**plain, **changes})
+
+
 def smaller(**changes: Any) -> Result:
     """A tune for memory that found one setting, and what it costs."""
     saving, speed = times(1.9, 1.88, 1.92), times(0.95, 0.93, 0.97)
@@ -252,6 +268,23 @@ def smaller(**changes: Any) -> Result:
         "largest": batches,
     }
     return result(**{**plain, **changes})
+
+
+def smaller_as_asked(**changes: Any) -> Result:
+    """The same beside what the user asked for, which costs memory and time."""
+    plain: dict[str, Any] = {
+        "saving": times(1.85, 1.83, 1.87),
+        "kept": (
+            Kept("checkpoint-modules", "model", 2, Contract.ROUNDING, times(0.95, 0.93, 0.97), times(1.9, 1.88, 1.92)),
+            Kept("reproducible", "hardware", True, Contract.ROUNDING, None),
+        ),
+        "asked": Setup.of({"reproducible": True}),
+        "asked_speedup": times(0.91, 0.89, 0.93),
+        "added_speedup": times(0.94, 0.92, 0.96),
+        "asked_saving": times(0.97, 0.96, 0.98),
+        "added_saving": times(1.91, 1.89, 1.93),
+    }
+    return smaller(**{**plain, **changes})
 
 
 def _batch(fits: int) -> LargestBatch:

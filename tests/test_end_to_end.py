@@ -209,6 +209,33 @@ def test_run_is_the_script_under_the_plan(tmp_path: Path, code: int) -> None:
     assert "to stderr" in done.stderr
 
 
+def losses(command: tuple[str, ...], folder: Path) -> list[str]:
+    """Of two runs at the same time."""
+    runs = [subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    said = [run.communicate(timeout=200)[0] for run in runs]
+
+    assert [run.returncode for run in runs] == [0, 0]
+    assert all(text.count("\n") == 16 for text in said)
+    return said
+
+
+def test_run_twice_is_the_same_training(tmp_path: Path) -> None:
+    """Unseeded, with dropout, shuffling and noise from three libraries in loader workers."""
+    planned(tmp_path, (SCRIPTS / "unseeded.py").read_text(), "reproducible")
+    one, other = losses((*HOTLAP, "run", "train.py"), tmp_path)
+
+    assert one == other
+
+
+@pytest.mark.slow
+def test_without_the_plan_it_is_another_training(tmp_path: Path) -> None:
+    """So that the test above can fail."""
+    (tmp_path / "train.py").write_text((SCRIPTS / "unseeded.py").read_text())
+    one, other = losses((sys.executable, "train.py"), tmp_path)
+
+    assert one != other
+
+
 def test_run_passes_signals_through(tmp_path: Path) -> None:
     """The process that the user signals is the training itself."""
     planned(tmp_path, "import time\nimport torch\nprint('ready', flush=True)\ntime.sleep(60)\n")
@@ -293,6 +320,29 @@ def test_verify_names_what_a_setting_breaks(tmp_path: Path) -> None:
     assert document["first_difference"]["parameter"].startswith("conv")
     assert document["judgement"]["guilty"] == ["compile"]
     assert not (folder / "hotlap.toml").exists()
+
+
+@pytest.mark.slow
+def test_what_the_system_leaks_into_a_training_is_found(tmp_path: Path) -> None:
+    """Asked to repeat it, verify says no, where and in what; tune says so before it searches, and writes no plan."""
+    backward = "            loss.backward()\n"
+    leak = "            model[0].bias.grad += os.urandom(1)[0] * 1e-3\n"
+    script = (SCRIPTS / "unseeded.py").read_text().replace(backward, backward + leak)
+    (tmp_path / "train.py").write_text(f"import os\n{script}")
+    done = hotlap("verify", "--json", "--set", "reproducible=true", "train.py", cwd=tmp_path)
+
+    assert done.returncode == 3, done.stderr
+    document = json.loads(done.stdout)
+    assert (document["same"], document["faster"], document["verdict"]) == (False, None, "undecided")
+    assert document["first_difference"]["name"] == "repetition"
+    assert document["first_difference"]["step"] == 1
+    assert document["first_difference"]["parameter"].endswith("0.bias")
+
+    done = hotlap("tune", "--set", "reproducible=true", "train.py", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "part at step 1" in done.stderr
+    assert "not-reproducible" in done.stderr
+    assert not (tmp_path / "hotlap.toml").exists()
 
 
 @pytest.mark.slow

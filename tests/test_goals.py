@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from hotlap.knobs.hardware.malloc_mappings import MallocMappings
 from hotlap.lab import Lab
 from hotlap.records import AS_WRITTEN, Facts, Goal, Pair, Phases, Result, Setup, Skip
 from hotlap.records.views import LargestBatch
+from hotlap.report import words
 from hotlap.search.candidates import Request, candidates
 from hotlap.stats import Look
 from hotlap.trials import blocks
@@ -104,7 +106,9 @@ def test_each_goal_has_its_knobs(goal: Goal, tried: bool) -> None:
     assert all(goal in knob_by_id(knob).goals for knob in knobs)
 
 
-def checkpointed(saves: dict[int, float], slows: dict[int, float]) -> tuple[object, object]:
+def checkpointed(
+    saves: dict[int, float], slows: dict[int, float]
+) -> tuple[Callable[[Setup], int], Callable[[Setup], float]]:
     """What every N-th block saves and costs, as a machine is told."""
 
     def peak(setup: Setup) -> int:
@@ -118,7 +122,7 @@ def checkpointed(saves: dict[int, float], slows: dict[int, float]) -> tuple[obje
 
 def tuned(folder: Path, saves: dict[int, float], slows: dict[int, float], request: Request = MEMORY) -> Result:
     peak, speed = checkpointed(saves, slows)
-    machine = Machine(folder, speed, found=DEEP, peak_bytes=peak, noise=0.01)  # type: ignore[arg-type]
+    machine = Machine(folder, speed, found=DEEP, peak_bytes=peak, noise=0.01)
     return machine.tune(1800.0, request)
 
 
@@ -155,6 +159,53 @@ def test_a_wider_limit_is_taken_at_its_word(tmp_path: Path) -> None:
     assert {k.knob: k.value for k in result.kept} == {EVERY: 1}
 
 
+REPRODUCIBLE = Setup.of({"reproducible": True})
+
+
+def tuned_as_asked(folder: Path, saves: dict[int, float], slows: dict[int, float]) -> Result:
+    """What the user asked for takes 5 % more memory and a ninth more time."""
+    peak, speed = checkpointed(saves, slows)
+    machine = Machine(
+        folder,
+        lambda setup: speed(setup) * (0.9 if "reproducible" in setup.values else 1.0),
+        found=DEEP,
+        peak_bytes=lambda setup: round(peak(setup) * (1.05 if "reproducible" in setup.values else 1.0)),
+        noise=0.01,
+    )
+    return machine.tune(1800.0, Request(goal=Goal.MEMORY, only=(EVERY,), pinned=REPRODUCIBLE))
+
+
+def test_beside_what_was_asked_for_both_bounds_are_over_it_alone(tmp_path: Path) -> None:
+    """It is kept whatever it costs: the sum takes more time than the limit, and what was found for memory does not."""
+    result = tuned_as_asked(tmp_path, {1: 3.0, 2: 1.6}, {1: 1.125, 2: 1.05})
+
+    assert {k.knob: k.value for k in result.kept} == {EVERY: 2, "reproducible": True}
+    for found, planted in (
+        (result.saving, 1.6 / 1.05), (result.asked_saving, 1 / 1.05), (result.added_saving, 1.6),
+        (result.speedup, 0.9 / 1.05), (result.asked_speedup, 0.9), (result.added_speedup, 1 / 1.05),
+    ):  # fmt: skip
+        assert found is not None
+        assert found.value == pytest.approx(planted, rel=0.02)
+    assert result.speedup is not None
+    assert result.speedup.high < 1 / 1.1
+    assert words.lead(result) == "Less memory"
+    assert any(r.setup == Setup.of({EVERY: 1}) and "at most 10% slower" in r.reason for r in result.rejected)
+
+
+def test_without_a_saving_what_was_asked_for_is_the_plan(tmp_path: Path) -> None:
+    """With its price in memory and in time, and no claim to save any."""
+    result = tuned_as_asked(tmp_path, {}, {})
+
+    assert kept(result) == {"reproducible"}
+    assert result.saving is not None
+    assert result.saving == result.asked_saving
+    assert result.saving.value == pytest.approx(1 / 1.05)
+    assert (result.added_saving, result.added_speedup) == (None, None)
+    assert result.peak_bytes == (4_000_000_000, 4_200_000_000)
+    assert words.headline(result).startswith("As asked: 5.00 % (5.00 to 5.00, n = 6) more memory at 10.6 %")
+    assert "nothing was proven to save memory beside it" in words.body(result)
+
+
 def test_nothing_to_save_is_an_answer(tmp_path: Path) -> None:
     """No setting saves anything, however fast; it is complete, and nothing is called proven."""
     result = Machine(tmp_path, product(fused_update=1.5), found=FACTS, peak_bytes=lambda setup: 10**9).tune(
@@ -171,10 +222,10 @@ def test_a_setup_that_changes_learning_saves_nothing(tmp_path: Path) -> None:
     peak, speed = checkpointed({1: 3.0}, {})
     machine = Machine(
         tmp_path,
-        speed,  # type: ignore[arg-type]
+        speed,
         lambda setup: 1.0 if EVERY in setup.values else 0.0,
         found=DEEP,
-        peak_bytes=peak,  # type: ignore[arg-type]
+        peak_bytes=peak,
     )
     result = machine.tune(1800.0, replace(MEMORY, only=(EVERY,)))
 
@@ -193,7 +244,7 @@ def test_batches_are_grown_last_in_the_time_kept_for_it(
         asked.append((setup, lab.left_s + lab.spent_s))
         return LargestBatch(0, "", (), len(asked), None, None, "")
 
-    monkeypatch.setattr("hotlap.tune.largest_batch", largest)
+    monkeypatch.setattr("hotlap.growth.largest_batch", largest)
     result = tuned(tmp_path, {2: saves}, {}, replace(MEMORY, grow=True))
     plan = [(Setup.of({EVERY: 2}), 1800.0)] if saves > 1 else []
 

@@ -501,3 +501,20 @@ def test_a_message_cannot_steer_the_terminal(plan: Plan):
 def test_the_plan_knows_no_knob():
     """What a knob takes is the caller's to tell, so a plan can be read without loading any."""
     assert not [name for name in vars(plan_module) if "knobs" in name]
+
+
+def test_what_was_asked_for_stands_there_with_its_price(plan: Plan, path: Path):
+    """Also where it is a loss; a plan that was cut says nothing of speed that was not measured."""
+    loss = Gain(value=0.94, low=0.9, high=0.98, n=6)
+    header = msgspec.structs.replace(plan.header, speedup=loss, asked=("huge-pages",), asked_speedup=loss)
+    slower = msgspec.structs.replace(plan, header=header)
+    write(slower, path)
+    text = path.read_text()
+
+    assert "0.94x as fast as written per training step (0.90x to 0.98x)" in text
+    assert "# Asked for, whatever it costs: huge-pages; alone, 0.94x as fast (0.90x to 0.98x)." in text
+    heavy = msgspec.structs.replace(header, goal="memory", saving=loss, asked_saving=loss)
+    write(msgspec.structs.replace(plan, header=heavy), path)
+    assert "6% more memory at the peak of a step (2% to 11%)" in path.read_text()
+    assert slower.cut(Contract.RECIPE) == slower
+    assert slower.cut(Contract.EXACT).header.asked_speedup is None

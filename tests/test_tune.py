@@ -11,9 +11,11 @@ import pytest
 from machine import FACTS, STEADY, Machine, kept, product, recording
 
 from hotlap.answer import Answer, phases_of
+from hotlap.errors import HotlapError
 from hotlap.lab import Lab
 from hotlap.logbook import Logbook
-from hotlap.records import Contract, Facts, Pair, Recording, Setup, Word
+from hotlap.records import Contract, Facts, Pair, Recording, Result, Setup, Word
+from hotlap.report import words
 from hotlap.search.candidates import Request
 from hotlap.trials import blocks
 from hotlap.trials.recorded import RecordedRunner
@@ -292,3 +294,98 @@ def test_every_number_can_be_recomputed_from_the_logbook(tmp_path: Path, found: 
         "payback_steps", "evaluation_share", "peak_bytes", "bounds", "load",
     ):  # fmt: skip
         assert getattr(again, name) == getattr(result, name), name
+
+
+REPRODUCIBLE = Setup.of({"reproducible": True})
+
+
+def asked(machine: Machine, *knobs: str, budget_s: float = 900.0, planned_steps: int | None = None) -> Result:
+    """A tune of which the user wants a training that repeats itself, and that may try these knobs."""
+    return machine.tune(budget_s, Request(only=knobs, pinned=REPRODUCIBLE, planned_steps=planned_steps))
+
+
+def test_what_the_user_asked_for_is_the_plan_though_it_is_slower(tmp_path: Path) -> None:
+    """Nothing was found beside it; its price is told, and a slower start need not pay."""
+    machine = Machine(tmp_path, product(reproducible=0.9), start_s=lambda setup: 5.0 * bool(setup.settings))
+    result = asked(machine, "fused-update", planned_steps=100)
+
+    assert kept(result) == {"reproducible"}
+    assert result.asked == REPRODUCIBLE
+    assert result.speedup == result.asked_speedup
+    assert result.speedup is not None
+    assert result.speedup.low < 0.9 < result.speedup.high < 1.0
+    assert (result.added_speedup, result.payback_steps) == (None, None)
+    assert result.verdict is not None
+    assert [gate.word for gate in result.verdict.gates if gate.name == "repetition"] == [Word.IDENTICAL]
+    assert words.headline(result).startswith("As asked: ")
+    assert "nothing was proven faster beside it" in words.headline(result)
+
+
+@pytest.mark.parametrize(("gain", "lead"), [(1.4, "Faster"), (1.06, "As asked")])
+def test_what_is_added_must_beat_what_was_asked_for(tmp_path: Path, gain: float, lead: str) -> None:
+    """And not the script as written, which is faster than the second of these plans; the sum is told as it is."""
+    machine = Machine(tmp_path, product(reproducible=0.9, fused_update=gain), noise=0.01)
+    result = asked(machine, "fused-update")
+
+    assert kept(result) == {"reproducible", "fused-update"}
+    for found, planted in (
+        (result.speedup, 0.9 * gain), (result.asked_speedup, 0.9), (result.added_speedup, gain)
+    ):  # fmt: skip
+        assert found is not None
+        assert found.value == pytest.approx(planted, rel=0.02)
+    assert words.lead(result) == lead
+    assert "on top" in words.body(result)
+
+
+def test_every_setting_is_tried_beside_what_was_asked_for(tmp_path: Path) -> None:
+    """In screening and in confirmation, whose blocks also run it alone."""
+    result = asked(Machine(tmp_path, product(fused_update=1.4)), "fused-update")
+    confirmed = [pair for pair in result.pairs if pair.stage == "confirm"]
+
+    assert all("reproducible" in pair.setup.values for pair in result.pairs if pair.stage in ("screen", "confirm"))
+    assert {pair.block for pair in confirmed if pair.setup == REPRODUCIBLE} == {pair.block for pair in confirmed}
+
+
+def test_what_does_not_repeat_itself_is_no_plan(tmp_path: Path) -> None:
+    """Said before anything is searched."""
+    machine = Machine(tmp_path, product(fused_update=1.4), parts=lambda setup: True)
+    with pytest.raises(HotlapError, match="weight differs after it") as raised:
+        asked(machine, "fused-update")
+
+    assert raised.value.slug == "not-reproducible"
+    assert not any(event["kind"] == "result" for event in machine.book.events())
+    assert not any(e["pair"]["stage"] == "screen" for e in machine.book.events() if e["kind"] == "pair")
+
+
+def test_what_takes_the_promise_away_is_left_out(tmp_path: Path) -> None:
+    """Faster, and two runs with it part: the plan is what was asked for."""
+    machine = Machine(tmp_path, product(fused_update=1.4), parts=lambda setup: "fused-update" in setup.values)
+    result = asked(machine, "fused-update")
+
+    assert kept(result) == {"reproducible"}
+    assert "two runs of one seed part at step" in result.rejected[-1].reason
+    assert result.rejected[-1].setup == Setup.of({"fused-update": True})
+
+
+def test_what_was_asked_for_must_learn_the_same(tmp_path: Path) -> None:
+    """It may be slow, and not wrong; and what is wrong beside it is found by halving and leaves it where it is."""
+    machine = Machine(tmp_path, product(), lambda setup: 1.0 if "reproducible" in setup.values else 0.0)
+    with pytest.raises(HotlapError) as raised:
+        asked(machine, "fused-update")
+    assert raised.value.slug == "asked-not-proven"
+
+    (tmp_path / "beside").mkdir()
+    wrong = Machine(
+        tmp_path / "beside", product(fused_update=1.3, compile=1.3), lambda s: 1.0 if "compile" in s.values else 0.0
+    )
+    result = asked(wrong, "fused-update", "compile", budget_s=1800.0)
+    assert kept(result) == {"reproducible", "fused-update"}
+
+
+def test_a_price_that_could_not_be_measured_is_no_answer(tmp_path: Path) -> None:
+    """The budget ended first: no plan, and the reason."""
+    result = asked(Machine(tmp_path, product(reproducible=0.9)), "fused-update", budget_s=60.0)
+
+    assert kept(result) == set()
+    assert result.asked == Setup()
+    assert result.cut_short

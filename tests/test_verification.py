@@ -113,3 +113,38 @@ def test_the_document_is_json_and_holds_no_secret(tmp_path: Path) -> None:
         "schema", "target", "settings", "faster", "same", "exit_code", "reason", "speedup", "verdict",
         "first_difference", "judgement", "gates", "noise", "smallest_gain", "spent_s", "facts",
     ]  # fmt: skip
+
+
+REPRODUCIBLE = Setup.of({"reproducible": True})
+
+
+def test_a_promise_to_repeat_is_what_is_judged(tmp_path: Path) -> None:
+    """Not the speed: its price is told, and a yes is exit code 0."""
+    found = verified(Machine(tmp_path, product(reproducible=0.8)), REPRODUCIBLE)
+
+    assert (found.faster, found.same, found.exit_code) == (None, True, 0)
+    assert found.speedup is not None
+    assert found.speedup.high < 1.0
+    assert found.verdict.gates[-1].name == "repetition"
+    assert shown(found).startswith("Repeats itself: 0.8")
+
+
+def test_a_broken_promise_to_repeat(tmp_path: Path) -> None:
+    """Exit code 3, with the step and the tensor; nothing else is judged then."""
+    found = verified(Machine(tmp_path, product(reproducible=0.8), parts=lambda setup: True), REPRODUCIBLE)
+    document = verification_document(found)
+
+    assert (found.faster, found.same, found.speedup, found.exit_code) == (None, False, None, 3)
+    assert document["first_difference"]["parameter"] == "weight"
+    assert document["first_difference"]["step"]
+    assert shown(found).startswith("Does not repeat itself: ")
+
+
+def test_what_stands_beside_such_a_promise_must_be_faster_than_it(tmp_path: Path) -> None:
+    """The speed that is told is that of the whole, over the script as written."""
+    machine = Machine(tmp_path, product(reproducible=0.8, fused_update=1.2), noise=0.01)
+    found = verified(machine, Setup.of({"reproducible": True, "fused-update": True}))
+
+    assert (found.faster, found.exit_code) == (True, 0)
+    assert found.speedup is not None
+    assert found.speedup.value == pytest.approx(0.96, rel=0.02)

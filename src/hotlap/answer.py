@@ -16,24 +16,15 @@ from hotlap import stats
 from hotlap.audits import all_audits
 from hotlap.audits.judge import audited
 from hotlap.bounds import bounds_of, prices_of
+from hotlap.confirm import against, estimated
 from hotlap.judge import Judgement
 from hotlap.knobs import knob_by_id
 from hotlap.lab import Lab
-from hotlap.plan import (
-    Gain,
-    Header,
-    Level,
-    Plan,
-    PlannedMachine,
-    PlannedRoot,
-    PlannedSetting,
-    PlannedSignature,
-    PlannedVerdict,
-)
+from hotlap.plan import Plan
+from hotlap.planned import plan_of
 from hotlap.records import (
     AS_WRITTEN,
     PHASES,
-    SCHEMA,
     Contract,
     Curve,
     Estimate,
@@ -94,6 +85,7 @@ class Answer:
 
     facts: Facts
     skipped: dict[str, str] = field(default_factory=dict)
+    asked: Setup = AS_WRITTEN
     setup: Setup = AS_WRITTEN
     ratios: tuple[float, ...] = ()
     judgement: Judgement | None = None
@@ -140,7 +132,7 @@ class Answer:
             noise=noise,
             smallest_gain=stats.smallest_provable_gain(noise),
             tuning_s=lab.spent_s,
-            payback_steps=payback(reference, candidate),
+            payback_steps=payback(*confirmed(lab, self.setup, self.asked)) if self.setup != self.asked else None,
             evaluation_share=evaluation_share(watched),
             peak_bytes=(_peak(reference or [watched]), _peak(candidate)),
             ceiling=lab.ceiling,
@@ -150,63 +142,27 @@ class Answer:
             notes=(*lab.notes, *_unsteady(lab)),
             cut_short=lab.cut_short if not kept else "",
         )
+        if self.asked.settings and kept:
+            result = self._beside(result, lab.pairs)
         if self.goal is Goal.MEMORY:
             result = with_savings(result, lab, self.setup, self.slowdown, self.largest)
         lab.logbook.append("result", result=result)
         return replace(self, result=result)
 
+    def _beside(self, result: Result, pairs: Sequence[Pair]) -> Result:
+        """What the asked-for settings cost, and what the others bring on top."""
+        alone, rest = against(pairs, self.asked), against(pairs, self.setup, self.asked)
+        return replace(
+            result,
+            asked=self.asked,
+            asked_speedup=estimated(alone, blocks.log_gain),
+            added_speedup=estimated(rest, blocks.log_gain) if self.setup != self.asked else None,
+        )
+
     def plan(self, date: datetime.date) -> Plan:
         """The plan that `hotlap run` applies."""
         assert self.result is not None
-        facts, result = self.facts, self.result
-        signatures = self.judgement.signatures if self.judgement else {}
-        roots = tuple(
-            PlannedRoot(
-                name=root.name,
-                index=root.index,
-                parameter_shapes=root.parameter_shapes,
-                signatures=tuple(
-                    PlannedSignature(shapes=s.shapes, dtypes=s.dtypes, training=s.training, grad=s.grad)
-                    for s in signatures.get((root.name, root.index), ())
-                ),
-            )
-            for root in facts.roots
-        )
-        settings = tuple(
-            PlannedSetting(
-                knob=k.knob,
-                value=k.value,
-                contract=k.contract,
-                share=Gain.of(k.share) if k.share else None,
-                saving=Gain.of(k.saving) if k.saving and result.goal is Goal.MEMORY else None,
-            )
-            for k in result.kept
-        )
-        levels = tuple(
-            Level(contract=Contract(name), speedup=Gain.of(gain) if gain else None)
-            for name, gain in result.levels.items()
-        )
-        return Plan(schema=SCHEMA, header=_header(facts, result, date), settings=settings, levels=levels, roots=roots)
-
-
-def _header(facts: Facts, result: Result, date: datetime.date) -> Header:
-    verdict = result.verdict
-    return Header(
-        date=date,
-        script=facts.script,
-        script_sha256=facts.script_sha256,
-        argv=facts.argv,
-        torch=facts.torch,
-        python=facts.python,
-        device=facts.device,
-        machine=PlannedMachine(cpu=facts.machine.cpu, cores=facts.machine.cores),
-        world_size=facts.world_size,
-        goal=result.goal,
-        speedup=Gain.of(result.speedup) if result.speedup else None,
-        saving=Gain.of(result.saving) if result.saving else None,
-        verdict=PlannedVerdict(word=verdict.word, reason=verdict.reason, seeds=verdict.seeds) if verdict else None,
-        payback_steps=result.payback_steps,
-    )
+        return plan_of(self.result, self.judgement.signatures if self.judgement else {}, date)
 
 
 def _kept(knob_id: str, setup: Setup, pairs: Sequence[Pair], loosened: Sequence[str]) -> Kept:
@@ -237,9 +193,15 @@ def _levels(kept: Sequence[Kept], speedup: Estimate | None) -> dict[str, Estimat
     }
 
 
-def confirmed(lab: Lab, setup: Setup) -> tuple[list[Recording], list[Recording]]:
-    """The recordings of a setup's undisturbed confirmation pairs: of the untouched script, and of the setup."""
-    pairs = blocks.undisturbed([p for p in lab.pairs if p.stage == "confirm" and p.setup == setup])
+def confirmed(lab: Lab, setup: Setup, asked: Setup = AS_WRITTEN) -> tuple[list[Recording], list[Recording]]:
+    """The recordings of a setup's undisturbed confirmation pairs: of the untouched script, and of the setup.
+
+    Args:
+        lab: Of the tune.
+        setup: The one that was confirmed.
+        asked: Settings whose runs in the same blocks stand in the place of the untouched script's, if any.
+    """
+    pairs = against(lab.pairs, setup, asked)
     return [lab.recordings[p.reference] for p in pairs], [lab.recordings[p.candidate] for p in pairs]
 
 

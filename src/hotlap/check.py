@@ -122,7 +122,7 @@ def _plain(lab: Lab, observed: Recording, facts: Facts) -> RenderableType:
         facts,
         phases_of(observed),
         audited(seen_of(observed), all_audits()),
-        {knob.id: _choices(knob, facts) for knob in all_knobs()},
+        {knob.id: _choices(knob, facts) for knob in all_knobs() if not knob.repeats},  # a promise, and no gain
         samples_per_step=samples_per_step(observed),
         evaluation_share=evaluation_share(observed),
         ceiling=lab.ceiling,

@@ -57,7 +57,7 @@ def markdown(knob: Knob, level: int = 1) -> str:
     if Goal.MEMORY in knob.goals:
         facts.append(f"- tried under: {' and '.join(f'`--goal {goal.value}`' for goal in knob.goals)}")
     if knob.suggested_only:
-        facts.append("- only measured and suggested; applied by `--set`")
+        facts.append("- applied only by `--set`, and then kept whatever it costs")
     return _page(knob.id, knob, facts, level)
 
 

@@ -13,7 +13,7 @@ from statistics import fmean
 from typing import ClassVar
 
 from hotlap import stats
-from hotlap.records import AS_WRITTEN, Goal, Pair, Setting, Setup
+from hotlap.records import Goal, Pair, Setting, Setup
 from hotlap.search.candidates import Request
 from hotlap.search.greedy import KEEP
 from hotlap.stats import Look
@@ -52,9 +52,9 @@ class Faster:
         """What a confirmation did not prove."""
         return "not proven faster"
 
-    def lighter(self, setup: Setup, pinned: Setup, pairs: Sequence[Pair]) -> Setup:
+    def lighter(self, setup: Setup, pinned: Setup, last: Sequence[Pair], pairs: Sequence[Pair]) -> Setup | None:
         """What to confirm in place of a setup that was not: nothing, for the search found no faster one."""
-        return AS_WRITTEN
+        return None
 
 
 @dataclass(frozen=True)
@@ -116,15 +116,20 @@ class Smaller:
         wanted += [] if self._bearable(pairs) is Look.ACCEPT else [f"be at most {self.slowdown:.0%} slower"]
         return f"not proven to {' and to '.join(wanted)}{f' ({self.told(pairs)})' if pairs else ''}"
 
-    def lighter(self, setup: Setup, pinned: Setup, pairs: Sequence[Pair]) -> Setup:
+    def lighter(self, setup: Setup, pinned: Setup, last: Sequence[Pair], pairs: Sequence[Pair]) -> Setup | None:
         """What to confirm in place of a setup that was not: where time was short, one that costs less of it.
 
         The setting that was the slowest in screening takes the value that saves most among the faster ones of its knob,
-        or goes. The confirmation that was just lost has its pairs here too, and tells whether time was the matter.
+        or goes.
+
+        Args:
+            setup: Not confirmed.
+            pinned: Settings that the user has decided on.
+            last: The pairs of that confirmation, which tell whether time was the matter.
+            pairs: All of the tune.
         """
-        last = blocks.undisturbed([pair for pair in pairs if pair.stage == "confirm" and pair.setup == setup])
         if not last or self._saves(last) is Look.DROP or self._bearable(last) is Look.ACCEPT:
-            return AS_WRITTEN
+            return None
         costs, savings = dict[Setting, float](), dict[Setting, float]()
         screened = [pair for pair in pairs if pair.stage == "screen"]
         for changed, own in blocks.by_setup(screened).items():
@@ -135,7 +140,7 @@ class Smaller:
         free = [setting for setting in setup.settings if setting.knob not in pinned.values]
         slowest = max(free, key=lambda setting: costs.get(setting, 0.0), default=None)
         if slowest is None or slowest not in costs:
-            return AS_WRITTEN
+            return None
         faster = [s for s in costs if s.knob == slowest.knob and costs[s] < costs[slowest] and savings[s] > KEEP]
         rest = setup.without(slowest.knob)
         best = max(faster, key=lambda setting: savings[setting], default=None)

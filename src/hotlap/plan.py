@@ -20,12 +20,12 @@ import msgspec
 
 from hotlap import toml_file
 from hotlap.errors import HotlapError
+from hotlap.plan_words import comments
 from hotlap.records import SCHEMA, Contract, Estimate, Facts, Goal, Setup, Value, Word
 from hotlap.toml_file import printable
 
 Count = Annotated[int, msgspec.Meta(ge=0)]
 Shapes = tuple[tuple[Count, ...], ...]
-_WISHED = {Goal.SPEED: "made the script faster", Goal.MEMORY: "saved memory at a bearable cost in time"}
 Validator = Callable[[Value], str | None]
 """Why a knob cannot take a value; None when it can."""
 
@@ -92,6 +92,12 @@ class Header(_Table, frozen=True):
     verdict: PlannedVerdict | None = None
     payback_steps: Count | None = None
     """Training steps that earn the extra start-up back."""
+    asked: tuple[str, ...] | None = None
+    """Knobs that are here because the user asked for them, whatever they cost."""
+    asked_speedup: Gain | None = None
+    """Per training step, under these alone: below 1 they cost time."""
+    asked_saving: Gain | None = None
+    """How many times less memory, under these alone, where that is the goal."""
 
 
 class PlannedSetting(_Table, frozen=True):
@@ -164,7 +170,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         loosest = max((setting.contract.level for setting in kept), default=contract.level + 1)
         levels = tuple(level for level in self.levels if level.contract.level <= contract.level)
         gain = next((level.speedup for level in levels if level.contract.level >= loosest), None)
-        header = msgspec.structs.replace(self.header, speedup=gain, saving=None, verdict=None, payback_steps=None)
+        asked = tuple(setting.knob for setting in kept if setting.knob in (self.header.asked or ())) or None
+        whole = dict.fromkeys(("saving", "verdict", "payback_steps", "asked_speedup", "asked_saving"))
+        header = msgspec.structs.replace(self.header, speedup=gain, asked=asked, **whole)
         return msgspec.structs.replace(self, header=header, settings=kept, levels=levels)
 
 
@@ -217,7 +225,7 @@ def write(plan: Plan, path: Path) -> None:
         HotlapError: plan-not-written, or what `read` would say of such a plan.
     """
     tables = msgspec.to_builtins(plan, builtin_types=(datetime.date,))
-    content = toml_file.render({key: table for key, table in tables.items() if table != ()}, _comments(plan))
+    content = toml_file.render({key: table for key, table in tables.items() if table != ()}, comments(plan))
     toml_file.parse(content, path, Plan, SCHEMA)
     toml_file.replace_file(path, content)
 
@@ -259,33 +267,3 @@ def _check_setting(place: int, setting: PlannedSetting, path: Path, known: Mappi
     if complaint:
         what = f"`settings[{place}].value` in {path} is nothing that {knob} can take: {complaint}."
         raise HotlapError("plan-out-of-range", what, fix="put back the value that `hotlap tune` found")
-
-
-def _as_fast(header: Header) -> str:
-    return "faster per training step" if header.goal is Goal.SPEED else "as fast per training step"
-
-
-def _less(ratio: float) -> str:
-    return f"{1 - 1 / ratio:.0%}"
-
-
-def _comments(plan: Plan) -> list[str]:
-    header = plan.header
-    as_typed = header.argv or (header.script,)
-    launch = "" if as_typed[0] == "-m" or as_typed[0].endswith(".py") else "-- "
-    gain, saving, verdict = header.speedup, header.saving, header.verdict
-    found = (
-        f"{_less(saving.value)} less memory at the peak of a step ({_less(saving.low)} to {_less(saving.high)}). "
-        if saving
-        else ""
-    )
-    found += f"{gain.value:.2f}x {_as_fast(header)} ({gain.low:.2f}x to {gain.high:.2f}x). " if gain else ""
-    found += f"Learning: {verdict.word.value}. " if verdict else ""
-    advice = "To leave a setting out, delete its [[settings]] block. The numbers are those of the whole plan."
-    return [
-        f"The plan that hotlap made for {header.script}. {found}".rstrip(),
-        "",
-        f"    hotlap run {launch}{shlex.join(as_typed)}",
-        "",
-        advice if plan.settings else f"No setting: nothing tried {_WISHED[header.goal]} and kept its learning.",
-    ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from hotlap import stats
+from hotlap.confirm import against, estimated
 from hotlap.lab import Lab
 from hotlap.records import AS_WRITTEN, Estimate, Goal, Kept, Pair, Result, Setup
 from hotlap.records.views import LargestBatch
@@ -25,12 +25,15 @@ def with_savings(
         slowdown_limit: How much slower a step may be, as a share.
         largest: What growing the batches found.
     """
-    pairs = blocks.undisturbed([p for p in lab.pairs if p.stage == "confirm" and p.setup == setup])
-    whole = stats.confirmed_speedup([blocks.log_saving(pair) for pair in pairs]) if setup.settings else None
+    pairs, asked = against(lab.pairs, setup), result.asked
+    whole = estimated(pairs, blocks.log_saving) if setup.settings else None
+    alone, rest = against(lab.pairs, asked), against(lab.pairs, setup, asked)
     return replace(
         result,
         goal=Goal.MEMORY,
         saving=whole,
+        asked_saving=estimated(alone, blocks.log_saving) if asked.settings else None,
+        added_saving=estimated(rest, blocks.log_saving) if asked.settings and setup != asked else None,
         slowdown_limit=slowdown_limit,
         largest=largest,
         kept=tuple(_kept(kept, setup, lab.pairs, whole, result.speedup) for kept in result.kept),

@@ -6,32 +6,28 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from hotlap import stats
-from hotlap.answer import Answer, confirmed, payback, phases_of
+from hotlap.answer import Answer, phases_of
+from hotlap.asked import alone, grant
 from hotlap.bounds import learn_bounds
-from hotlap.confirm import confirm
 from hotlap.goals import aim_of
-from hotlap.growth import largest_batch
-from hotlap.judge import Judge, Judgement
-from hotlap.knobs import all_knobs, knob_by_id
+from hotlap.growth import grown
+from hotlap.judge import Judge
+from hotlap.knobs import all_knobs
 from hotlap.knobs.knob import Knob
 from hotlap.lab import Lab
-from hotlap.records import AS_WRITTEN, Contract, Facts, Goal, Outcome, Phases, Recording, Rejected, Setup, Word
-from hotlap.records.views import LargestBatch
+from hotlap.proof import proven
+from hotlap.records import AS_WRITTEN, Contract, Facts, Goal, Outcome, Phases, Recording, Setup
 from hotlap.screening import search
 from hotlap.search.candidates import Request, candidates, refused
 from hotlap.shares import STAGE, leave_one_out
-from hotlap.stats import Look
 from hotlap.trials import blocks
 from hotlap.trials.blocks import Window
-from hotlap.verify.trajectory import with_losses
-from hotlap.verify.verdict import broken_promise
 
 _OBSERVED_SHARE, _OBSERVED_S = 0.05, 45.0  # of the budget, and in all, unless an epoch ends before
 _NOISE_SHARE = 0.12
 _GROWTH_SHARE = 0.4  # where the largest batch is wanted too
 _DISTURBED = 1.5  # times the pace of a later run
 _SCREEN_S, CONFIRM_S = 2.5, 5.0  # windows of a trial
-_FAULTS = {Word.CHANGED: "changes learning", Word.UNDECIDED: "could not be shown to learn the same"}
 
 
 def tune(lab: Lab, request: Request, knobs: Sequence[Knob] | None = None) -> Answer:
@@ -43,7 +39,7 @@ def tune(lab: Lab, request: Request, knobs: Sequence[Knob] | None = None) -> Ans
         knobs: To choose from; all by default.
 
     Raises:
-        HotlapError: The script cannot be timed, or its baseline fails.
+        HotlapError: The script cannot be timed, its baseline fails, or what was asked for does not keep its word.
     """
     aim = aim_of(request)
     lab.kept_s = _GROWTH_SHARE * lab.budget_s * request.grow
@@ -58,27 +54,13 @@ def tune(lab: Lab, request: Request, knobs: Sequence[Knob] | None = None) -> Ans
     knobs = knobs or all_knobs()
     bounds = learn_bounds(lab, screen, [knob for knob in knobs if not refused(knob, request)])
     singles, skipped = candidates(knobs, facts, request, phases, bounds)
-    answer = Answer(facts=facts, skipped=skipped, goal=aim.goal, slowdown=request.slowdown)
+    answer = Answer(facts, skipped, request.asked, goal=aim.goal, slowdown=request.slowdown)
     judge = _judge(lab, request, facts, phases)
+    granted = grant(lab, judge, request.asked, window)
     setup = search(lab, singles, request.pinned, screen, aim)
-    while setup.settings:
-        setup, judged = fit_to_learn(lab, judge, setup)
-        if not setup.settings:
-            break
-        lab.runner.verified = judged.signatures
-        pairs, curves = confirm(lab, setup, window, aim)
-        ratios = [blocks.log_gain(pair) for pair in pairs]
-        looked = aim.look(pairs) if len(pairs) in stats.LOOKS else Look.NOT_PROVEN
-        noisy = facts.stochastic or loosest(setup) is Contract.REDUCED or bool(judged.loosened)
-        verdict = with_losses(judged.verdict, curves, noisy=noisy)
-        lab.logbook.append("confirmed", setup=setup, log_ratios=ratios, look=looked.value, verdict=verdict)
-        if looked is Look.ACCEPT and verdict.word.may_enter_plan:
-            if aim.goal is Goal.MEMORY or pays(lab, setup, ratios, request.planned_steps):
-                answer = answer.accepted(setup, ratios, replace(judged, verdict=verdict), curves)
-            break
-        missed = "" if looked is Look.ACCEPT else aim.missed(pairs)
-        part = retreat(lab, setup, missed, ratios, replace(judged, verdict=verdict))
-        setup = aim.lighter(setup, request.pinned, lab.pairs) if part is None else part
+    answer = proven(lab, judge, setup, window, answer, request)
+    if granted and not answer.setup.settings:
+        answer = alone(lab, answer, granted, window, aim)
     leave_one_out(lab, answer.setup, window)
     answer = replace(answer, largest=grown(lab, facts, answer.setup) if request.grow else ())
     planned = request.planned_steps or available  # a script that ended by itself has shown its length
@@ -137,63 +119,3 @@ def noise_of(lab: Lab) -> float:
             groups.setdefault(pair.setup, []).append(blocks.log_gain(pair))
     same = [blocks.log_gain(pair) for pair in lab.pairs if pair.stage == "noise"]
     return stats.pooled_noise(list(groups.values()), same=same)
-
-
-def fit_to_learn(lab: Lab, judge: Judge, setup: Setup) -> tuple[Setup, Judgement]:
-    """The largest part of the setup that passes the gates, and the judgement on it; guilty settings are named."""
-    while True:
-        lab.trying(f"does it learn the same? {setup}")
-        judged = judge.judge(setup)
-        lab.logbook.append("verdict", setup=setup, verdict=judged.verdict)
-        if judged.verdict.word.may_enter_plan and not broken_promise(loosest(setup), judged.verdict):
-            lab.learnt(f"learns the same by the gates ({judged.verdict.word.value}): {setup}")
-            return setup, judged
-        found = judge.guilty(setup) if len(setup.settings) > 1 else None
-        guilty, verdict = found or (tuple(setup.values), judged.verdict)
-        word = broken_promise(loosest(setup), verdict) or _FAULTS[verdict.word]
-        part = setup.without(*(knob for knob in setup.values if knob not in guilty))
-        lab.reject(Rejected(part, f"{word}: {verdict.reason}", verdict=replace(verdict, guilty=guilty)))
-        setup = setup.without(*guilty)
-        if not setup.settings:
-            return setup, judged
-
-
-def loosest(setup: Setup) -> Contract:
-    """The weakest promise among the settings."""
-    return max((knob_by_id(s.knob).contract for s in setup.settings), key=lambda contract: contract.level)
-
-
-def pays(lab: Lab, setup: Setup, ratios: list[float], planned_steps: int | None) -> bool:
-    """Whether a proven gain is earned back within the planned training; a plan that would not be is not made."""
-    steps = payback(*confirmed(lab, setup))
-    if planned_steps is None or (steps is not None and steps <= planned_steps):
-        return True
-    after = f"only after {steps} steps" if steps is not None else "never"
-    why = f"its slower start is earned back {after}, and {planned_steps} steps are planned"
-    lab.reject(Rejected(setup, why, stats.confirmed_speedup(ratios)))
-    return False
-
-
-def retreat(lab: Lab, setup: Setup, missed: str, ratios: list[float], judged: Judgement) -> Setup | None:
-    """What to try instead of a setup that was not confirmed, for its losses: its part that promises more.
-
-    Returns:
-        None where the losses were not the matter, and there is time to try something else.
-    """
-    evidence = stats.confirmed_speedup(ratios) if len(ratios) > 1 else None
-    if missed:
-        lab.reject(Rejected(setup, lab.cut_short or missed, evidence))
-        return AS_WRITTEN if lab.cut_short else None
-    lab.reject(Rejected(setup, f"its losses: {judged.verdict.reason}", evidence, judged.verdict))
-    reduced = [s.knob for s in setup.settings if knob_by_id(s.knob).contract.level >= Contract.REDUCED.level]
-    reduced += judged.loosened
-    return setup.without(*reduced) if reduced else AS_WRITTEN
-
-
-def grown(lab: Lab, facts: Facts, setup: Setup) -> tuple[LargestBatch, ...]:
-    """The largest batch that fits, as written and under the setup: half of the time kept for that is each one's."""
-    found: list[LargestBatch] = []
-    for one in dict.fromkeys((AS_WRITTEN, setup)):
-        lab.kept_s = 0.0 if found or not setup.settings else lab.kept_s / 2
-        found.append(largest_batch(lab, facts, setup=one))
-    return tuple(found)

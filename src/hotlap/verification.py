@@ -6,20 +6,23 @@ from dataclasses import replace
 
 from hotlap import stats
 from hotlap.answer import phases_of
-from hotlap.confirm import confirm
+from hotlap.confirm import confirm, price
 from hotlap.judge import Judge, Judgement
 from hotlap.knobs import AGAINST
 from hotlap.lab import Lab
+from hotlap.proof import loosest, with_curves
 from hotlap.records import Contract, Estimate, Outcome, Setup, Verdict, Verification, Word
+from hotlap.repetition import promised, repetition
 from hotlap.stats import Look
 from hotlap.trials import blocks
-from hotlap.tune import CONFIRM_S, learn_noise, loosest, noise_of
-from hotlap.verify.trajectory import with_losses
-from hotlap.verify.verdict import broken_promise
+from hotlap.tune import CONFIRM_S, learn_noise, noise_of
+from hotlap.verify.verdict import broken_promise, conclude
 
 
 def verify(lab: Lab, setup: Setup, allow: Contract) -> Verification:
-    """Judge a setup, then time it on fresh pairs; one that changes learning is not timed.
+    """Judge a setup, then time it on fresh pairs; one that changes learning, or breaks a promise, is not timed.
+
+    Settings that promise to repeat the training are held to that, and others beside them must be faster than these.
 
     Raises:
         HotlapError: The script cannot be timed, or its baseline fails.
@@ -34,6 +37,10 @@ def verify(lab: Lab, setup: Setup, allow: Contract) -> Verification:
     if AGAINST in setup.values:
         lab.trying(f"observing {setup.values[AGAINST]}")
         version = lab.observe_version(setup, limit_s=max(6.0, 0.05 * lab.budget_s))
+    repeats, asked = repetition(lab, setup, window), promised(setup)
+    if any(not gate.word.may_enter_plan for gate in repeats):
+        parted = any(gate.step is not None for gate in repeats)
+        return _answer(lab, setup, None, False if parted else None, None, conclude(repeats, 1), repeats[0].reason)
     loosens = allow.level >= Contract.REDUCED.level
     judge = Judge(lab.arm, lab.next_id, facts, lab.seed, phases.total_s, loosens, version)
     lab.trying(f"does it learn the same? {setup}")
@@ -47,18 +54,16 @@ def verify(lab: Lab, setup: Setup, allow: Contract) -> Verification:
         return _answer(lab, setup, None, same, None, verdict, reason)
     learn_noise(lab, window)
     lab.runner.verified = judged.signatures
-    pairs, curves = confirm(lab, setup, window)
-    ratios = [blocks.log_gain(pair) for pair in pairs]
-    looked = stats.look(ratios) if len(ratios) in stats.LOOKS else Look.CONTINUE
-    reduced = judged.verdict.word is Word.EQUIVALENT or loosest(setup) is Contract.REDUCED
-    noisy = facts.stochastic or reduced
-    verdict = with_losses(judged.verdict, curves, noisy=noisy)
-    same = _same(setup, replace(judged, verdict=verdict))
-    faster = {Look.ACCEPT: True, Look.CONTINUE: None}.get(looked, False)
-    speedup = stats.confirmed_speedup(ratios) if len(ratios) > 1 else None
+    found = price(lab, setup, window) if setup == asked else confirm(lab, setup, window, asked)
+    looked = stats.look(found.ratios) if len(found.ratios) in stats.LOOKS else Look.CONTINUE
+    judged = with_curves(lab, setup, judged, found.curves, repeats)
+    same = _same(setup, judged)
+    faster = None if setup == asked else {Look.ACCEPT: True, Look.CONTINUE: None}.get(looked, False)
+    speedup = stats.confirmed_speedup(found.total) if len(found.total) > 1 else None
     unanswered = lab.cut_short or (lab.rejected[-1].reason if lab.rejected else "it could not be timed")
     words = {True: "proven faster", False: "not proven faster", None: unanswered}
-    return _answer(lab, setup, faster, same, speedup, verdict, f"{words[faster]}; {verdict.reason}")
+    about = repeats[0].reason if setup == asked else words[faster]
+    return _answer(lab, setup, faster, same, speedup, judged.verdict, f"{about}; {judged.verdict.reason}")
 
 
 def _same(setup: Setup, judged: Judgement) -> bool | None:
@@ -85,6 +90,19 @@ def _answer(
     assert lab.facts is not None
     noise = noise_of(lab)
     target, smallest = " ".join(lab.runner.target.arguments), stats.smallest_provable_gain(noise)
-    found = Verification(target, lab.facts, setup, faster, same, speedup, verdict, reason, noise, smallest, lab.spent_s)
+    found = Verification(
+        target=target,
+        facts=lab.facts,
+        setup=setup,
+        faster=faster,
+        same=same,
+        speedup=speedup,
+        verdict=verdict,
+        reason=reason,
+        noise=noise,
+        smallest_gain=smallest,
+        spent_s=lab.spent_s,
+        for_speed=setup != promised(setup),
+    )
     lab.logbook.append("verification", found=found)
     return found

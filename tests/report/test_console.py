@@ -7,7 +7,19 @@ import io
 from typing import Any
 
 import pytest
-from results import HOSTILE, hostile, nothing, phases, result, smaller, times, undecided, verdict
+from results import (
+    HOSTILE,
+    asked,
+    hostile,
+    nothing,
+    phases,
+    result,
+    smaller,
+    smaller_as_asked,
+    times,
+    undecided,
+    verdict,
+)
 from rich.console import Console, RenderableType
 
 from hotlap.records import Finding, Goal, Rejected, Result, Setup, Skip, Status, Word
@@ -78,6 +90,28 @@ def test_nothing_to_save_names_both_bars() -> None:
 def test_never_claims_more_than_its_weakest_part(changes: dict[str, Any], lead: str) -> None:
     """Only proven speed with proven learning is called faster."""
     assert show(summary(result(**changes)), 200).startswith(lead)
+
+
+def test_what_was_asked_for_is_told_with_its_price() -> None:
+    """A loss is no gain and no fault: it is what the user wanted."""
+    text = flat(show(summary(asked()), 200))
+
+    assert text.startswith("As asked: 0.960x (0.940 to 0.980, 4 pairs) per training step; reproducible alone is 0.910x")
+    assert "and the rest 1.055x (1.030 to 1.080, 4 pairs) on top" in text
+    alone = asked(added_speedup=None, kept=asked().kept[:1])
+    assert "nothing was proven faster beside it" in flat(show(summary(alone), 200))
+    assert "paid back" not in flat(show(summary(alone), 200))
+
+
+def test_what_was_asked_for_has_its_price_in_memory_too() -> None:
+    """More memory is called so, and neither a saving of less than nothing."""
+    text = flat(show(summary(smaller_as_asked()), 200))
+
+    assert text.startswith(
+        "Less memory: 45.9 % (45.4 to 46.5, n = 4) less memory at 5.3 % (3.1 to 7.5, n = 4) more time"
+    )
+    assert "reproducible alone takes 3.1 % (2.0 to 4.2, n = 4) more memory at 9.9 % (7.5 to 12.4, n = 4) more" in text
+    assert "and the rest 47.6 % (47.1 to 48.2, n = 4) less memory at 6.4 % (4.2 to 8.7, n = 4) more" in text
 
 
 def test_nothing_to_gain_says_what_could_have_been_found() -> None:

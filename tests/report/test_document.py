@@ -6,7 +6,7 @@ import dataclasses
 import json
 
 import pytest
-from results import facts, hostile, nothing, phases, result, smaller, undecided
+from results import facts, hostile, nothing, phases, result, smaller, smaller_as_asked, undecided
 
 from hotlap.records import Result
 from hotlap.report.document import check_document, document
@@ -15,7 +15,7 @@ KEYS = {
     "schema", "target", "speedup", "speedup_run", "verdict", "judgement", "gates", "settings", "levels", "phases",
     "findings", "rejected", "skipped", "tuning_s", "payback_steps", "evaluation_share", "peak_bytes", "facts",
     "goal", "saving", "slowdown_limit", "largest", "bounds", "prices", "ceiling", "noise", "load", "smallest_gain",
-    "pairs", "notes",
+    "pairs", "notes", "asked",
 }  # fmt: skip
 
 
@@ -38,6 +38,9 @@ def test_a_saving_goes_through_as_it_is() -> None:
     assert written["settings"][0]["saving"]["value"] == 1.9
     assert written["peak_bytes"] == {"baseline": 4_000_000_000, "tuned": 2_105_000_000}
     assert [written["largest"][side]["fits"] for side in ("baseline", "tuned")] == [128, 256]
+    asked = document(smaller_as_asked())["asked"]
+    assert set(asked) == {"settings", "speedup", "added", "saving", "added_saving"}
+    assert (asked["saving"]["value"], asked["added_saving"]["value"]) == (0.97, 1.91)
 
 
 def test_inner_keys_are_frozen() -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from plotly.offline import get_plotlyjs
-from results import hostile, nothing, result, smaller, undecided
+from results import asked, hostile, nothing, result, smaller, smaller_as_asked, undecided
 from rich.console import Console
 
 from hotlap.records import Curve, Estimate, Result
@@ -108,9 +108,12 @@ def test_memory_leads_with_the_saving() -> None:
     assert "128 as written, 256 was run and fits" in text
     assert "as written, peak" in text
     assert "takes no more than 10 % more time" in text
+    assert "takes no more than 10 % more time than with reproducible alone" in seen(smaller_as_asked())
 
 
-@pytest.mark.parametrize("made", [result(), nothing(), undecided()], ids=["kept", "nothing", "undecided"])
+@pytest.mark.parametrize(
+    "made", [result(), nothing(), undecided(), asked()], ids=["kept", "nothing", "undecided", "asked"]
+)
 def test_every_number_is_in_all_three(made: Result) -> None:
     """What report.json says, the page and the terminal say too, each estimate with its interval and n."""
     written = document(made)

@@ -2,10 +2,12 @@
 
 A script that calls `torch.manual_seed(42)` would make all trials one seed; one that calls nothing would make every
 process another. `torch.Generator.manual_seed` cannot be patched: such generators stay as written.
+A run that is to repeat itself begins from the same seeds, and there nothing is mixed in.
 """
 
 from __future__ import annotations
 
+import itertools
 import operator
 import random
 import sys
@@ -43,12 +45,40 @@ def install(host: Host, seed: int) -> None:
     for name in ("manual_seed", "manual_seed_all"):
         host.wrap(torch.cuda, name, mixed(63))
     host.wrap(random, "seed", mixed(63))
-    torch.manual_seed(0)
-    random.seed(0)
-    numpy = sys.modules.get("numpy")  # torch has imported it where there is one
+    numpy = _numpy()
     if numpy is not None:
         host.wrap(numpy.random, "seed", mixed(32))
-        numpy.random.seed(0)
+    begin(host)
+
+
+def begin(host: Host) -> None:
+    """Seed every global generator; a script that seeds its own comes later and wins.
+
+    numpy's generators without a seed take theirs from torch, as all of a loader worker's do already.
+    """
+    states = torch.get_rng_state(), random.getstate()
+    host.call(lambda: torch.manual_seed(0), lambda: torch.set_rng_state(states[0]))
+    host.call(lambda: random.seed(0), lambda: random.setstate(states[1]))
+    numpy = _numpy()
+    if numpy is not None:
+        state = numpy.random.get_state()
+        host.call(lambda: numpy.random.seed(0), lambda: numpy.random.set_state(state))
+        host.wrap(numpy.random, "default_rng", _seeded)
+
+
+def _numpy() -> Any:
+    """The module, which torch has imported where there is one."""
+    return sys.modules.get("numpy")
+
+
+def _seeded(original: Callable[..., Any]) -> Callable[..., Any]:
+    """Generators that were given no seed: each its own, in a loader worker too, and none moves another stream."""
+    made = itertools.count()
+
+    def default_rng(seed: Any = None) -> Any:
+        return original([torch.initial_seed(), next(made)] if seed is None else seed)
+
+    return default_rng
 
 
 def _mixed(value: Any, seed: int, bits: int) -> Any:

@@ -35,6 +35,10 @@ def install(host: Host) -> None:
         from hotlap.inside.step_peak import StepPeak
 
         StepPeak(host, recorder, host.task["options"]["peak_after"]).install()
+    elif purpose == "repeat":
+        from hotlap.inside.repeat import Repeat
+
+        Repeat(host, recorder).install()
     elif purpose == "grow":
         from hotlap.inside.growth import GrowthTrial
 

@@ -45,6 +45,7 @@ KNOBS = {
     "expandable-segments": "hardware.expandable_segments:ExpandableSegments",
     "cudnn-benchmark": "hardware.cudnn_benchmark:CudnnBenchmark",
     "cudnn-deterministic": "hardware.cudnn_deterministic:CudnnDeterministic",
+    "reproducible": "hardware.reproducible:Reproducible",
     "ddp-bucket-view": "hardware.ddp_bucket_view:DdpBucketView",
     "ddp-bucket-size": "hardware.ddp_bucket_size:DdpBucketSize",
     "ddp-static-graph": "hardware.ddp_static_graph:DdpStaticGraph",

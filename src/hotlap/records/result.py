@@ -166,11 +166,21 @@ class Result:
     """Knob that undoes what the script asks for to how many times faster a step is without that."""
     load: dict[str, float] = field(default_factory=dict)
     """Mean over the timed trials of what took CPU time from them, as shares of the machine's; see `trials.load`."""
+    asked: Setup = AS_WRITTEN
+    """Settings that are in the plan because the user asked for them, whatever they cost."""
+    asked_speedup: Estimate | None = None
+    """Per training step, under these alone; below 1 they cost time. None when that was not measured."""
+    added_speedup: Estimate | None = None
+    """Per training step, of the whole plan over these alone; None when it holds nothing else."""
     cut_short: str = ""
     """What the budget left undone before anything was proven; "" when the answer is complete."""
     goal: Goal = Goal.SPEED
     saving: Estimate | None = None
     """How many times less memory a step holds at most, unit "x"; None when that is not the goal, or not proven."""
+    asked_saving: Estimate | None = None
+    """The same of the asked-for settings alone; below 1 they cost memory. None when that was not measured."""
+    added_saving: Estimate | None = None
+    """The same of the whole plan over these alone; None when it holds nothing else."""
     slowdown_limit: float = 0.0
     """How much slower a step may be for that, as a share."""
     largest: tuple[LargestBatch, ...] = ()
@@ -185,6 +195,7 @@ class Verification:
     facts: Facts
     setup: Setup
     faster: bool | None
+    """Than the script as written, or than the settings alone that promise to repeat the training."""
     same: bool | None
     """Whether it learns the same, and keeps what its settings promise."""
     speedup: Estimate | None
@@ -196,10 +207,13 @@ class Verification:
     smallest_gain: float
     """The smallest gain that could have been proven, as a share."""
     spent_s: float
+    for_speed: bool = True
+    """Not so of settings that only promise to repeat the training: `speedup` is then their price, and `faster` None."""
 
     @property
     def exit_code(self) -> int:
-        """0 proven faster and the same, 3 not so, 1 no answer."""
-        if False in (self.faster, self.same):
+        """0 proven faster and the same, 3 not so, 1 no answer; how fast it is counts where that was the question."""
+        answers = (self.faster, self.same) if self.for_speed else (self.same,)
+        if False in answers:
             return 3
-        return 0 if self.faster and self.same else 1
+        return 0 if all(answers) else 1

@@ -65,7 +65,7 @@ class Trial:
 
     id: str
     purpose: str
-    """observe, time, reference, noise or candidate."""
+    """observe, time, reference, noise, candidate or repeat."""
     setup: Setup
     seed: int
     """Mixed into the script's own seeds; 0 leaves them as written."""

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hotlap.records import Phases, Result
-from hotlap.report import memory_words, numbers, words
+from hotlap.report import asked_words, memory_words, numbers, words
 from hotlap.report.check_view import check_view
 from hotlap.report.inert import inert_result
 from hotlap.report.lists import findings, folded, gates, named, section, skipped
@@ -21,6 +21,7 @@ _TONES = {
     "Faster": "bold green",
     "Less memory": "bold green",
     "Nothing to gain here": "bold cyan",
+    "As asked": "bold cyan",
     "Slower": "bold red",
     "Learning changed": "bold red",
 }
@@ -71,6 +72,7 @@ def _facts(result: Result) -> Table:
     rows = {
         "learning": words.verdict(result) if result.verdict else "",
         "by promise": "; ".join(words.level(level, gain) for level, gain in result.levels.items()),
+        "on your word": asked_words.told(result),
         "memory": words.memory(result),
         "largest batch": memory_words.largest(result),
         "paid back": words.payback(result),
@@ -79,7 +81,7 @@ def _facts(result: Result) -> Table:
         if result.evaluation_share
         else "",
         "at most": words.bounds(result.bounds, result.pairs),
-        "asked for": words.prices(result.prices),
+        "script asks": words.prices(result.prices),
         "machine": words.ceilings(result.ceiling),
         "roofline": roofline(result),
         "tuning took": numbers.seconds(result.tuning_s),

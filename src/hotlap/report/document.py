@@ -31,6 +31,7 @@ def document(result: Result) -> dict[str, Any]:
             "gates": msgspec.to_builtins(verdict.gates) if verdict else [],
             "settings": msgspec.to_builtins(result.kept),
             "levels": msgspec.to_builtins(result.levels),
+            "asked": _asked(result),
             "phases": {"baseline": msgspec.to_builtins(result.baseline), "tuned": msgspec.to_builtins(result.tuned)},
             "findings": msgspec.to_builtins(result.findings),
             "rejected": [_rejected(rejected) for rejected in result.rejected],
@@ -94,6 +95,16 @@ def verification_document(found: Verification) -> dict[str, Any]:
             "facts": msgspec.to_builtins(found.facts),
         }
     )
+
+
+def _asked(result: Result) -> dict[str, Any]:
+    return {
+        "settings": result.asked.values,
+        "speedup": msgspec.to_builtins(result.asked_speedup),
+        "added": msgspec.to_builtins(result.added_speedup),
+        "saving": msgspec.to_builtins(result.asked_saving),
+        "added_saving": msgspec.to_builtins(result.added_saving),
+    }
 
 
 def _judgement(verdict: Verdict) -> dict[str, Any]:

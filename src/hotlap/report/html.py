@@ -12,7 +12,7 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from hotlap.records import PHASES, Goal, Result
-from hotlap.report import figures, memory_words, numbers, words
+from hotlap.report import asked_words, figures, memory_words, numbers, words
 from hotlap.report.document import finite
 from hotlap.report.inert import inert_result
 from hotlap.report.roofline import roofline
@@ -48,6 +48,7 @@ def page(result: Result) -> str:
         result=result,
         words=words,
         memory_words=memory_words,
+        asked_words=asked_words,
         for_memory=result.goal is Goal.MEMORY,
         numbers=numbers,
         roofline=roofline,

@@ -17,34 +17,44 @@ def less(saving: Estimate) -> Estimate:
 
 
 def saved(saving: Estimate) -> str:
-    """For instance "46.1 % (45.8 to 46.4, n = 4) less memory"."""
-    return f"{numbers.estimate(less(saving))} less memory"
+    """For instance "46.1 % (45.8 to 46.4, n = 4) less memory", or more of it."""
+    return _changed(saving, "memory")
 
 
 def time(speedup: Estimate) -> str:
     """What that costs: "6 % (4 to 9, n = 4) more time per step", or less of it."""
-    if speedup.value > 1.0:
-        return f"{numbers.estimate(less(speedup))} less time per step"
-    more = (1 / ratio - 1 for ratio in (speedup.value, speedup.high, speedup.low))
-    return f"{numbers.estimate(Estimate(*more, unit='share', n=speedup.n))} more time per step"
+    return _changed(speedup, "time per step")
+
+
+def _changed(times: Estimate, what: str) -> str:
+    if times.value > 1.0:
+        return f"{numbers.estimate(less(times))} less {what}"
+    more = (1 / ratio - 1 for ratio in (times.value, times.high, times.low))
+    return f"{numbers.estimate(Estimate(*more, unit='share', n=times.n))} more {what}"
+
+
+def both(saving: Estimate | None, speedup: Estimate | None) -> str:
+    """The saving and what it costs; "" when neither was measured."""
+    told = [saved(saving)] if saving else []
+    told += [time(speedup)] if speedup else []
+    return " at ".join(told)
 
 
 def body(result: Result) -> str:
     """The answer without learning."""
-    parts = [saved(result.saving)] if result.saving else ["no saving is proven"]
-    return " at ".join([*parts, *([time(result.speedup)] if result.speedup else [])])
+    return f"{'' if result.saving else 'no saving is proven at '}{both(result.saving, result.speedup)}"
 
 
 def lead(result: Result) -> str:
     """The answer in a word or two."""
-    return "Less memory" if result.saving and result.saving.low > 1.0 else "Not proven to save"
+    if result.saving and result.saving.low > 1.0:
+        return "Less memory"
+    return "As asked" if result.asked.settings else "Not proven to save"
 
 
 def own(kept: Kept) -> str:
     """What a setting saves by itself, and what it costs."""
-    told = [saved(kept.saving)] if kept.saving else []
-    told += [time(kept.share)] if kept.share else []
-    return " at ".join(told) or "not measured"
+    return both(kept.saving, kept.share) or "not measured"
 
 
 def nothing(result: Result, tried: int) -> str:
@@ -63,6 +73,7 @@ def bar(result: Result) -> str:
     return (
         f"It must be proven that a step holds more than {numbers.share(SAVED)} less memory, and by the same pairs that "
         f"it takes no more than {numbers.share(result.slowdown_limit)} more time"
+        f"{f' than with {result.asked} alone' if result.asked.settings else ''}"
     )
 
 

@@ -17,7 +17,7 @@ _TONES = {0: "bold green", 3: "bold red", 1: "bold yellow"}
 def verification_view(found: Verification) -> RenderableType:
     """About half a screen; no string is read as markup."""
     found = inert_result(found)
-    lead = "Learning changed" if found.same is False else _FASTER[found.faster]
+    lead = _lead(found)
     measured = f"{numbers.estimate(found.speedup)} per training step; " if found.speedup else ""
     headline = Text(f"{lead}: {measured}{words.LEARNING[found.verdict.word]}.")
     headline.stylize(_TONES[found.exit_code], 0, len(lead))
@@ -30,3 +30,11 @@ def verification_view(found: Verification) -> RenderableType:
     }
     table = named({name: value for name, value in facts.items() if value})
     return Group(headline, Text(), table, *section("Learning", gates(found.verdict)))
+
+
+def _lead(found: Verification) -> str:
+    if found.same is False:
+        return "Learning changed" if found.verdict.gate != "repetition" else "Does not repeat itself"
+    if not found.for_speed:
+        return "Repeats itself" if found.same else "No answer"
+    return _FASTER[found.faster]

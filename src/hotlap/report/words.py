@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from hotlap.knobs import knob_by_id
 from hotlap.records import AS_WRITTEN, Estimate, Gate, Goal, Kept, Pair, Phases, Rejected, Result, Setup, Value, Word
-from hotlap.report import memory_words, numbers
+from hotlap.report import asked_words, memory_words, numbers
 from hotlap.stats import ALPHA, LOOKS
 
 _WORTH_A_WORD = 0.01
@@ -43,6 +43,7 @@ GATES = {
     "randomness": "does the randomness inside the model do as much as it did",
     "losses": "are the losses of the same seed the same, step by step",
     "trajectory": "do the losses stay together over the same seeds, within what noise alone does",
+    "repetition": "do two runs of the same seed agree to the bit",
 }
 
 CEILINGS = {
@@ -61,15 +62,15 @@ def body(result: Result) -> str:
     """The answer's sentence without its lead."""
     if not result.kept:
         return nothing(result)
-    if result.goal is Goal.MEMORY:
-        return f"{memory_words.body(result)}; {learning(result)}."
     gains = [
         f"{numbers.estimate(gain)} {scope}"
         for gain, scope in ((result.speedup_run, "over the whole run"), (result.speedup, "per training step"))
         if gain
     ]
     measured = " and ".join(gains) or "no speed-up is proven"
-    return f"{measured}; {learning(result)}."
+    measured = memory_words.body(result) if result.goal is Goal.MEMORY else measured
+    cost = f"; {asked_words.told(result)}" if result.asked.settings else ""
+    return f"{measured}{cost}; {learning(result)}."
 
 
 def learning(result: Result) -> str:
@@ -86,9 +87,11 @@ def lead(result: Result) -> str:
         return "Learning changed" if verdict and verdict.word is Word.CHANGED else "Not proven"
     if result.goal is Goal.MEMORY:
         return memory_words.lead(result)
-    if gain is None or gain.low <= 1.0 <= gain.high:
-        return "Not proven faster"
-    return "Faster" if gain.low > 1.0 else "Slower"
+    if gain is not None and gain.low > 1.0:
+        return "Faster"
+    if result.asked.settings:
+        return "As asked"
+    return "Slower" if gain is not None and gain.high < 1.0 else "Not proven faster"
 
 
 def answer(result: Result) -> Estimate | None:
@@ -183,7 +186,7 @@ def memory(result: Result) -> str:
 def payback(result: Result) -> str:
     """When the plan has earned back what its start-up costs; "" when there is no plan."""
     gain, steps = result.speedup, result.payback_steps
-    if not result.kept or result.goal is Goal.MEMORY:
+    if not result.kept or result.goal is Goal.MEMORY or (result.asked.settings and not result.added_speedup):
         return ""
     if steps:
         time = f" ({numbers.seconds(steps * result.tuned.total_s)})" if result.tuned else ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from hotlap.knobs import knob_by_id
 from hotlap.knobs.knob import Knob
 from hotlap.records import AS_WRITTEN, Contract, Estimate, Facts, Goal, Phases, Setting, Setup, Skip
 
@@ -26,6 +27,11 @@ class Request:
     """How much slower a step may become where memory is the goal, as a share."""
     grow: bool = False
     """The largest batch that fits is wanted too, before and after."""
+
+    @property
+    def asked(self) -> Setup:
+        """The pinned settings that are in the plan whatever they cost; the others must be faster as well."""
+        return self.pinned.without(*(knob for knob in self.pinned.values if not knob_by_id(knob).suggested_only))
 
 
 def candidates(
@@ -57,7 +63,7 @@ def candidates(
 
 def unwanted(knob: Knob, request: Request) -> str:
     """Why it is not the tune's to turn; "" when it is."""
-    suggested = "only by --set, for it undoes what the script asks for" if knob.suggested_only else ""
+    suggested = "only by --set, for that is your decision" if knob.suggested_only else ""
     return refused(knob, request) or suggested or unserved(knob, request.goal)
 
 

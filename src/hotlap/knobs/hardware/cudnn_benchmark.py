@@ -15,21 +15,23 @@ class CudnnBenchmark(Knob):
     """Let cuDNN try its convolution algorithms on every new shape and keep the fastest.
 
     ## What it changes
-    `torch.backends.cudnn.benchmark`. Another algorithm may add in another order, and the choice may differ from run
-    to run.
+    `torch.backends.cudnn.benchmark`. Another algorithm may add in another order, and as the clock chooses, the choice
+    may differ from run to run. With `cudnn.deterministic` beside it, the choice is among algorithms that each repeat
+    themselves, and it may differ all the same: two runs are sure to agree only with this off and that on.
     ## Why it can help
     The choice is otherwise a guess from the shape alone.
     ## When it cannot
     No CUDA device, no convolutions, shapes that keep changing (each is tried anew), or a script that asks for
     deterministic algorithms: that wish comes first.
     ## Source
-    torch.backends.cudnn documentation; pytorch#2759 and #4392 (changing shapes).
+    torch.backends.cudnn documentation; PyTorch's notes on reproducibility; pytorch#2759 and #4392 (changing shapes).
     """
 
     id: ClassVar[str] = "cudnn-benchmark"
     area: ClassVar[str] = "hardware"
     contract: ClassVar[Contract] = Contract.ROUNDING
     when: ClassVar[When] = When.ANY
+    conflicts: ClassVar[tuple[str, ...]] = ("reproducible",)
 
     def choices(self, facts: Facts) -> tuple[Value, ...] | Skip:
         """On for convolutions on CUDA, unless the script wants determinism."""

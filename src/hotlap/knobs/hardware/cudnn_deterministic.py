@@ -16,7 +16,8 @@ class CudnnDeterministic(Knob):
 
     ## What it changes
     `torch.backends.cudnn.deterministic`, after the script has set it: from its second training step on, cuDNN may
-    use algorithms whose sums are in no fixed order, so two runs with one seed no longer agree to the bit.
+    use algorithms whose sums are in no fixed order, so two runs with one seed no longer agree to the bit. Beside
+    `cudnn.benchmark` they need not anyway: there the clock chooses among algorithms that each repeat themselves.
     ## Why it can help
     Some of the fastest backward convolutions add atomically.
     ## When it cannot
@@ -31,6 +32,7 @@ class CudnnDeterministic(Knob):
     contract: ClassVar[Contract] = Contract.ROUNDING
     when: ClassVar[When] = When.FIRST_STEP
     allowed: ClassVar[tuple[Value, ...] | range] = (False,)
+    conflicts: ClassVar[tuple[str, ...]] = ("reproducible",)
     suggested_only: ClassVar[bool] = True
 
     def choices(self, facts: Facts) -> tuple[Value, ...] | Skip:

@@ -30,6 +30,7 @@ class DeterministicAlgorithms(Knob):
     contract: ClassVar[Contract] = Contract.ROUNDING
     when: ClassVar[When] = When.FIRST_STEP
     allowed: ClassVar[tuple[Value, ...] | range] = (False,)
+    conflicts: ClassVar[tuple[str, ...]] = ("reproducible",)
     suggested_only: ClassVar[bool] = True
 
     def choices(self, facts: Facts) -> tuple[Value, ...] | Skip:
