@@ -77,6 +77,7 @@ class Machine:
         found: Facts = FACTS,
         pool: list[Recording] | None = None,
         without_update: float = 4 / 3,
+        peak_bytes: Callable[[Setup], int | None] = lambda setup: None,
         parts: Callable[[Setup], bool] = lambda setup: False,
     ) -> None:
         def speed_of(setup: Setup) -> float:
@@ -85,7 +86,7 @@ class Machine:
 
         target = Target((sys.executable, "train.py"), None, ("train.py",), sys.executable, folder)
         pool = pool or [recording(noise, number) for number in range(400)]
-        self.runner = RecordedRunner(target, folder, found, pool, 1, speed_of, error, start_s, parts)
+        self.runner = RecordedRunner(target, folder, found, pool, 1, speed_of, error, start_s, peak_bytes, parts)
         self.book = Logbook(folder / "logbook.jsonl")
         self.book.start("train.py", "", 1, "test")
         self.said: list[str] = []

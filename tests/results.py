@@ -14,6 +14,7 @@ from hotlap.records import (
     Facts,
     Finding,
     Gate,
+    Goal,
     Kept,
     Loader,
     Machine,
@@ -30,6 +31,7 @@ from hotlap.records import (
     Verdict,
     Word,
 )
+from hotlap.records.views import LargestBatch
 
 HOSTILE = (
     "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">"
@@ -247,6 +249,46 @@ def asked(**changes: Any) -> Result:
         "added_speedup": times(1.055, 1.03, 1.08),
     }
     return result(**{**plain, **changes})
+
+
+def smaller(**changes: Any) -> Result:
+    """A tune for memory that found one setting, and what it costs."""
+    saving, speed = times(1.9, 1.88, 1.92), times(0.95, 0.93, 0.97)
+    batches = (_batch(128), dataclasses.replace(_batch(256), extrapolated=300))
+    plain: dict[str, Any] = {
+        "goal": Goal.MEMORY,
+        "saving": saving,
+        "slowdown_limit": 0.1,
+        "speedup": speed,
+        "speedup_run": None,
+        "kept": (Kept("checkpoint-modules", "model", 2, Contract.ROUNDING, speed, saving),),
+        "levels": {},
+        "payback_steps": None,
+        "peak_bytes": (4_000_000_000, 2_105_000_000),
+        "largest": batches,
+    }
+    return result(**{**plain, **changes})
+
+
+def smaller_as_asked(**changes: Any) -> Result:
+    """The same beside what the user asked for, which costs memory and time."""
+    plain: dict[str, Any] = {
+        "saving": times(1.85, 1.83, 1.87),
+        "kept": (
+            Kept("checkpoint-modules", "model", 2, Contract.ROUNDING, times(0.95, 0.93, 0.97), times(1.9, 1.88, 1.92)),
+            Kept("reproducible", "hardware", True, Contract.ROUNDING, None),
+        ),
+        "asked": Setup.of({"reproducible": True}),
+        "asked_speedup": times(0.91, 0.89, 0.93),
+        "added_speedup": times(0.94, 0.92, 0.96),
+        "asked_saving": times(0.97, 0.96, 0.98),
+        "added_saving": times(1.91, 1.89, 1.93),
+    }
+    return smaller(**{**plain, **changes})
+
+
+def _batch(fits: int) -> LargestBatch:
+    return LargestBatch(8 << 30, "the free memory of this machine", (), fits, None, 1e6, "")
 
 
 def undecided(**changes: Any) -> Result:

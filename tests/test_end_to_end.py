@@ -361,6 +361,42 @@ def test_tune_drops_what_breaks_learning_and_goes_on(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_tune_for_memory_finds_what_run_then_saves(tmp_path: Path) -> None:
+    """Activations are most of it: checkpointing every block nearly halves the peak, and the bits are the same."""
+    folder = copied("deep.py", tmp_path / "work")
+    only = ("--only", "checkpoint-modules", "--slowdown", "150%", "--budget", "480s")
+    done = hotlap("tune", "--goal", "memory", *only, "train.py", cwd=folder)
+
+    assert finished(done), done.stderr
+    if done.returncode:
+        pytest.skip("this machine is too busy for an answer: nothing of it was checked")
+    document = json.loads((folder / ".hotlap/train/report.json").read_text())
+    assert [s["knob"] for s in document["settings"]] == ["checkpoint-modules"], document["rejected"]
+    assert document["saving"]["low"] > 1.02
+    assert document["speedup"]["low"] > 1 / 2.5
+    assert document["verdict"] == "identical"
+    assert document["peak_bytes"]["tuned"] < 0.75 * document["peak_bytes"]["baseline"]
+    assert 'goal = "memory"' in (folder / "hotlap.toml").read_text()
+    plain = subprocess.run([sys.executable, "train.py", "6"], cwd=folder, capture_output=True, text=True, check=True)
+    under = hotlap("run", "train.py", "6", cwd=folder)
+    assert int(under.stdout) < 0.9 * int(plain.stdout), under.stderr
+
+
+@pytest.mark.slow
+def test_a_script_that_repeats_no_block_has_nothing_to_save(tmp_path: Path) -> None:
+    """An answer, with the reason and the bar; the plan is empty."""
+    folder = copied("deep.py", tmp_path / "work")
+    only = ("--only", "checkpoint-modules", "--budget", "120s")
+    done = hotlap("tune", "--goal", "memory", *only, "train.py", "flat", cwd=folder)
+
+    assert done.returncode == 0, done.stderr
+    assert "Nothing to gain here: no setting that can save memory fits this script" in " ".join(done.stdout.split())
+    document = json.loads((folder / ".hotlap/train/report.json").read_text())
+    assert "repeats no block" in document["skipped"]["checkpoint-modules"]
+    assert (document["settings"], document["saving"], document["goal"]) == ([], None, "memory")
+
+
+@pytest.mark.slow
 def test_where_losses_tell_nothing_it_is_undecided(tmp_path: Path) -> None:
     """Lower precision in a GAN passes the first steps, and nothing shows that it learns the same: no answer."""
     folder = copied("gan.py", tmp_path / "work")

@@ -57,6 +57,7 @@ python = "3.12.3"
 device = "cpu"
 machine = { cpu = "AMD EPYC", cores = 2 }
 world_size = 1
+goal = "speed"
 speedup = { value = 1.62, low = 1.55, high = 1.69, n = 6 }
 verdict = { word = "rounding", reason = "other order of sums", seeds = 3 }
 payback_steps = 812
@@ -289,7 +290,7 @@ WRONG = [
     ("plan-unreadable", "schema = 1", "schema = = 1", "line 7"),
     ("plan-unreadable", "schema = 1", "schema = " + "[" * 5000, "is not sound TOML"),
     ("plan-unreadable", "schema = 1", "schema = " + "1" * 5000, "is not sound TOML"),
-    ("plan-unreadable", "payback_steps = 812", "payback_steps = 812\npayback_steps = 813", "line 22"),
+    ("plan-unreadable", "payback_steps = 812", "payback_steps = 812\npayback_steps = 813", "line 23"),
     ("plan-too-new", "schema = 1", "schema = 2", "`schema` in"),
     ("plan-missing-key", "schema = 1\n", "", "`schema` in"),
     ("plan-wrong-type", "schema = 1", 'schema = "1"', "`schema` in"),
@@ -512,5 +513,8 @@ def test_what_was_asked_for_stands_there_with_its_price(plan: Plan, path: Path):
 
     assert "0.94x as fast as written per training step (0.90x to 0.98x)" in text
     assert "# Asked for, whatever it costs: huge-pages; alone, 0.94x as fast (0.90x to 0.98x)." in text
+    heavy = msgspec.structs.replace(header, goal="memory", saving=loss, asked_saving=loss)
+    write(msgspec.structs.replace(plan, header=heavy), path)
+    assert "6% more memory at the peak of a step (2% to 11%)" in path.read_text()
     assert slower.cut(Contract.RECIPE) == slower
     assert slower.cut(Contract.EXACT).header.asked_speedup is None

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from facts import facts
+from machine import recording
 from rich.console import Console, RenderableType
 from test_end_to_end import hotlap
 
 from hotlap import room
 from hotlap.check import size_bytes
 from hotlap.errors import HotlapError
-from hotlap.growth import Growth
+from hotlap.growth import Growth, largest_batch
 from hotlap.model_table import fidelity, grouped, named
-from hotlap.records import Estimate, Loader, Outcome
+from hotlap.records import Estimate, Loader, Outcome, Recording, Setup, Trial
 from hotlap.records.views import GrownBatch, HeldRow, LargestBatch, MemoryTable, ModuleRow, ModuleTable
 from hotlap.report import numbers
 from hotlap.report.memory_view import memory_view
@@ -285,6 +287,28 @@ def test_growth_follows_its_line_and_runs_what_it_claims() -> None:
     ran = growth(grown(8, 180), grown(32, 420), grown(72, 820))
     assert ran.next_size() is None
     assert (ran.answer().fits, ran.answer().extrapolated) == (72, None)
+
+
+def test_growth_runs_under_the_setup_that_it_is_asked_about() -> None:
+    """What fits under a plan is not what fits without."""
+    tried: list[Setup] = []
+
+    class Lab(Nobody):
+        def trying(self, text: str) -> None: ...
+
+        def next_id(self, purpose: str) -> str:
+            return purpose
+
+        def run(self, trial: Trial) -> Recording:
+            tried.append(trial.setup)
+            return replace(recording(0.0, 1), trial=trial, outcome=Outcome.HANG)
+
+    lab: Any = Lab()
+    setup = Setup.of({"checkpoint-modules": 1})
+    largest_batch(lab, facts(), 1000, setup)
+    largest_batch(lab, facts(), 1000)
+
+    assert tried == [setup, Setup()]
 
 
 def test_growth_halves_its_way_back_from_a_failure() -> None:

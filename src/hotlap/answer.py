@@ -16,29 +16,20 @@ from hotlap import stats
 from hotlap.audits import all_audits
 from hotlap.audits.judge import audited
 from hotlap.bounds import bounds_of, prices_of
-from hotlap.confirm import gains, of
+from hotlap.confirm import against, estimated
 from hotlap.judge import Judgement
 from hotlap.knobs import knob_by_id
 from hotlap.lab import Lab
-from hotlap.plan import (
-    Gain,
-    Header,
-    Level,
-    Plan,
-    PlannedMachine,
-    PlannedRoot,
-    PlannedSetting,
-    PlannedSignature,
-    PlannedVerdict,
-)
+from hotlap.plan import Plan
+from hotlap.planned import plan_of
 from hotlap.records import (
     AS_WRITTEN,
     PHASES,
-    SCHEMA,
     Contract,
     Curve,
     Estimate,
     Facts,
+    Goal,
     Kept,
     Pair,
     Phases,
@@ -47,6 +38,8 @@ from hotlap.records import (
     Seen,
     Setup,
 )
+from hotlap.records.views import LargestBatch
+from hotlap.savings import with_savings
 from hotlap.shares import share
 from hotlap.trials import blocks
 from hotlap.trials.warmup import warmup_of
@@ -98,9 +91,13 @@ class Answer:
     judgement: Judgement | None = None
     curves: tuple[Curve, ...] = ()
     result: Result | None = None
+    goal: Goal = Goal.SPEED
+    slowdown: float = 0.0
+    """How much slower a step may be where memory is the goal, as a share."""
+    largest: tuple[LargestBatch, ...] = ()
 
     def accepted(self, setup: Setup, ratios: list[float], judgement: Judgement, curves: list[Curve]) -> Answer:
-        """The answer with a setup that is proven faster and proven to learn the same."""
+        """The answer with a setup that is proven to serve the goal and to learn the same."""
         return replace(self, setup=setup, ratios=tuple(ratios), judgement=judgement, curves=tuple(curves))
 
     def finished(self, lab: Lab, observed: Phases, noise: float, planned_steps: int | None = None) -> Answer:
@@ -114,8 +111,8 @@ class Answer:
         """
         reference, candidate = confirmed(lab, self.setup)
         loosened = self.judgement.loosened if self.judgement else ()
-        kept = tuple(_kept(knob, self.setup, lab.pairs, loosened) for knob in self.setup.values)
         speedup = stats.confirmed_speedup(self.ratios) if self.setup.settings else None
+        kept = tuple(_kept(knob, self.setup, lab.pairs, loosened) for knob in self.setup.values)
         watched = [r for r in lab.recordings.values() if r.trial.purpose == "observe"][-1]
         result = Result(
             target=" ".join(lab.runner.target.arguments),
@@ -143,68 +140,29 @@ class Answer:
             prices=prices_of(lab.pairs),
             load=_mean_load([r for r in lab.recordings.values() if r.trial.purpose == "time"]),
             notes=(*lab.notes, *_unsteady(lab)),
-            asked=self.asked if kept else AS_WRITTEN,
-            **self._beside(lab.pairs),
             cut_short=lab.cut_short if not kept else "",
         )
+        if self.asked.settings and kept:
+            result = self._beside(result, lab.pairs)
+        if self.goal is Goal.MEMORY:
+            result = with_savings(result, lab, self.setup, self.slowdown, self.largest)
         lab.logbook.append("result", result=result)
         return replace(self, result=result)
 
-    def _beside(self, pairs: Sequence[Pair]) -> dict[str, Estimate | None]:
+    def _beside(self, result: Result, pairs: Sequence[Pair]) -> Result:
         """What the asked-for settings cost, and what the others bring on top."""
-        if not self.asked.settings or not self.setup.settings:
-            return {}
-        alone, rest = gains(pairs, self.asked), gains(pairs, self.setup, self.asked)
-        return {
-            "asked_speedup": stats.confirmed_speedup(alone) if len(alone) > 1 else None,
-            "added_speedup": stats.confirmed_speedup(rest) if self.setup != self.asked else None,
-        }
+        alone, rest = against(pairs, self.asked), against(pairs, self.setup, self.asked)
+        return replace(
+            result,
+            asked=self.asked,
+            asked_speedup=estimated(alone, blocks.log_gain),
+            added_speedup=estimated(rest, blocks.log_gain) if self.setup != self.asked else None,
+        )
 
     def plan(self, date: datetime.date) -> Plan:
         """The plan that `hotlap run` applies."""
         assert self.result is not None
-        facts, result = self.facts, self.result
-        verdict = result.verdict
-        header = Header(
-            date=date,
-            script=facts.script,
-            script_sha256=facts.script_sha256,
-            argv=facts.argv,
-            torch=facts.torch,
-            python=facts.python,
-            device=facts.device,
-            machine=PlannedMachine(cpu=facts.machine.cpu, cores=facts.machine.cores),
-            world_size=facts.world_size,
-            speedup=Gain.of(result.speedup) if result.speedup else None,
-            verdict=PlannedVerdict(word=verdict.word, reason=verdict.reason, seeds=verdict.seeds) if verdict else None,
-            payback_steps=result.payback_steps,
-            asked=tuple(result.asked.values) or None,
-            asked_speedup=Gain.of(result.asked_speedup) if result.asked_speedup else None,
-        )
-        settings = tuple(
-            PlannedSetting(knob=k.knob, value=k.value, contract=k.contract, share=Gain.of(k.share) if k.share else None)
-            for k in result.kept
-        )
-        levels = tuple(
-            Level(contract=Contract(name), speedup=Gain.of(gain) if gain else None)
-            for name, gain in result.levels.items()
-        )
-        return Plan(schema=SCHEMA, header=header, settings=settings, levels=levels, roots=self._roots())
-
-    def _roots(self) -> tuple[PlannedRoot, ...]:
-        signatures = self.judgement.signatures if self.judgement else {}
-        return tuple(
-            PlannedRoot(
-                name=root.name,
-                index=root.index,
-                parameter_shapes=root.parameter_shapes,
-                signatures=tuple(
-                    PlannedSignature(shapes=s.shapes, dtypes=s.dtypes, training=s.training, grad=s.grad)
-                    for s in signatures.get((root.name, root.index), ())
-                ),
-            )
-            for root in self.facts.roots
-        )
+        return plan_of(self.result, self.judgement.signatures if self.judgement else {}, date)
 
 
 def _kept(knob_id: str, setup: Setup, pairs: Sequence[Pair], loosened: Sequence[str]) -> Kept:
@@ -243,10 +201,8 @@ def confirmed(lab: Lab, setup: Setup, asked: Setup = AS_WRITTEN) -> tuple[list[R
         setup: The one that was confirmed.
         asked: Settings whose runs in the same blocks stand in the place of the untouched script's, if any.
     """
-    pairs = blocks.undisturbed(of(lab.pairs, setup))
-    alone = {p.block: p.candidate for p in of(lab.pairs, asked)} if asked.settings else {}
-    references = [alone.get(p.block, p.reference) for p in pairs]
-    return [lab.recordings[trial] for trial in references], [lab.recordings[p.candidate] for p in pairs]
+    pairs = against(lab.pairs, setup, asked)
+    return [lab.recordings[p.reference] for p in pairs], [lab.recordings[p.candidate] for p in pairs]
 
 
 def _speedup_run(

@@ -7,6 +7,7 @@ from dataclasses import replace
 from hotlap.answer import Answer
 from hotlap.confirm import price
 from hotlap.errors import HotlapError
+from hotlap.goals import Aim
 from hotlap.judge import Judge, Judgement
 from hotlap.lab import Lab
 from hotlap.proof import loosest, with_curves
@@ -36,7 +37,7 @@ def grant(lab: Lab, judge: Judge, asked: Setup, window: Window) -> Judgement | N
     return replace(judged, verdict=conclude((*judged.verdict.gates, *repeats), judged.verdict.seeds))
 
 
-def alone(lab: Lab, answer: Answer, granted: Judgement, window: Window) -> Answer:
+def alone(lab: Lab, answer: Answer, granted: Judgement, window: Window, aim: Aim) -> Answer:
     """The answer with the asked-for settings and nothing else, at the price that was measured.
 
     Raises:
@@ -44,7 +45,7 @@ def alone(lab: Lab, answer: Answer, granted: Judgement, window: Window) -> Answe
     """
     asked = answer.asked
     lab.runner.verified = granted.signatures
-    found = price(lab, asked, window)
+    found = price(lab, asked, window, aim)
     if len(found.total) < 2:
         lab.cut_short = lab.cut_short or f"the price of {asked} could not be measured in time"
         return answer

@@ -15,16 +15,18 @@ from hotlap.commands import Job, seconds
 from hotlap.errors import HotlapError
 from hotlap.growth import largest_batch
 from hotlap.knobs import all_knobs
+from hotlap.knobs.knob import Knob
 from hotlap.lab import Lab
 from hotlap.memory_table import MEMORY_STEPS, memory_table
 from hotlap.model_table import TRACED_STEPS, model_table, traced
-from hotlap.records import Facts, Recording
+from hotlap.records import Facts, Goal, Recording, Skip, Value
 from hotlap.records.views import MemoryTable, ModuleTable
 from hotlap.report.check_view import check_view
 from hotlap.report.document import check_document
 from hotlap.report.memory_view import memory_view
 from hotlap.report.model_view import model_view
 from hotlap.report.views_document import views_document
+from hotlap.search.candidates import unserved
 from hotlap.terminal import Voice
 
 _LOOK_SHARE = 0.25  # of the budget, for each of the runs that others follow
@@ -109,12 +111,18 @@ def _view(lab: Lab, observed: Recording, modules: ModuleTable | None, held: Memo
     return Group(*parts) if parts else _plain(lab, observed, facts)
 
 
+def _choices(knob: Knob, facts: Facts) -> tuple[Value, ...] | Skip:
+    """What `tune` would try."""
+    found, why = knob.choices(facts), unserved(knob, Goal.SPEED)
+    return Skip(why) if why and not isinstance(found, Skip) else found
+
+
 def _plain(lab: Lab, observed: Recording, facts: Facts) -> RenderableType:
     return check_view(
         facts,
         phases_of(observed),
         audited(seen_of(observed), all_audits()),
-        {knob.id: knob.choices(facts) for knob in all_knobs() if not knob.repeats},  # a promise, and no gain
+        {knob.id: _choices(knob, facts) for knob in all_knobs() if not knob.repeats},  # a promise, and no gain
         samples_per_step=samples_per_step(observed),
         evaluation_share=evaluation_share(observed),
         ceiling=lab.ceiling,

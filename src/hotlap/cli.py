@@ -6,6 +6,7 @@ import contextlib
 import signal
 import sys
 from collections.abc import Generator
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -38,6 +39,8 @@ OPTIONS_WITH_VALUE = (
     "--planned-steps",
     "--against",
     "--memory-limit",
+    "--goal",
+    "--slowdown",
 )
 
 Command = Annotated[
@@ -70,6 +73,7 @@ _USAGE = (
     "no-such-command",
     "no-such-python",
     "bad-budget",
+    "bad-slowdown",
     "bad-setting",
     "unknown-knob",
     "bad-choice",
@@ -145,6 +149,13 @@ def tune(
     ] = None,
     only: Annotated[list[str] | None, typer.Option(help="Try these knobs and no others. Repeatable.")] = None,
     skip: Annotated[list[str] | None, typer.Option(help="Leave these knobs out. Repeatable.")] = None,
+    goal: Annotated[str, typer.Option(help="What to look for: speed, or memory that a step holds.")] = "speed",
+    slowdown: Annotated[
+        str | None, typer.Option(help="How much slower a step may be for --goal memory.", show_default="10%")
+    ] = None,
+    largest_batch: Annotated[
+        bool, typer.Option("--largest-batch", help="With --goal memory: the largest batch that fits, before and after.")
+    ] = False,
     plan: Annotated[Path, typer.Option(help="Where the plan is written.")] = Path("hotlap.toml"),
     planned_steps: Annotated[
         int | None, typer.Option(min=1, help="Training steps of the real run: a plan must earn its start-up back.")
@@ -152,12 +163,17 @@ def tune(
     resume: Annotated[bool, typer.Option(help="Go on from where a tune was interrupted, or refine it.")] = False,
     sandbox: Sandbox = "auto",
 ) -> None:
-    """Find what makes the training faster, prove it, prove that learning is unchanged, and write a plan."""
+    """Find what makes the training faster, or smaller; prove it, prove that learning is unchanged, and write a plan."""
     from hotlap import commands
 
     with interruptible("the same command with --resume after `tune` goes on from there"):
         job = commands.Job(tuple(command), out, python, json, sandbox)
-        request = commands.wishes(allow, set_ or [], only or [], skip or [], planned_steps)
+        request = replace(
+            commands.wishes(allow, set_ or [], only or [], skip or [], planned_steps),
+            goal=commands.goal(goal, slowdown, grow=largest_batch),
+            slowdown=commands.share("10%" if slowdown is None else slowdown),
+            grow=largest_batch,
+        )
         answered = commands.tune(job, request, budget, seed, plan, resume=resume)
     sys.exit(0 if answered else 1)
 

@@ -16,7 +16,7 @@ from hotlap.errors import HotlapError, did_you_mean
 from hotlap.knobs import AGAINST, KNOBS, knob_by_id
 from hotlap.lab import Lab
 from hotlap.logbook import Logbook
-from hotlap.records import Contract, Result, Setup, Value
+from hotlap.records import Contract, Goal, Result, Setup, Value
 from hotlap.search.candidates import Request
 from hotlap.target import Target, resolve
 from hotlap.terminal import Voice
@@ -24,6 +24,8 @@ from hotlap.toml_file import replace_file
 from hotlap.trials.launch import Tier, best_tier
 from hotlap.trials.runner import ProcessRunner
 from hotlap.tune import tune as run_tune
+
+_MOST_SLOWDOWN = 100.0  # times; more is a slip
 
 
 @dataclass(frozen=True)
@@ -104,10 +106,33 @@ def contract(name: str) -> Contract:
         raise HotlapError("bad-choice", f"--allow {name} is no contract.", fix=f"use one of {names}") from None
 
 
+def share(text: str) -> float:
+    """A share like 10% as a fraction."""
+    try:
+        value = float(text.strip().removesuffix("%")) / 100
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < _MOST_SLOWDOWN:
+        fix = "write it in per cent of the step's time: 10%"
+        raise HotlapError("bad-slowdown", f"--slowdown {text} is no share of a step's time.", fix=fix)
+    return value
+
+
+def goal(name: str, slowdown: str | None, *, grow: bool) -> Goal:
+    """The goal of that name, with the flags that belong to one of them."""
+    names = [one.value for one in Goal]
+    if name not in names:
+        raise HotlapError("bad-choice", f"--goal {name} is no goal.", fix=f"use one of {', '.join(names)}")
+    if Goal(name) is not Goal.MEMORY and (slowdown is not None or grow):
+        flag = "--slowdown" if slowdown is not None else "--largest-batch"
+        raise HotlapError("bad-choice", f"{flag} belongs to --goal memory.", fix="add --goal memory")
+    return Goal(name)
+
+
 def wishes(
     allow: str, pinned: list[str], only: list[str], skip: list[str], planned_steps: int | None = None
 ) -> Request:
-    """The request behind the flags of `tune`."""
+    """The request behind the flags of `tune` that name knobs."""
     for knob in (*only, *skip):
         _known(knob)
     values: dict[str, Value] = {}
@@ -141,6 +166,7 @@ def _value(text: str) -> Value:
 def tune(job: Job, request: Request, budget: str, seed: int, plan_path: Path, *, resume: bool) -> bool:
     """`hotlap tune`; False when the budget ended before there was an answer, which leaves an earlier plan alone."""
     from hotlap.plan import write
+    from hotlap.report import words
 
     budget_s = seconds(budget)
     with Voice(Console(stderr=True), budget_s) as voice:
@@ -158,7 +184,7 @@ def tune(job: Job, request: Request, budget: str, seed: int, plan_path: Path, *,
     elif result.kept:
         advice = f"plan: {plan_path}, applied by: hotlap run {result.target}"
     else:
-        advice = f"plan: {plan_path}, which is empty: the script is best as it is"
+        advice = f"plan: {plan_path}, which is empty: {words.best_as_it_is(result)}"
     Console(stderr=True).print(f"report: {report_path}\n{advice}", markup=False, highlight=False, soft_wrap=True)
     return not result.cut_short
 

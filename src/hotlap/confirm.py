@@ -1,14 +1,14 @@
-"""Fresh pairs: the proof that a setup is faster, and the price of what the user asked for."""
+"""Fresh pairs: the proof that a setup serves the goal, and the price of what the user asked for."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from math import expm1, log
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 from hotlap import stats
+from hotlap.goals import Aim, Faster
 from hotlap.lab import Lab
-from hotlap.records import AS_WRITTEN, Curve, Pair, Setup
+from hotlap.records import AS_WRITTEN, Curve, Estimate, Pair, Setup
 from hotlap.stats import Look
 from hotlap.trials import blocks
 from hotlap.trials.blocks import Window
@@ -16,21 +16,27 @@ from hotlap.trials.blocks import Window
 STAGE = "confirm"
 _MOST_DISTURBED = 0.25  # of the confirmation pairs; beyond that the machine is no place to measure
 _PRICED = stats.LOOKS[1]  # pairs for a price, which nothing has to be proven of
+_FASTER = Faster()
 
 
 @dataclass(frozen=True)
 class Confirmation:
     """What the pairs of a confirmation say."""
 
-    ratios: list[float]
-    """ln of how many times faster the setup is than the asked-for settings alone, which are none in most tunes."""
+    pairs: list[Pair]
+    """Of the setup with the asked-for settings alone, which are none in most tunes."""
     total: list[float]
-    """The same over the script as written."""
+    """ln of how many times faster the setup is than the script as written."""
     curves: list[Curve]
     """Losses of the script as written and of the setup."""
 
+    @property
+    def ratios(self) -> list[float]:
+        """ln of how many times faster the setup is than the asked-for settings alone."""
+        return [blocks.log_gain(pair) for pair in self.pairs]
 
-def confirm(lab: Lab, setup: Setup, window: Window, asked: Setup = AS_WRITTEN) -> Confirmation:
+
+def confirm(lab: Lab, setup: Setup, window: Window, asked: Setup = AS_WRITTEN, aim: Aim = _FASTER) -> Confirmation:
     """Fresh pairs until a look decides, the pairs run out or the budget ends.
 
     Args:
@@ -38,6 +44,7 @@ def confirm(lab: Lab, setup: Setup, window: Window, asked: Setup = AS_WRITTEN) -
         setup: On trial.
         window: How long to measure.
         asked: Settings that the user asked for whatever they cost: run in every block as well, and to be beaten.
+        aim: At what.
     """
     arms = [asked, setup] if asked.settings else [setup]
     pairs: list[Pair] = []
@@ -52,9 +59,9 @@ def confirm(lab: Lab, setup: Setup, window: Window, asked: Setup = AS_WRITTEN) -
         if len(more) < len(arms):
             break  # a candidate failed here, which has been written down
         pairs.append(more[-1])
-        ratios = gains(lab.pairs, setup, asked)
-        lab.learnt(f"confirmation pair {len(pairs)}: {expm1(gains(more, setup, asked)[0]):+.0%}")
-        if len(ratios) in stats.LOOKS and stats.look(ratios) is not Look.CONTINUE:
+        beside = against(lab.pairs, setup, asked)
+        lab.learnt(f"confirmation pair {len(pairs)}: {aim.told(against(more, setup, asked))}")
+        if len(beside) in stats.LOOKS and aim.look(beside) is not Look.CONTINUE:
             break
     good = blocks.undisturbed(pairs)
     if len(good) < len(pairs):
@@ -62,28 +69,45 @@ def confirm(lab: Lab, setup: Setup, window: Window, asked: Setup = AS_WRITTEN) -
     return _confirmation(lab, setup, asked)
 
 
-def price(lab: Lab, asked: Setup, window: Window) -> Confirmation:
+def price(lab: Lab, asked: Setup, window: Window, aim: Aim = _FASTER) -> Confirmation:
     """As many pairs of the asked-for settings with the script as written as tell what they cost, or as are paid for."""
-    while len(gains(lab.pairs, asked)) < _PRICED and lab.affordable([AS_WRITTEN, asked]):
+    while len(against(lab.pairs, asked)) < _PRICED and lab.affordable([AS_WRITTEN, asked]):
         more = lab.block(STAGE, AS_WRITTEN, [asked], window)
         if not more:
             break
-        lab.learnt(f"the price of {asked}: {expm1(blocks.log_gain(more[0])):+.0%}")
+        lab.learnt(f"the price of {asked}: {aim.told(more)}")
     return _confirmation(lab, asked)
 
 
-def gains(pairs: Sequence[Pair], setup: Setup, asked: Setup = AS_WRITTEN) -> list[float]:
-    """ln of how many times faster a setup is than the asked-for settings, in each block that was not disturbed."""
-    alone = {pair.block: pair.candidate_s for pair in of(pairs, asked)} if asked.settings else {}
-    good = blocks.undisturbed(of(pairs, setup))
-    return [log(alone.get(pair.block, pair.reference_s) / pair.candidate_s) for pair in good]
+def against(pairs: Sequence[Pair], setup: Setup, asked: Setup = AS_WRITTEN) -> list[Pair]:
+    """The confirmation pairs of a setup that were not disturbed, with the asked-for settings as their reference."""
+    good = blocks.undisturbed(_of(pairs, setup))
+    if not asked.settings:
+        return good
+    alone = {pair.block: pair for pair in _of(pairs, asked)}
+    return [
+        replace(
+            pair,
+            beside=asked,
+            reference=own.candidate,
+            reference_s=own.candidate_s,
+            reference_bytes=own.candidate_bytes,
+        )
+        for pair in good
+        if (own := alone.get(pair.block))
+    ]
 
 
-def of(pairs: Sequence[Pair], setup: Setup) -> list[Pair]:
-    """The confirmation pairs of a setup."""
+def estimated(pairs: Sequence[Pair], worth: Callable[[Pair], float]) -> Estimate | None:
+    """How many times faster, or less memory, by the pairs of a confirmation; None when they are too few to tell."""
+    return stats.confirmed_speedup([worth(pair) for pair in pairs]) if len(pairs) > 1 else None
+
+
+def _of(pairs: Sequence[Pair], setup: Setup) -> list[Pair]:
     return [pair for pair in pairs if pair.stage == STAGE and pair.setup == setup]
 
 
 def _confirmation(lab: Lab, setup: Setup, asked: Setup = AS_WRITTEN) -> Confirmation:
-    curves = [lab.curve(pair) for pair in of(lab.pairs, setup)]
-    return Confirmation(gains(lab.pairs, setup, asked), gains(lab.pairs, setup), curves)
+    curves = [lab.curve(pair) for pair in _of(lab.pairs, setup)]
+    total = [blocks.log_gain(pair) for pair in against(lab.pairs, setup)]
+    return Confirmation(against(lab.pairs, setup, asked), total, curves)

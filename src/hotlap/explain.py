@@ -10,6 +10,7 @@ from hotlap.audits.audit import Audit
 from hotlap.errors import HotlapError
 from hotlap.knobs import KNOBS, all_knobs, knob_by_id
 from hotlap.knobs.knob import Knob
+from hotlap.records import Goal
 
 _PROMISES = {
     "exact": "the same bits",
@@ -53,6 +54,8 @@ def markdown(knob: Knob, level: int = 1) -> str:
     ]
     if knob.conflicts:
         facts.append(f"- not together with: {', '.join(knob.conflicts)}")
+    if Goal.MEMORY in knob.goals:
+        facts.append(f"- tried under: {' and '.join(f'`--goal {goal.value}`' for goal in knob.goals)}")
     if knob.suggested_only:
         facts.append("- applied only by `--set`, and then kept whatever it costs")
     return _page(knob.id, knob, facts, level)
@@ -83,6 +86,7 @@ def listing() -> dict[str, list[dict[str, Any]]]:
             "contract": knob.contract.value,
             "when": knob.when.value,
             "conflicts": list(knob.conflicts),
+            "goals": [goal.value for goal in knob.goals],
             "suggested_only": knob.suggested_only,
             "summary": _summary(knob),
         }

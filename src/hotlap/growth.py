@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from statistics import linear_regression, median
 
 from hotlap.lab import Lab
-from hotlap.records import AS_WRITTEN, Facts, Loader, Outcome, Recording, Trial
+from hotlap.records import AS_WRITTEN, Facts, Loader, Outcome, Recording, Setup, Trial
 from hotlap.records.views import GrownBatch, LargestBatch
 from hotlap.room import HEADROOM, room
 
@@ -19,13 +19,14 @@ _SHORT_OF = 0.97  # of what the line promises is tried
 _NO_MEMORY = (Outcome.HOST_OOM, Outcome.DEVICE_OOM, Outcome.SHARED_MEMORY, Outcome.KILLED)
 
 
-def largest_batch(lab: Lab, facts: Facts, limit_bytes: int | None = None) -> LargestBatch:
+def largest_batch(lab: Lab, facts: Facts, limit_bytes: int | None = None, setup: Setup = AS_WRITTEN) -> LargestBatch:
     """Grow the batches of the loader that trains, as long as the budget lasts.
 
     Args:
         lab: Where trials run.
         facts: Of the observed run.
         limit_bytes: What it is to fit into; None for what there is.
+        setup: Under which it is to fit.
     """
     capacity, what = (_UNKNOWN, "the memory of the device") if facts.is_cuda else room()
     if limit_bytes:
@@ -36,9 +37,18 @@ def largest_batch(lab: Lab, facts: Facts, limit_bytes: int | None = None) -> Lar
         if any(loader.trains for loader in facts.loaders):
             why = "the DataLoader that trains is given no batch size (a batch sampler of its own, or no batches)"
         return LargestBatch(int(capacity * (1 - HEADROOM)), what, (), None, None, None, why)
-    growth = Growth(lab, loaders, capacity, what, is_cuda=facts.is_cuda)
+    growth = Growth(lab, loaders, capacity, what, facts.is_cuda, setup)
     growth.run()
     return growth.answer()
+
+
+def grown(lab: Lab, facts: Facts, setup: Setup) -> tuple[LargestBatch, ...]:
+    """The largest batch that fits, as written and under the setup: half of the time kept for that is each one's."""
+    found: list[LargestBatch] = []
+    for one in dict.fromkeys((AS_WRITTEN, setup)):
+        lab.kept_s = 0.0 if found or not setup.settings else lab.kept_s / 2
+        found.append(largest_batch(lab, facts, setup=one))
+    return tuple(found)
 
 
 @dataclass
@@ -50,6 +60,7 @@ class Growth:
     capacity: int
     what: str
     is_cuda: bool
+    setup: Setup = AS_WRITTEN
     trials: list[GrownBatch] = field(default_factory=list)
     stuck: str = ""
     """Why no other size can be tried."""
@@ -94,7 +105,7 @@ class Growth:
             "room_bytes": 0 if self.is_cuda else self.room_bytes,
         }
         limit_s = max(10.0, self.lab.left_s)
-        record = self.lab.run(Trial(self.lab.next_id("grow"), "grow", AS_WRITTEN, 0, 0, _STEPS, limit_s, dict(options)))
+        record = self.lab.run(Trial(self.lab.next_id("grow"), "grow", self.setup, 0, 0, _STEPS, limit_s, dict(options)))
         seen = record.seen.get("growth")
         if record.outcome not in (Outcome.BUDGET, Outcome.ENDED) or seen is None or not record.steps.total_s:
             self._failed(size, record)

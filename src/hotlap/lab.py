@@ -56,6 +56,8 @@ class Lab:
     ceiling: dict[str, float] = field(default_factory=dict)
     """Measured limits of the machine, see `ceilings.Ceilings`."""
     started_s: float = field(init=False)
+    kept_s: float = 0.0
+    """Of the budget, for what comes last."""
     _count: int = 0
     _blocks: dict[str, int] = field(default_factory=dict)
     _costs_s: dict[str, float] = field(default_factory=dict)
@@ -74,8 +76,8 @@ class Lab:
 
     @property
     def left_s(self) -> float:
-        """Time to the end of the budget."""
-        return self.budget_s - self.spent_s
+        """Time to the end of what may be spent by now."""
+        return self.budget_s - self.kept_s - self.spent_s
 
     def cost_s(self, setup: Setup, purpose: str = "time") -> float:
         """What a trial will probably take: as long as the last one of its kind, else of the untouched script."""
@@ -248,6 +250,7 @@ class Lab:
             block=block,
             steps=window.warmup + window.steps,
             limit_s=max(90.0, self.budget_s / 4),
+            options={"peak_after": window.warmup},
         )
 
     def _timed(self, setup: Setup, block: int, window: Window) -> Recording:

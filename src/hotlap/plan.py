@@ -20,7 +20,8 @@ import msgspec
 
 from hotlap import toml_file
 from hotlap.errors import HotlapError
-from hotlap.records import SCHEMA, Contract, Estimate, Facts, Setup, Value, Word
+from hotlap.plan_words import comments
+from hotlap.records import SCHEMA, Contract, Estimate, Facts, Goal, Setup, Value, Word
 from hotlap.toml_file import printable
 
 Count = Annotated[int, msgspec.Meta(ge=0)]
@@ -34,7 +35,7 @@ class _Table(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class Gain(_Table, frozen=True):
-    """A speed-up, unit "x", with its 95 % interval."""
+    """A speed-up or how many times less memory, unit "x", with its 95 % interval."""
 
     value: float
     low: float
@@ -83,8 +84,11 @@ class Header(_Table, frozen=True):
     device: str
     machine: PlannedMachine
     world_size: Annotated[int, msgspec.Meta(ge=1)] = 1
+    goal: Goal = Goal.SPEED
     speedup: Gain | None = None
     """Per training step, under all settings."""
+    saving: Gain | None = None
+    """How many times less memory a step holds at most."""
     verdict: PlannedVerdict | None = None
     payback_steps: Count | None = None
     """Training steps that earn the extra start-up back."""
@@ -92,15 +96,18 @@ class Header(_Table, frozen=True):
     """Knobs that are here because the user asked for them, whatever they cost."""
     asked_speedup: Gain | None = None
     """Per training step, under these alone: below 1 they cost time."""
+    asked_saving: Gain | None = None
+    """How many times less memory, under these alone, where that is the goal."""
 
 
 class PlannedSetting(_Table, frozen=True):
-    """A knob turned to a value, its promise, and its own share of the speed-up if that was measured."""
+    """A knob turned to a value, its promise, and its own share of the speed-up and the saving if that was measured."""
 
     knob: str
     value: Value
     contract: Contract
     share: Gain | None = None
+    saving: Gain | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.value, float) and not isfinite(self.value):
@@ -154,8 +161,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     def cut(self, contract: Contract) -> Plan:
         """This plan with only the settings that promise at least as much as `contract`.
 
-        The speed-up is the one measured for just these settings, if any. Verdict and payback belong to the whole
-        plan, so a plan that lost a setting has neither: what was not checked has not passed.
+        The speed-up is the one measured for just these settings, if any. Verdict, saving and payback belong to the
+        whole plan, so a plan that lost a setting has none of them: what was not checked has not passed.
         """
         kept = tuple(setting for setting in self.settings if setting.contract.level <= contract.level)
         if len(kept) == len(self.settings):
@@ -164,9 +171,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
         levels = tuple(level for level in self.levels if level.contract.level <= contract.level)
         gain = next((level.speedup for level in levels if level.contract.level >= loosest), None)
         asked = tuple(setting.knob for setting in kept if setting.knob in (self.header.asked or ())) or None
-        header = msgspec.structs.replace(
-            self.header, speedup=gain, verdict=None, payback_steps=None, asked=asked, asked_speedup=None
-        )
+        whole = dict.fromkeys(("saving", "verdict", "payback_steps", "asked_speedup", "asked_saving"))
+        header = msgspec.structs.replace(self.header, speedup=gain, asked=asked, **whole)
         return msgspec.structs.replace(self, header=header, settings=kept, levels=levels)
 
 
@@ -219,7 +225,7 @@ def write(plan: Plan, path: Path) -> None:
         HotlapError: plan-not-written, or what `read` would say of such a plan.
     """
     tables = msgspec.to_builtins(plan, builtin_types=(datetime.date,))
-    content = toml_file.render({key: table for key, table in tables.items() if table != ()}, _comments(plan))
+    content = toml_file.render({key: table for key, table in tables.items() if table != ()}, comments(plan))
     toml_file.parse(content, path, Plan, SCHEMA)
     toml_file.replace_file(path, content)
 
@@ -261,31 +267,3 @@ def _check_setting(place: int, setting: PlannedSetting, path: Path, known: Mappi
     if complaint:
         what = f"`settings[{place}].value` in {path} is nothing that {knob} can take: {complaint}."
         raise HotlapError("plan-out-of-range", what, fix="put back the value that `hotlap tune` found")
-
-
-def _price(header: Header) -> list[str]:
-    """What was asked for whatever it costs, and what it does cost."""
-    if not header.asked:
-        return []
-    alone = header.asked_speedup
-    cost = f"{alone.value:.2f}x as fast ({alone.low:.2f}x to {alone.high:.2f}x)" if alone else "its price not measured"
-    return [f"Asked for, whatever it costs: {', '.join(header.asked)}; alone, {cost}."]
-
-
-def _comments(plan: Plan) -> list[str]:
-    header = plan.header
-    as_typed = header.argv or (header.script,)
-    launch = "" if as_typed[0] == "-m" or as_typed[0].endswith(".py") else "-- "
-    gain, verdict = header.speedup, header.verdict
-    faster = "faster" if gain and gain.low > 1 else "as fast as written"
-    found = f"{gain.value:.2f}x {faster} per training step ({gain.low:.2f}x to {gain.high:.2f}x). " if gain else ""
-    found += f"Learning: {verdict.word.value}. " if verdict else ""
-    advice = "To leave a setting out, delete its [[settings]] block. The numbers are those of the whole plan."
-    return [
-        f"The plan that hotlap made for {header.script}. {found}".rstrip(),
-        *_price(header),
-        "",
-        f"    hotlap run {launch}{shlex.join(as_typed)}",
-        "",
-        advice if plan.settings else "No setting: nothing tried made the script faster and kept its learning.",
-    ]

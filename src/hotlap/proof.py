@@ -1,4 +1,4 @@
-"""From what the search found to what is proven: does it learn the same, is it faster, does it pay?"""
+"""From what the search found to what is proven: does it learn the same, does it serve the goal, does it pay?"""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ from dataclasses import replace
 
 from hotlap import stats
 from hotlap.answer import Answer, confirmed, payback
-from hotlap.confirm import confirm
+from hotlap.confirm import Confirmation, confirm, estimated
+from hotlap.goals import aim_of
 from hotlap.judge import Judge, Judgement
 from hotlap.knobs import knob_by_id
 from hotlap.lab import Lab
-from hotlap.records import AS_WRITTEN, Contract, Curve, Gate, Rejected, Setup, Word
+from hotlap.records import AS_WRITTEN, Contract, Curve, Gate, Goal, Rejected, Setup, Word
 from hotlap.repetition import repetition
+from hotlap.search.candidates import Request
 from hotlap.stats import Look
+from hotlap.trials import blocks
 from hotlap.trials.blocks import Window
 from hotlap.verify.trajectory import with_losses
 from hotlap.verify.verdict import broken_promise, conclude
@@ -21,11 +24,9 @@ from hotlap.verify.verdict import broken_promise, conclude
 _FAULTS = {Word.CHANGED: "changes learning", Word.UNDECIDED: "could not be shown to learn the same"}
 
 
-def proven(
-    lab: Lab, judge: Judge, setup: Setup, window: Window, answer: Answer, planned_steps: int | None = None
-) -> Answer:
-    """The answer with the largest part of a setup that is proven faster than what was asked for, and right."""
-    asked = answer.asked
+def proven(lab: Lab, judge: Judge, setup: Setup, window: Window, answer: Answer, request: Request) -> Answer:
+    """The answer with the largest part of a setup that is proven better than what was asked for, and right."""
+    asked, aim = request.asked, aim_of(request)
     while setup != asked:
         setup, judged = fit_to_learn(lab, judge, setup, asked)
         if setup == asked:
@@ -35,15 +36,18 @@ def proven(
             lab.reject(Rejected(setup.less(asked), unkept.reason))
             break
         lab.runner.verified = judged.signatures
-        found = confirm(lab, setup, window, asked)
-        looked = stats.look(found.ratios) if len(found.ratios) in stats.LOOKS else Look.NOT_PROVEN
+        found = confirm(lab, setup, window, asked, aim)
+        looked = aim.look(found.pairs) if len(found.pairs) in stats.LOOKS else Look.NOT_PROVEN
         judged = with_curves(lab, setup, judged, found.curves, repeats)
         lab.logbook.append("confirmed", setup=setup, log_ratios=found.ratios, look=looked.value, verdict=judged.verdict)
-        if looked is Look.ACCEPT and judged.verdict.word.may_enter_plan:
-            if pays(lab, setup, found.ratios, planned_steps, asked):
+        if looked is not Look.ACCEPT:
+            setup = lighter(lab, setup, found, request)
+        elif not judged.verdict.word.may_enter_plan:
+            setup = truer(lab, setup, found, judged, asked)
+        else:
+            if aim.goal is Goal.MEMORY or pays(lab, setup, found.ratios, request.planned_steps, asked):
                 answer = answer.accepted(setup, found.total, judged, found.curves)
             break
-        setup = retreat(lab, setup, looked, found.ratios, judged, asked)
     return answer
 
 
@@ -100,15 +104,19 @@ def pays(lab: Lab, setup: Setup, ratios: list[float], planned_steps: int | None,
     return False
 
 
-def retreat(
-    lab: Lab, setup: Setup, looked: Look, ratios: list[float], judged: Judgement, asked: Setup = AS_WRITTEN
-) -> Setup:
-    """What to try instead of a setup that was not confirmed: its part that promises more."""
-    rest, evidence = setup.less(asked), stats.confirmed_speedup(ratios) if len(ratios) > 1 else None
-    if looked is not Look.ACCEPT:
-        lab.reject(Rejected(rest, lab.cut_short or "not proven faster", evidence))
-        return asked
-    lab.reject(Rejected(rest, f"its losses: {judged.verdict.reason}", evidence, judged.verdict))
+def lighter(lab: Lab, setup: Setup, found: Confirmation, request: Request) -> Setup:
+    """What to try instead of a setup that was not proven to serve the goal; the asked-for settings are nothing new."""
+    aim, rest = aim_of(request), setup.less(request.asked)
+    why = lab.cut_short or aim.missed(found.pairs)
+    lab.reject(Rejected(rest, why, estimated(found.pairs, blocks.log_gain)))
+    other = None if lab.cut_short else aim.lighter(setup, request.pinned, found.pairs, lab.pairs)
+    return other or request.asked
+
+
+def truer(lab: Lab, setup: Setup, found: Confirmation, judged: Judgement, asked: Setup = AS_WRITTEN) -> Setup:
+    """What to try instead of a setup that was not confirmed for its losses: its part that promises more."""
+    rest, why = setup.less(asked), f"its losses: {judged.verdict.reason}"
+    lab.reject(Rejected(rest, why, estimated(found.pairs, blocks.log_gain), judged.verdict))
     reduced = [s.knob for s in rest.settings if knob_by_id(s.knob).contract.level >= Contract.REDUCED.level]
     reduced += [knob for knob in judged.loosened if knob not in asked.values]
     return setup.without(*reduced) if reduced else asked

@@ -98,7 +98,7 @@ def divided(
     fixed = {area for knob in beside for area in knob_by_id(knob).fixes}
     inside = [c for c in inside if not any(knob_by_id(knob).area in fixed for knob in changed(c))]
     unsteady = _faults(facts, window.step_s) and not any(knob_by_id(knob).steadies_memory for knob in beside)
-    if unsteady or _rounds_of(len(inside) + 1, window) < _LEAST_ROUNDS:
+    if window.apart or unsteady or _rounds_of(len(inside) + 1, window) < _LEAST_ROUNDS:
         inside = []
     return inside, [candidate for candidate in candidates if candidate not in inside]
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from math import ceil, expm1
+from math import ceil
 
 from hotlap import ranking
+from hotlap.goals import Aim
 from hotlap.judge import most_arms
 from hotlap.knobs import knob_by_id
 from hotlap.lab import Lab
-from hotlap.records import AS_WRITTEN, Rejected, Setting, Setup
-from hotlap.search.greedy import KEEP, Ask, Gains, greedy
+from hotlap.records import AS_WRITTEN, Goal, Rejected, Setting, Setup
+from hotlap.search.greedy import Ask, Gains, greedy
 from hotlap.shares import without_passengers
 from hotlap.trials import blocks
 from hotlap.trials.blocks import Window
@@ -26,7 +27,7 @@ def reserve_s(lab: Lab) -> float:
     return arms * lab.cost_s(AS_WRITTEN, "candidate") + 8 * lab.cost_s(AS_WRITTEN)
 
 
-def search(lab: Lab, singles: list[Setting], pinned: Setup, screen: Window) -> Setup:
+def search(lab: Lab, singles: list[Setting], pinned: Setup, screen: Window, aim: Aim) -> Setup:
     """Let the search ask for blocks until it has decided or the time for it is over; passengers are left out."""
     conflicts: Mapping[str, Collection[str]] = {
         s.knob: knob_by_id(s.knob).conflicts for s in (*singles, *pinned.settings)
@@ -40,7 +41,9 @@ def search(lab: Lab, singles: list[Setting], pinned: Setup, screen: Window) -> S
         return ranking.cost_s(lab, ask.reference, setups, screen, company)
 
     def precise(ask: Ask) -> Collection[Setup]:
-        """What rounds measure is exact enough, and what is dear is not measured twice."""
+        """What rounds measure is exact enough, as memory is; and what is dear is not measured twice."""
+        if aim.goal is Goal.MEMORY:
+            return ask.candidates
         dear = cost_s(ask, ask.candidates) > _DEAR * lab.budget_s
         return ask.candidates if dear else ranking.divided(facts, ask.reference, ask.candidates, screen, company)[0]
 
@@ -56,18 +59,20 @@ def search(lab: Lab, singles: list[Setting], pinned: Setup, screen: Window) -> S
                     lab.reject(Rejected(left_out, "not measured: the budget is too small"))
                     lab.cut_short = f"settings were left unmeasured, for which {_wanted(lab, singles)} would about do"
             pairs = ranking.rank(lab, ask.stage, ask.reference, affordable, screen, company) if affordable else []
-            gains: Gains = blocks.typical_gains(pairs)
-            told = ", ".join(f"{_change(ask.reference, setup)} {expm1(gain):+.0%}" for setup, gain in gains.items())
+            gains: Gains = blocks.typical_gains(pairs, aim.worth)
+            shown = {setup: aim.told(own) for setup, own in blocks.by_setup(pairs).items()}
+            told = ", ".join(f"{_change(ask.reference, setup)} {what}" for setup, what in shown.items())
             lab.learnt(f"{ask.stage} against {ask.reference}: {told or 'no time left to measure'}")
             ask = asking.send(gains)
     except StopIteration as decided:
-        _tell_slow_ones(lab, decided.value, conflicts)
+        _tell_left_out(lab, decided.value, conflicts, aim)
         return without_passengers(lab, decided.value, pinned, screen, reserve_s(lab))
 
 
 def _wanted(lab: Lab, singles: Sequence[Setting]) -> str:
     """A budget that would do: for one trial of every setting beside what is spent and kept in reserve."""
     wanted_s = lab.spent_s + reserve_s(lab) + 1.5 * len(singles) * lab.cost_s(AS_WRITTEN)
+    wanted_s *= lab.budget_s / (lab.budget_s - lab.kept_s)
     return f"--budget {ceil(wanted_s / 60)}m"
 
 
@@ -76,12 +81,12 @@ def _change(reference: Setup, setup: Setup) -> str:
     return " ".join([*([str(added)] if added.settings else []), *([f"without {removed}"] if removed.settings else [])])
 
 
-def _tell_slow_ones(lab: Lab, found: Setup, conflicts: Mapping[str, Collection[str]]) -> None:
+def _tell_left_out(lab: Lab, found: Setup, conflicts: Mapping[str, Collection[str]], aim: Aim) -> None:
     """What was screened and is not in the setup, with what one or two pairs showed."""
     screened = [replace(p, setup=p.setup.less(p.beside)) for p in lab.pairs if p.stage == "screen"]
-    for setup, gain in blocks.typical_gains(screened).items():
+    ranked = blocks.typical_gains(screened, aim.worth)
+    for setup, own in sorted(blocks.by_setup(screened).items(), key=lambda item: -ranked[item[0]]):
         if not set(setup.settings) <= set(found.settings):
-            rivals = [knob for knob in found.values if any(knob in conflicts.get(own, ()) for own in setup.values)]
-            beside = f"{', '.join(rivals)} in its place is faster" if rivals else "no gain beside what is kept"
-            why = beside if gain > KEEP else "no gain seen in screening"
-            lab.reject(Rejected(setup, f"{why} ({expm1(gain):+.0%})"))
+            rivals = [knob for knob in found.values if any(knob in conflicts.get(k, ()) for k in setup.values)]
+            rivals += [str(setting) for setting in found.settings if setting.knob in setup.values]
+            lab.reject(Rejected(setup, aim.left_out(own, rivals)))

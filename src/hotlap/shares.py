@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import exp
 
 from hotlap import ranking, stats
@@ -18,9 +18,18 @@ _BLOCKS = 3  # of fresh processes; fewer pairs give an interval that says nothin
 
 def share(setup: Setup, knob: str, pairs: Sequence[Pair]) -> Estimate | None:
     """How many times faster the setup is than without the setting; None when that was not measured."""
+    return _lost(setup, knob, pairs, blocks.log_gain)
+
+
+def saving(setup: Setup, knob: str, pairs: Sequence[Pair]) -> Estimate | None:
+    """How many times less memory the setup holds than without the setting; None when that was not measured."""
+    return _lost(setup, knob, pairs, blocks.log_saving)
+
+
+def _lost(setup: Setup, knob: str, pairs: Sequence[Pair], worth: Callable[[Pair], float]) -> Estimate | None:
     part = setup.without(knob)
-    # The pair's reference is the whole setup, so its gain is what leaving the setting out loses, with the sign turned.
-    lost = [-blocks.log_gain(p) for p in pairs if p.stage == STAGE and (p.setup, p.beside) == (part, setup)]
+    # The pair's reference is the whole setup, so its worth is what leaving the setting out loses, with the sign turned.
+    lost = [-worth(p) for p in pairs if p.stage == STAGE and (p.setup, p.beside) == (part, setup)]
     return stats.speedup([[exp(ratio)] for ratio in lost], [[1.0]] * len(lost)) if len(lost) >= 2 else None
 
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from hotlap import stats
 from hotlap.answer import Answer, phases_of
 from hotlap.asked import alone, grant
 from hotlap.bounds import learn_bounds
+from hotlap.goals import aim_of
+from hotlap.growth import grown
 from hotlap.judge import Judge
 from hotlap.knobs import all_knobs
 from hotlap.knobs.knob import Knob
 from hotlap.lab import Lab
 from hotlap.proof import proven
-from hotlap.records import AS_WRITTEN, Contract, Outcome, Phases, Recording, Setup
+from hotlap.records import AS_WRITTEN, Contract, Facts, Goal, Outcome, Phases, Recording, Setup
 from hotlap.screening import search
 from hotlap.search.candidates import Request, candidates, refused
 from hotlap.shares import STAGE, leave_one_out
@@ -22,12 +25,13 @@ from hotlap.trials.blocks import Window
 
 _OBSERVED_SHARE, _OBSERVED_S = 0.05, 45.0  # of the budget, and in all, unless an epoch ends before
 _NOISE_SHARE = 0.12
+_GROWTH_SHARE = 0.4  # where the largest batch is wanted too
 _DISTURBED = 1.5  # times the pace of a later run
 _SCREEN_S, CONFIRM_S = 2.5, 5.0  # windows of a trial
 
 
 def tune(lab: Lab, request: Request, knobs: Sequence[Knob] | None = None) -> Answer:
-    """Find the fastest setup that is proven faster and proven to learn the same.
+    """Find the setup that is best for the goal, and proven to be so and to learn the same.
 
     Args:
         lab: Where trials are run.
@@ -37,34 +41,41 @@ def tune(lab: Lab, request: Request, knobs: Sequence[Knob] | None = None) -> Ans
     Raises:
         HotlapError: The script cannot be timed, its baseline fails, or what was asked for does not keep its word.
     """
+    aim = aim_of(request)
+    lab.kept_s = _GROWTH_SHARE * lab.budget_s * request.grow
     lab.trying("observing the script as written")
     observed = lab.observe(limit_s=min(max(6.0, _OBSERVED_SHARE * lab.budget_s), _OBSERVED_S))
     facts, phases = observed.facts, phases_of(observed)
     assert facts is not None
     lab.learnt(f"observed {len(observed.steps.total_s)} steps: {_in_words(phases)}")
     available = len(observed.steps.total_s) if observed.outcome is Outcome.ENDED else None
-    learn_noise(lab, windows(lab, observed, available)[1])
-    screen, window = windows(lab, observed, available)
+    learn_noise(lab, windows(lab, observed, available)[1], aim.goal)
+    screen, window = windows(lab, observed, available, apart=aim.goal is Goal.MEMORY)
     knobs = knobs or all_knobs()
     bounds = learn_bounds(lab, screen, [knob for knob in knobs if not refused(knob, request)])
     singles, skipped = candidates(knobs, facts, request, phases, bounds)
-    answer = Answer(facts=facts, skipped=skipped, asked=request.asked)
-    judge = Judge(
+    answer = Answer(facts, skipped, request.asked, goal=aim.goal, slowdown=request.slowdown)
+    judge = _judge(lab, request, facts, phases)
+    granted = grant(lab, judge, request.asked, window)
+    setup = search(lab, singles, request.pinned, screen, aim)
+    answer = proven(lab, judge, setup, window, answer, request)
+    if granted and not answer.setup.settings:
+        answer = alone(lab, answer, granted, window, aim)
+    leave_one_out(lab, answer.setup, window)
+    answer = replace(answer, largest=grown(lab, facts, answer.setup) if request.grow else ())
+    planned = request.planned_steps or available  # a script that ended by itself has shown its length
+    return answer.finished(lab, phases, noise_of(lab), planned)
+
+
+def _judge(lab: Lab, request: Request, facts: Facts, step: Phases) -> Judge:
+    return Judge(
         run=lab.arm,
         next_id=lab.next_id,
         facts=facts,
         seed=lab.seed,
-        step_s=phases.total_s,
+        step_s=step.total_s,
         loosens=request.allow.level >= Contract.REDUCED.level,
     )
-    granted = grant(lab, judge, request.asked, window)
-    setup = search(lab, singles, request.pinned, screen)
-    answer = proven(lab, judge, setup, window, answer, request.planned_steps)
-    if granted and not answer.setup.settings:
-        answer = alone(lab, answer, granted, window)
-    leave_one_out(lab, answer.setup, window)
-    planned = request.planned_steps or available  # a script that ended by itself has shown its length
-    return answer.finished(lab, phases, noise_of(lab), planned)
 
 
 def _in_words(step: Phases) -> str:
@@ -72,19 +83,20 @@ def _in_words(step: Phases) -> str:
     return f"{step.total_s * 1e3:.1f} ms a step ({shares})"
 
 
-def windows(lab: Lab, observed: Recording, available: int | None) -> tuple[Window, Window]:
+def windows(lab: Lab, observed: Recording, available: int | None, *, apart: bool = False) -> tuple[Window, Window]:
     """For screening and for confirmation; if the first noise pair says so, the observed run was disturbed."""
     step_s = phases_of(observed).total_s
     paces = [min(pair.reference_s, pair.candidate_s) for pair in lab.pairs if pair.stage == "noise"]
     if paces and not 1 / _DISTURBED < step_s / paces[0] < _DISTURBED:
         step_s = paces[0]
     screen, confirm = (
-        blocks.window_for(step_s, window_s, observed.warmup_steps, available) for window_s in (_SCREEN_S, CONFIRM_S)
+        replace(blocks.window_for(step_s, window_s, observed.warmup_steps, available), apart=apart)
+        for window_s in (_SCREEN_S, CONFIRM_S)
     )
     return screen, confirm
 
 
-def learn_noise(lab: Lab, window: Window) -> None:
+def learn_noise(lab: Lab, window: Window, goal: Goal = Goal.SPEED) -> None:
     """A/A pairs: as many of three as a small part of the budget pays for; the confirmation pairs will tell more."""
     for measured in range(3):
         pair_s = 2 * lab.cost_s(AS_WRITTEN)
@@ -93,8 +105,10 @@ def learn_noise(lab: Lab, window: Window) -> None:
         lab.trying("noise: the script as written, twice")
         lab.repeat(AS_WRITTEN, window)
     noise, pairs = noise_of(lab), any(pair.stage == "noise" for pair in lab.pairs)
-    taken = f"noise {noise:.1%}" if pairs else f"noise taken to be {noise:.1%} until pairs show it"
-    lab.learnt(f"{taken}: gains below about {stats.smallest_provable_gain(noise):.1%} cannot be proven")
+    what = "noise" if goal is Goal.SPEED else "noise of the times"
+    taken = f"{what} {noise:.1%}" if pairs else f"{what} taken to be {noise:.1%} until pairs show it"
+    bar = f": gains below about {stats.smallest_provable_gain(noise):.1%} cannot be proven"
+    lab.learnt(f"{taken}{bar if goal is Goal.SPEED else ''}")
 
 
 def noise_of(lab: Lab) -> float:

@@ -67,6 +67,7 @@ GRANDEST = {
         root={"parameters": 100, "parameter_shapes": ((10, 5), (50,))}, optimizer={"name": "torch.optim.nadam:NAdam"}
     ),
     "more workers than cores": facts(machine={"cores": 2}, loader={"num_workers": 8, "draws_randomness": True}),
+    "repeated blocks": facts(root={"blocks": 12}),
     "nothing": no_facts(),
 }
 

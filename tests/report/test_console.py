@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 from typing import Any
 
 import pytest
-from results import HOSTILE, asked, hostile, nothing, phases, result, times, undecided, verdict
+from results import (
+    HOSTILE,
+    asked,
+    hostile,
+    nothing,
+    phases,
+    result,
+    smaller,
+    smaller_as_asked,
+    times,
+    undecided,
+    verdict,
+)
 from rich.console import Console, RenderableType
 
-from hotlap.records import Finding, Rejected, Result, Setup, Skip, Status, Word
+from hotlap.records import Finding, Goal, Rejected, Result, Setup, Skip, Status, Word
 from hotlap.report import numbers
 from hotlap.report.clean import clean
 from hotlap.report.console import check_view, summary
@@ -40,6 +53,30 @@ def test_step_answers_when_the_run_is_not_known() -> None:
     )
 
 
+def test_memory_answers_with_the_saving_and_its_cost() -> None:
+    """Both with their intervals, and per setting too."""
+    shown = flat(show(summary(smaller()), width=200))
+    saved = "47.4 % (46.8 to 47.9, n = 4) less memory at 5.3 % (3.1 to 7.5, n = 4) more time per step"
+
+    assert shown.startswith(f"Less memory: {saved}; it learns the same, within the noise of training.")
+    assert f"checkpoint-modules=2 rounding {saved}" in shown
+    assert "memory 3.73 GiB as written, 1.96 GiB tuned" in shown
+    assert "largest batch 128 as written, 256 was run and fits, about 300 by extrapolation, tuned" in shown
+    assert "paid back" not in shown
+
+
+def test_a_share_of_memory_that_was_not_measured_is_said_so() -> None:
+    kept = tuple(dataclasses.replace(k, share=None, saving=None) for k in smaller().kept)
+
+    assert "checkpoint-modules=2 rounding not measured" in flat(show(summary(smaller(kept=kept)), width=200))
+
+
+def test_nothing_to_save_names_both_bars() -> None:
+    empty = nothing(goal=Goal.MEMORY, slowdown_limit=0.1, rejected=())
+
+    assert "would have to save more than 2.0 % of memory at no more than 10 % more time" in flat(show(summary(empty)))
+
+
 @pytest.mark.parametrize(
     ("changes", "lead"),
     [
@@ -64,6 +101,17 @@ def test_what_was_asked_for_is_told_with_its_price() -> None:
     alone = asked(added_speedup=None, kept=asked().kept[:1])
     assert "nothing was proven faster beside it" in flat(show(summary(alone), 200))
     assert "paid back" not in flat(show(summary(alone), 200))
+
+
+def test_what_was_asked_for_has_its_price_in_memory_too() -> None:
+    """More memory is called so, and neither a saving of less than nothing."""
+    text = flat(show(summary(smaller_as_asked()), 200))
+
+    assert text.startswith(
+        "Less memory: 45.9 % (45.4 to 46.5, n = 4) less memory at 5.3 % (3.1 to 7.5, n = 4) more time"
+    )
+    assert "reproducible alone takes 3.1 % (2.0 to 4.2, n = 4) more memory at 9.9 % (7.5 to 12.4, n = 4) more" in text
+    assert "and the rest 47.6 % (47.1 to 48.2, n = 4) less memory at 6.4 % (4.2 to 8.7, n = 4) more" in text
 
 
 def test_nothing_to_gain_says_what_could_have_been_found() -> None:

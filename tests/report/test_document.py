@@ -6,7 +6,7 @@ import dataclasses
 import json
 
 import pytest
-from results import facts, hostile, nothing, phases, result, undecided
+from results import facts, hostile, nothing, phases, result, smaller, smaller_as_asked, undecided
 
 from hotlap.records import Result
 from hotlap.report.document import check_document, document
@@ -14,11 +14,12 @@ from hotlap.report.document import check_document, document
 KEYS = {
     "schema", "target", "speedup", "speedup_run", "verdict", "judgement", "gates", "settings", "levels", "phases",
     "findings", "rejected", "skipped", "tuning_s", "payback_steps", "evaluation_share", "peak_bytes", "facts",
-    "bounds", "prices", "ceiling", "noise", "load", "smallest_gain", "pairs", "notes", "asked",
+    "goal", "saving", "slowdown_limit", "largest", "bounds", "prices", "ceiling", "noise", "load", "smallest_gain",
+    "pairs", "notes", "asked",
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("made", [result(), nothing(), undecided(), hostile()])
+@pytest.mark.parametrize("made", [result(), nothing(), undecided(), smaller(), hostile()])
 def test_keys_are_frozen_and_json_round_trips(made: Result) -> None:
     """Other tools read this file: no key comes or goes unnoticed, and nothing in it is beyond JSON."""
     written = document(made)
@@ -28,6 +29,20 @@ def test_keys_are_frozen_and_json_round_trips(made: Result) -> None:
     json.dumps(written, ensure_ascii=False).encode()  # no lone surrogate
 
 
+def test_a_saving_goes_through_as_it_is() -> None:
+    """With what it costs, the peaks and the batches."""
+    written = document(smaller())
+
+    assert (written["goal"], written["slowdown_limit"]) == ("memory", 0.1)
+    assert written["saving"]["value"] == 1.9
+    assert written["settings"][0]["saving"]["value"] == 1.9
+    assert written["peak_bytes"] == {"baseline": 4_000_000_000, "tuned": 2_105_000_000}
+    assert [written["largest"][side]["fits"] for side in ("baseline", "tuned")] == [128, 256]
+    asked = document(smaller_as_asked())["asked"]
+    assert set(asked) == {"settings", "speedup", "added", "saving", "added_saving"}
+    assert (asked["saving"]["value"], asked["added_saving"]["value"]) == (0.97, 1.91)
+
+
 def test_inner_keys_are_frozen() -> None:
     """The records that other tools reach into."""
     written = document(result())
@@ -35,7 +50,7 @@ def test_inner_keys_are_frozen() -> None:
     assert set(written["speedup"]) == {"value", "low", "high", "unit", "n"}
     assert set(written["judgement"]) == {"gate", "reason", "seeds", "guilty"}
     assert set(written["gates"][0]) == {"name", "word", "reason", "step", "parameter", "gap", "band"}
-    assert set(written["settings"][0]) == {"knob", "area", "value", "contract", "share"}
+    assert set(written["settings"][0]) == {"knob", "area", "value", "contract", "share", "saving"}
     assert set(written["rejected"][0]) == {"setup", "reason", "evidence", "verdict"}
     assert set(written["phases"]) == {"baseline", "tuned"}
     assert set(written["phases"]["tuned"]) == {"total_s", "phases_s"}
@@ -45,7 +60,7 @@ def test_inner_keys_are_frozen() -> None:
     }  # fmt: skip
     assert set(written["pairs"][0]) == {
         "block", "seed", "setup", "reference", "candidate", "reference_s", "candidate_s", "stage",
-        "beside", "round",
+        "beside", "round", "reference_bytes", "candidate_bytes",
     }  # fmt: skip
 
 

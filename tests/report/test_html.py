@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from plotly.offline import get_plotlyjs
-from results import asked, hostile, nothing, result, undecided
+from results import asked, hostile, nothing, result, smaller, smaller_as_asked, undecided
 from rich.console import Console
 
 from hotlap.records import Curve, Estimate, Result
@@ -97,6 +97,18 @@ def quantities(written: dict[str, Any]) -> list[str]:
         numbers.rate(written["ceiling"]["matmul_flops"], "FLOP/s"),
         numbers.rate(written["ceiling"]["copy_bytes_s"], "B/s"),
     ]
+
+
+def test_memory_leads_with_the_saving() -> None:
+    """What it costs stands beside each setting, and the peaks beside the times."""
+    text = " ".join(Reader(page(smaller())).text.split())
+
+    assert "47.4 % less memory at the peak of a training step (46.8 to 47.9, n = 4)" in text
+    assert "less memory at 5.3 % (3.1 to 7.5, n = 4) more time per step" in text
+    assert "128 as written, 256 was run and fits" in text
+    assert "as written, peak" in text
+    assert "takes no more than 10 % more time" in text
+    assert "takes no more than 10 % more time than with reproducible alone" in seen(smaller_as_asked())
 
 
 @pytest.mark.parametrize(
@@ -229,7 +241,9 @@ def browse(text: str, folder: Path) -> tuple[str, str, list[str]]:
 
 @needs_browser
 @pytest.mark.parametrize(
-    "made", [result(), nothing(), undecided(), hostile()], ids=["kept", "nothing", "undecided", "hostile"]
+    "made",
+    [result(), nothing(), undecided(), smaller(), hostile()],
+    ids=["kept", "nothing", "undecided", "smaller", "hostile"],
 )
 def test_a_real_browser_draws_it_offline_and_without_complaint(made: Result, tmp_path: Path) -> None:
     """All plots are drawn, the console stays empty, no request leaves, and no attack runs."""

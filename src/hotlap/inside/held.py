@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from hotlap.inside.owners import LOSS, Owners, bytes_of
-from hotlap.inside.process import resident
+from hotlap.inside.process import forget_peak, resident
 from hotlap.inside.roots import tensors_in
 from hotlap.inside.tracer import Tracer
 
@@ -120,9 +120,7 @@ class Held:
             torch.cuda.reset_peak_memory_stats()
             self.seen.of_a_step = True
             return
-        with contextlib.suppress(OSError), open("/proc/self/clear_refs", "w", encoding="ascii") as file:
-            file.write("5")  # the peak is what is resident now
-            self.seen.of_a_step = True
+        self.seen.of_a_step = forget_peak()
 
     def _read_peak(self) -> None:
         on_device = self.seen.device != "cpu"

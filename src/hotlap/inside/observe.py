@@ -16,8 +16,8 @@ from weakref import ref
 import torch
 from torch import nn
 
-from hotlap.inside.compilation import repeated
 from hotlap.inside.flops import Flops
+from hotlap.inside.repeated import repeated
 from hotlap.inside.roots import class_name, signature, tensors_in
 from hotlap.loader.inspect import LoaderWatch
 from hotlap.probes import all_probes

@@ -48,6 +48,16 @@ def resident() -> tuple[int, int]:
     return found["VmRSS"], found["VmHWM"]
 
 
+def forget_peak() -> bool:
+    """Let this process's peak be what it holds now; False where the kernel does not offer that."""
+    try:
+        with open("/proc/self/clear_refs", "w", encoding="ascii") as file:
+            file.write("5")
+    except OSError:
+        return False
+    return True
+
+
 def children_bytes() -> int:
     """Memory of the processes that this one started, with what they share divided among them."""
     found = 0

@@ -31,6 +31,10 @@ def install(host: Host) -> None:
         from hotlap.inside.modules import ModulesTrial
 
         ModulesTrial(host, recorder, whole=bool(host.task["options"].get("whole"))).install()
+    elif purpose == "time" and "peak_after" in host.task["options"]:
+        from hotlap.inside.step_peak import StepPeak
+
+        StepPeak(host, recorder, host.task["options"]["peak_after"]).install()
     elif purpose == "repeat":
         from hotlap.inside.repeat import Repeat
 

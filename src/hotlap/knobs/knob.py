@@ -1,4 +1,4 @@
-"""The interface of a knob: one change that may make a training faster.
+"""The interface of a knob: one change that may make a training faster, or smaller.
 
 A knob is one class in one file, and its docstring is its documentation. The parent asks `choices` and `environment`;
 `install` runs in the user's process and is the only place where a knob may import torch.
@@ -10,9 +10,10 @@ from abc import ABC, abstractmethod
 from enum import Enum
 from typing import TYPE_CHECKING, ClassVar
 
+from hotlap.records import Contract, Facts, Goal, Skip, Value
+
 if TYPE_CHECKING:
     from hotlap.inside.host import Host
-    from hotlap.records import Contract, Facts, Skip, Value
 
 
 class When(str, Enum):
@@ -35,18 +36,17 @@ class Knob(ABC):
     when: ClassVar[When]
     unit: ClassVar[float] = 2.0**-23
     """Relative rounding error of the arithmetic it brings; the gates' noise arms perturb by as much."""
-    phase: ClassVar[str] = ""
-    """The phase of a step that it can shorten at most; "" when it may shorten any."""
+    phase: ClassVar[str] = ""  # of a step that it can shorten at most; "" when it may shorten any
     allowed: ClassVar[tuple[Value, ...] | range] = (True,)
     """What its value may be."""
-    conflicts: ClassVar[tuple[str, ...]] = ()
-    """Ids of knobs that cannot be on together with it."""
+    conflicts: ClassVar[tuple[str, ...]] = ()  # ids of knobs that cannot be on together with it
     fixes: ClassVar[tuple[str, ...]] = ()
     """Areas whose knobs cannot be switched between two steps in a process in which this one is on."""
     steadies_memory: ClassVar[bool] = False
     """Freed memory stays in the process, so that what one setting frees does not tell on the times of the next."""
     thrifty: ClassVar[bool] = False
     """Of values that are about as fast the smallest is taken, for it costs the machine less."""
+    goals: ClassVar[tuple[Goal, ...]] = (Goal.SPEED,)  # under others it is not tried
     suggested_only: ClassVar[bool] = False
     """It enters a plan only by `--set`, and then whatever it costs: the user's wish and not the tune's."""
     repeats: ClassVar[bool] = False

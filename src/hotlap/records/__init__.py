@@ -8,7 +8,7 @@ from hotlap.records.facts import Facts, Loader, Machine, Optimizer, Precision, R
 from hotlap.records.result import Curve, Finding, Gate, Kept, Pair, Phases, Rejected, Result, Verdict, Verification
 from hotlap.records.seen import Seen
 from hotlap.records.trial import AS_WRITTEN, Recording, Setting, Setup, Steps, Trial
-from hotlap.records.words import PHASES, SCHEMA, Contract, Estimate, Outcome, Skip, Status, Value, Word
+from hotlap.records.words import PHASES, SCHEMA, Contract, Estimate, Goal, Outcome, Skip, Status, Value, Word
 
 __all__ = [
     "AS_WRITTEN",
@@ -20,6 +20,7 @@ __all__ = [
     "Facts",
     "Finding",
     "Gate",
+    "Goal",
     "Kept",
     "Loader",
     "Machine",

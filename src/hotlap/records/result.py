@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 
 from hotlap.records.facts import Facts
 from hotlap.records.trial import AS_WRITTEN, Setup
-from hotlap.records.words import Contract, Estimate, Status, Value, Word
+from hotlap.records.views import LargestBatch
+from hotlap.records.words import Contract, Estimate, Goal, Status, Value, Word
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,8 @@ class Kept:
     contract: Contract
     share: Estimate | None
     """Its own share of the speed-up; None when that was not measured."""
+    saving: Estimate | None = None
+    """Its own share of the memory saved, as in `Result`; None when that was not measured."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +100,9 @@ class Pair:
     """The reference's setup."""
     round: int = 0
     """Of an interleaved trial, from 1, where one process ran both; 0 when each had a process of its own."""
+    reference_bytes: int = 0
+    """The most that the training process, or its device, held during the steps; 0 where that was not seen."""
+    candidate_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -168,6 +174,17 @@ class Result:
     """Per training step, of the whole plan over these alone; None when it holds nothing else."""
     cut_short: str = ""
     """What the budget left undone before anything was proven; "" when the answer is complete."""
+    goal: Goal = Goal.SPEED
+    saving: Estimate | None = None
+    """How many times less memory a step holds at most, unit "x"; None when that is not the goal, or not proven."""
+    asked_saving: Estimate | None = None
+    """The same of the asked-for settings alone; below 1 they cost memory. None when that was not measured."""
+    added_saving: Estimate | None = None
+    """The same of the whole plan over these alone; None when it holds nothing else."""
+    slowdown_limit: float = 0.0
+    """How much slower a step may be for that, as a share."""
+    largest: tuple[LargestBatch, ...] = ()
+    """The largest batch that fits, as written and under the plan, where that was asked for."""
 
 
 @dataclass(frozen=True)

@@ -132,3 +132,6 @@ class Recording:
     """What the probes of an observed run saw, by probe; see `records.Seen`."""
     load: dict[str, float] = field(default_factory=dict)
     """What took CPU time from it, as shares of the machine's, see `trials.load`."""
+    step_peak_bytes: int | None = None
+    """The most that was held from the end of the warm-up on: by the training process, or by tensors on its device; None
+    where the kernel does not let that be seen apart from the start."""

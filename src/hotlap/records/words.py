@@ -26,6 +26,13 @@ class Contract(str, Enum):
         return list(Contract).index(self)
 
 
+class Goal(str, Enum):
+    """What a tune looks for."""
+
+    SPEED = "speed"  # steps that take less time
+    MEMORY = "memory"  # steps that hold less memory, and are not much slower
+
+
 class Status(str, Enum):
     """What an audit says of a recording."""
 

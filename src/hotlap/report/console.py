@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hotlap.records import Phases, Result
-from hotlap.report import numbers, words
+from hotlap.report import asked_words, memory_words, numbers, words
 from hotlap.report.check_view import check_view
 from hotlap.report.inert import inert_result
 from hotlap.report.lists import findings, folded, gates, named, section, skipped
@@ -19,6 +19,7 @@ __all__ = ["check_view", "summary"]
 
 _TONES = {
     "Faster": "bold green",
+    "Less memory": "bold green",
     "Nothing to gain here": "bold cyan",
     "As asked": "bold cyan",
     "Slower": "bold red",
@@ -53,9 +54,9 @@ def _headline(result: Result) -> RenderableType:
 
 def _settings(result: Result) -> list[RenderableType]:
     """Two lines for each setting: name, promise and own share; what it does."""
-    rows = [(words.setting(k.knob, k.value), k.contract.value, words.own_share(k)) for k in result.kept]
+    rows = [(words.setting(k.knob, k.value), k.contract.value, words.own_share(k, result.goal)) for k in result.kept]
     rows = [("setting", "promise", "own share"), *rows]
-    rows.append(("all together, per step", "", numbers.estimate(result.speedup) if result.speedup else "not proven"))
+    rows.append(("all together, per step", "", words.together(result)))
     names, promises = (min(max(len(row[place]) for row in rows), 40) for place in (0, 1))
     about = ["", *(words.describe(kept.knob) for kept in result.kept), ""]
     lines: list[RenderableType] = []
@@ -71,8 +72,9 @@ def _facts(result: Result) -> Table:
     rows = {
         "learning": words.verdict(result) if result.verdict else "",
         "by promise": "; ".join(words.level(level, gain) for level, gain in result.levels.items()),
-        "on your word": words.asked(result),
+        "on your word": asked_words.told(result),
         "memory": words.memory(result),
+        "largest batch": memory_words.largest(result),
         "paid back": words.payback(result),
         "noise": "" if words.is_noisy(result) else words.noise(result),
         "evaluation": f"{numbers.share(result.evaluation_share)} of the time, part of no step"

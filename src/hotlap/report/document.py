@@ -20,18 +20,18 @@ def document(result: Result) -> dict[str, Any]:
         {
             "schema": SCHEMA,
             "target": result.target,
+            "goal": result.goal.value,
             "speedup": msgspec.to_builtins(result.speedup),
+            "saving": msgspec.to_builtins(result.saving),
+            "slowdown_limit": result.slowdown_limit,
+            "largest": dict(zip(("baseline", "tuned"), msgspec.to_builtins(result.largest))),
             "speedup_run": msgspec.to_builtins(result.speedup_run),
             "verdict": verdict.word.value if verdict else None,
             "judgement": _judgement(verdict) if verdict else None,
             "gates": msgspec.to_builtins(verdict.gates) if verdict else [],
             "settings": msgspec.to_builtins(result.kept),
             "levels": msgspec.to_builtins(result.levels),
-            "asked": {
-                "settings": result.asked.values,
-                "speedup": msgspec.to_builtins(result.asked_speedup),
-                "added": msgspec.to_builtins(result.added_speedup),
-            },
+            "asked": _asked(result),
             "phases": {"baseline": msgspec.to_builtins(result.baseline), "tuned": msgspec.to_builtins(result.tuned)},
             "findings": msgspec.to_builtins(result.findings),
             "rejected": [_rejected(rejected) for rejected in result.rejected],
@@ -95,6 +95,16 @@ def verification_document(found: Verification) -> dict[str, Any]:
             "facts": msgspec.to_builtins(found.facts),
         }
     )
+
+
+def _asked(result: Result) -> dict[str, Any]:
+    return {
+        "settings": result.asked.values,
+        "speedup": msgspec.to_builtins(result.asked_speedup),
+        "added": msgspec.to_builtins(result.added_speedup),
+        "saving": msgspec.to_builtins(result.asked_saving),
+        "added_saving": msgspec.to_builtins(result.added_saving),
+    }
 
 
 def _judgement(verdict: Verdict) -> dict[str, Any]:

@@ -11,8 +11,8 @@ import tomli_w
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from hotlap.records import PHASES, Result
-from hotlap.report import figures, numbers, words
+from hotlap.records import PHASES, Goal, Result
+from hotlap.report import asked_words, figures, memory_words, numbers, words
 from hotlap.report.document import finite
 from hotlap.report.inert import inert_result
 from hotlap.report.roofline import roofline
@@ -47,6 +47,9 @@ def page(result: Result) -> str:
     return _PAGE.get_template("page.html.jinja").render(
         result=result,
         words=words,
+        memory_words=memory_words,
+        asked_words=asked_words,
+        for_memory=result.goal is Goal.MEMORY,
         numbers=numbers,
         roofline=roofline,
         answer=words.answer(result),

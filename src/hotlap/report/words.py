@@ -6,9 +6,9 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 from hotlap.knobs import knob_by_id
-from hotlap.records import AS_WRITTEN, Estimate, Gate, Kept, Pair, Phases, Rejected, Result, Setup, Value, Word
-from hotlap.report import numbers
-from hotlap.stats import ALPHA, DELTA, LOOKS
+from hotlap.records import AS_WRITTEN, Estimate, Gate, Goal, Kept, Pair, Phases, Rejected, Result, Setup, Value, Word
+from hotlap.report import asked_words, memory_words, numbers
+from hotlap.stats import ALPHA, LOOKS
 
 _WORTH_A_WORD = 0.01
 _LOADS = {
@@ -68,7 +68,8 @@ def body(result: Result) -> str:
         if gain
     ]
     measured = " and ".join(gains) or "no speed-up is proven"
-    cost = f"; {asked(result)}" if result.asked.settings else ""
+    measured = memory_words.body(result) if result.goal is Goal.MEMORY else measured
+    cost = f"; {asked_words.told(result)}" if result.asked.settings else ""
     return f"{measured}{cost}; {learning(result)}."
 
 
@@ -84,6 +85,8 @@ def lead(result: Result) -> str:
     gain, verdict = answer(result), result.verdict
     if verdict is None or not verdict.word.may_enter_plan:
         return "Learning changed" if verdict and verdict.word is Word.CHANGED else "Not proven"
+    if result.goal is Goal.MEMORY:
+        return memory_words.lead(result)
     if gain is not None and gain.low > 1.0:
         return "Faster"
     if result.asked.settings:
@@ -91,18 +94,10 @@ def lead(result: Result) -> str:
     return "Slower" if gain is not None and gain.high < 1.0 else "Not proven faster"
 
 
-def asked(result: Result) -> str:
-    """What the user asked for whatever it costs, its price, and what the rest of the plan brings; "" for nothing."""
-    if not result.asked.settings:
-        return ""
-    alone = f"{result.asked} alone is {numbers.estimate(result.asked_speedup)}" if result.asked_speedup else ""
-    if result.added_speedup:
-        return f"{alone}, and the rest {numbers.estimate(result.added_speedup)} on top"
-    return f"{alone or f'the price of {result.asked} was not measured'}, and nothing was proven faster beside it"
-
-
 def answer(result: Result) -> Estimate | None:
-    """The number that matters most to the user: the whole run where its length is known."""
+    """The number that matters most to the user: the whole run where its length is known, or the memory saved."""
+    if result.goal is Goal.MEMORY:
+        return memory_words.less(result.saving) if result.saving else None
     return result.speedup_run or result.speedup
 
 
@@ -111,6 +106,8 @@ def nothing(result: Result) -> str:
     if result.cut_short:
         return f"{result.cut_short}; give it more time."
     tried = Counter(str(rejected.setup) for rejected in result.rejected)
+    if result.goal is Goal.MEMORY:
+        return memory_words.nothing(result, len(tried))
     gain = f"the smallest gain that could have been proven is {numbers.share(result.smallest_gain)}"
     if not tried:
         return f"no setting fits this script on this machine; {gain}."
@@ -131,9 +128,25 @@ def describe(knob: str) -> str:
         return ""
 
 
-def own_share(kept: Kept) -> str:
-    """What leaving this setting out costs."""
+def own_share(kept: Kept, goal: Goal = Goal.SPEED) -> str:
+    """What leaving this setting out costs, and what it saves where that is the goal."""
+    if goal is Goal.MEMORY:
+        return memory_words.own(kept)
     return numbers.estimate(kept.share) if kept.share else "not measured"
+
+
+def together(result: Result) -> str:
+    """The same of the whole plan."""
+    if result.goal is Goal.MEMORY:
+        return memory_words.body(result)
+    return numbers.estimate(result.speedup) if result.speedup else "not proven"
+
+
+def best_as_it_is(result: Result) -> str:
+    """What an empty plan says."""
+    if result.goal is Goal.MEMORY:
+        return f"nothing was proven to save memory within {numbers.share(result.slowdown_limit)} more time"
+    return "the script is best as it is"
 
 
 def verdict(result: Result) -> str:
@@ -173,7 +186,7 @@ def memory(result: Result) -> str:
 def payback(result: Result) -> str:
     """When the plan has earned back what its start-up costs; "" when there is no plan."""
     gain, steps = result.speedup, result.payback_steps
-    if not result.kept or (result.asked.settings and not result.added_speedup):
+    if not result.kept or result.goal is Goal.MEMORY or (result.asked.settings and not result.added_speedup):
         return ""
     if steps:
         time = f" ({numbers.seconds(steps * result.tuned.total_s)})" if result.tuned else ""
@@ -186,8 +199,9 @@ def payback(result: Result) -> str:
 def noise(result: Result) -> str:
     """How noisy the machine is, in words."""
     spread, gain = numbers.share(result.noise), numbers.share(result.smallest_gain)
-    said = f"one run differs from the next by {spread} (standard deviation of a pair)"
-    said += f", so gains below about {gain} stay unproven."
+    what = "one run differs" if result.goal is Goal.SPEED else "the time of one run differs"
+    said = f"{what} from the next by {spread} (standard deviation of a pair), "
+    said += f"so gains below about {gain} stay unproven." if result.goal is Goal.SPEED else memory_words.NOISE
     if not is_noisy(result):
         return said
     return f"This machine is noisy: {said}{_load(result)} Close other programs and tune again."
@@ -265,12 +279,12 @@ def method(result: Result) -> list[str]:
     proof = (
         "Searching only ranks. The answer comes from fresh pairs that the search never saw, looked at after "
         f"{looks} and {LOOKS[-1]} pairs and no sooner; the error of {numbers.share(ALPHA)} is split over these "
-        f"looks and over all finalists. A gain must be proven to exceed {numbers.share(DELTA)}. Intervals are "
+        f"looks and over all finalists. {memory_words.bar(result)}. Intervals are "
         "95 % intervals, and n counts processes or pairs of them, never steps."
     )
     learning = (
         "Learning was judged against the untouched script at the same seeds, and a gate that could not be checked "
-        "counts as not passed. Memory is the peak of the training process."
+        f"counts as not passed. {memory_words.what(result)}"
     )
     return [runs + interleaved, proof, capital(noise(result)), learning]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from hotlap.knobs import knob_by_id
 from hotlap.knobs.knob import Knob
-from hotlap.records import AS_WRITTEN, Contract, Estimate, Facts, Phases, Setting, Setup, Skip
+from hotlap.records import AS_WRITTEN, Contract, Estimate, Facts, Goal, Phases, Setting, Setup, Skip
 
 _WORTHWHILE = 0.01  # of the step: less could not be proven
 
@@ -22,6 +22,11 @@ class Request:
     pinned: Setup = AS_WRITTEN
     planned_steps: int | None = None
     """Training steps that the real run will take; None when that is not known."""
+    goal: Goal = Goal.SPEED
+    slowdown: float = 0.10
+    """How much slower a step may become where memory is the goal, as a share."""
+    grow: bool = False
+    """The largest batch that fits is wanted too, before and after."""
 
     @property
     def asked(self) -> Setup:
@@ -49,7 +54,7 @@ def candidates(
             continue
         if isinstance(choices, Skip):
             skipped[knob.id] = choices.reason
-        elif reason := unwanted(knob, request) or _cannot_pay(knob, step, bounds.get(knob.area)):
+        elif reason := unwanted(knob, request) or _cannot_pay(knob, request, step, bounds.get(knob.area)):
             skipped[knob.id] = reason
         else:
             settings += [Setting(knob.id, value) for value in choices]
@@ -58,7 +63,17 @@ def candidates(
 
 def unwanted(knob: Knob, request: Request) -> str:
     """Why it is not the tune's to turn; "" when it is."""
-    return refused(knob, request) or ("only by --set, for that is your decision" if knob.suggested_only else "")
+    suggested = "only by --set, for that is your decision" if knob.suggested_only else ""
+    return refused(knob, request) or suggested or unserved(knob, request.goal)
+
+
+def unserved(knob: Knob, goal: Goal) -> str:
+    """Why a knob is not tried under a goal; "" when it is."""
+    if goal in knob.goals:
+        return ""
+    if goal is Goal.MEMORY:
+        return "it is not known to save memory, which is the goal"
+    return "it saves memory and costs time, which is for --goal memory"
 
 
 def refused(knob: Knob, request: Request) -> str:
@@ -70,9 +85,9 @@ def refused(knob: Knob, request: Request) -> str:
     return ""
 
 
-def _cannot_pay(knob: Knob, step: Phases, bound: Estimate | None) -> str:
+def _cannot_pay(knob: Knob, request: Request, step: Phases, bound: Estimate | None) -> str:
     """What a phase takes bounds what shortening it gains, unless its work costs the other phases time as well."""
-    if not knob.phase or not step.total_s:
+    if request.goal is not Goal.SPEED or not knob.phase or not step.total_s:
         return ""
     if bound and bound.high < 1.0 + _WORTHWHILE:
         return f"a step without any {knob.area} work is at most {bound.high - 1.0:.1%} faster"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from math import isfinite, log
 from statistics import fmean
@@ -28,6 +28,8 @@ class Window:
     """Of the untouched script, roughly."""
     available: int | None = None
     """Steps after which the script ends by itself; None when that was not seen."""
+    apart: bool = False
+    """Each setup gets a process of its own: what is compared cannot be told apart within one."""
 
 
 def window_for(step_s: float, window_s: float, warmup: int, available: int | None = None) -> Window:
@@ -100,7 +102,14 @@ def paired(reference: Recording, candidate: Recording, facts: Facts, stage: str)
         candidate_s=times[1],
         stage=stage,
         beside=reference.trial.setup,
+        reference_bytes=peak_bytes(reference),
+        candidate_bytes=peak_bytes(candidate),
     )
+
+
+def peak_bytes(record: Recording) -> int:
+    """The most memory that was held during the steps, or since the process was started where theirs is not known."""
+    return record.step_peak_bytes or record.cuda_peak_bytes or record.peak_bytes
 
 
 def round_pairs(record: Recording, stage: str) -> list[Pair]:
@@ -125,17 +134,34 @@ def log_gain(pair: Pair) -> float:
     return log(pair.reference_s / pair.candidate_s)
 
 
-def typical_gains(pairs: Sequence[Pair]) -> dict[Setup, float]:
-    """Log gain of each setup, to rank by: the mean without the highest and the lowest fifth.
+def log_saving(pair: Pair) -> float:
+    """ln of how many times less memory the candidate held at most; what was not seen is not saved."""
+    if not (pair.reference_bytes and pair.candidate_bytes):
+        return 0.0
+    return log(pair.reference_bytes / pair.candidate_bytes)
+
+
+def by_setup(pairs: Iterable[Pair]) -> dict[Setup, list[Pair]]:
+    """The pairs of each setup."""
+    found: dict[Setup, list[Pair]] = {}
+    for pair in pairs:
+        found.setdefault(pair.setup, []).append(pair)
+    return found
+
+
+def typical(values: Iterable[float]) -> float:
+    """The mean without the highest and the lowest fifth, to rank by.
 
     A round is a few steps, and one slow step in it outweighs all others; a claim is made of plain means.
     """
-    gains: dict[Setup, list[float]] = {}
-    for pair in pairs:
-        gains.setdefault(pair.setup, []).append(log_gain(pair))
-    ranked = {setup: sorted(values) for setup, values in gains.items()}
-    cuts = {setup: int(_EXTREME * len(values)) for setup, values in ranked.items()}
-    return {setup: fmean(values[cuts[setup] : len(values) - cuts[setup]]) for setup, values in ranked.items()}
+    ranked = sorted(values)
+    cut = int(_EXTREME * len(ranked))
+    return fmean(ranked[cut : len(ranked) - cut])
+
+
+def typical_gains(pairs: Sequence[Pair], worth: Callable[[Pair], float] = log_gain) -> dict[Setup, float]:
+    """What each setup is worth by its pairs, to rank by."""
+    return {setup: typical(map(worth, own)) for setup, own in by_setup(pairs).items()}
 
 
 def undisturbed(pairs: Sequence[Pair]) -> list[Pair]:

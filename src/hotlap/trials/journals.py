@@ -116,6 +116,8 @@ def recording(
     evaluation_s, evaluations = evaluation_of(replay)
     starts = [start / _NS for row in replay.rows if (start := row.phase("epoch start", helpers_are_part(replay.rows)))]
     closing = (of_kind(lines, "closing") or [{}])[-1]
+    peak = (of_kind(lines, "step-peak") or [{}])[-1]
+    on_device = closing.get("cuda_peak_bytes")
     first = of_kind(lines, "first-step")
     every = [line for journal in journals for line in journal]
     return Recording(
@@ -131,8 +133,9 @@ def recording(
         evaluations=evaluations,
         warmup_steps=warmup,
         device_phases_s=device_phases(lines, warmup),
-        peak_bytes=closing.get("peak_bytes", 0),
-        cuda_peak_bytes=closing.get("cuda_peak_bytes"),
+        peak_bytes=max(closing.get("peak_bytes", 0), peak.get("before_bytes", 0)),
+        cuda_peak_bytes=None if on_device is None else max(on_device, peak.get("before_on_device_bytes", 0)),
+        step_peak_bytes=peak.get("bytes"),
         processes=sum(bool(of_kind(journal, "first-step")) for journal in journals),
         facts=None,
         failed_probes={line["what"]: line["reason"] for line in of_kind(every, "failed")},

@@ -38,6 +38,7 @@ class RecordedRunner:
         speed: How many times faster a setup is than the untouched script.
         error: Relative error of a setup's gradients; 0 for the same bits.
         start_s: How much later a setup starts.
+        peak_bytes: What a step holds at most under a setup; None where that is not seen.
         parts: Whether two runs of a setup at one seed end with other weights.
         verified: See `Runner`.
     """
@@ -50,6 +51,7 @@ class RecordedRunner:
     speed: Callable[[Setup], float] = lambda setup: 1.0
     error: Callable[[Setup], float] = lambda setup: 0.0
     start_s: Callable[[Setup], float] = lambda setup: 0.0
+    peak_bytes: Callable[[Setup], int | None] = lambda setup: None
     parts: Callable[[Setup], bool] = lambda setup: False
     verified: Mapping[RootKey, Sequence[Signature]] | None = None
     spent_s: float = field(default=0.0, init=False)
@@ -76,12 +78,12 @@ class RecordedRunner:
         ended = Outcome.BUDGET if trial.steps or taken < len(drawn.steps.total_s) else drawn.outcome
         observed = self.facts if trial.purpose == "observe" else None
         times = {"startup_s": startup_s, "wall_s": wall_s}
+        peak = self.peak_bytes(trial.setup)
+        warmup = warmup_of(steps).steps  # not the recording's own: that was found in another number of steps
         hashes = {taken: {"weight": trial.id if self.parts(trial.setup) else "as ever"}}
         seen = {"hashes": hashes} if trial.purpose == "repeat" else {}
-        warmup = warmup_of(steps).steps  # not the recording's own: that was found in another number of steps
-        return replace(
-            drawn, trial=trial, outcome=ended, steps=steps, facts=observed, warmup_steps=warmup, seen=seen, **times
-        )
+        known = {"facts": observed, "warmup_steps": warmup, "step_peak_bytes": peak, "seen": seen}
+        return replace(drawn, trial=trial, outcome=ended, steps=steps, **known, **times)
 
     def _steps(self, trial: Trial, drawn: Steps, count: int) -> Steps:
         """The recorded steps, at the speed of the setup that each runs under."""

@@ -36,7 +36,7 @@ class Allocator(Knob):
     area: ClassVar[str] = "hardware"
     contract: ClassVar[Contract] = Contract.EXACT
     when: ClassVar[When] = When.PROCESS
-    conflicts: ClassVar[tuple[str, ...]] = ("malloc-thresholds", "huge-pages")
+    conflicts: ClassVar[tuple[str, ...]] = ("malloc-thresholds", "malloc-mappings", "huge-pages")
     allowed: ClassVar[tuple[Value, ...] | range] = tuple(_FILES)
 
     def choices(self, facts: Facts) -> tuple[Value, ...] | Skip:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from hotlap.knobs import ddp
 from hotlap.knobs.knob import Knob, When
-from hotlap.records import Contract, Facts, Skip, Value
+from hotlap.records import Contract, Facts, Goal, Skip, Value
 
 if TYPE_CHECKING:
     from hotlap.inside.host import Host
@@ -29,6 +29,7 @@ class DdpBucketView(Knob):
     area: ClassVar[str] = "hardware"
     contract: ClassVar[Contract] = Contract.EXACT
     when: ClassVar[When] = When.BUILD
+    goals: ClassVar[tuple[Goal, ...]] = (Goal.SPEED, Goal.MEMORY)
     allowed: ClassVar[tuple[Value, ...] | range] = (True,)
 
     def choices(self, facts: Facts) -> tuple[Value, ...] | Skip:

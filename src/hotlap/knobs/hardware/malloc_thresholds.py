@@ -35,7 +35,7 @@ class MallocThresholds(Knob):
     area: ClassVar[str] = "hardware"
     contract: ClassVar[Contract] = Contract.EXACT
     when: ClassVar[When] = When.ANY
-    conflicts: ClassVar[tuple[str, ...]] = ("allocator",)
+    conflicts: ClassVar[tuple[str, ...]] = ("allocator", "malloc-mappings")
     steadies_memory: ClassVar[bool] = True
     allowed: ClassVar[tuple[Value, ...] | range] = ("mallopt", "environment")
 

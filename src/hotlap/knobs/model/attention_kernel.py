@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 from hotlap.knobs.knob import Knob, When
-from hotlap.records import Contract, Facts, Skip, Value
+from hotlap.records import Contract, Facts, Goal, Skip, Value
 
 if TYPE_CHECKING:
     from hotlap.inside.host import Host
@@ -33,6 +33,7 @@ class AttentionKernel(Knob):
     area: ClassVar[str] = "model"
     contract: ClassVar[Contract] = Contract.ROUNDING
     when: ClassVar[When] = When.ANY
+    goals: ClassVar[tuple[Goal, ...]] = (Goal.SPEED, Goal.MEMORY)
     allowed: ClassVar[tuple[Value, ...] | range] = _KERNELS
 
     def choices(self, facts: Facts) -> tuple[Value, ...] | Skip:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from hotlap.knobs.knob import Knob, When
 from hotlap.knobs.nest import mapped
-from hotlap.records import Contract, Facts, Skip, Value
+from hotlap.records import Contract, Facts, Goal, Skip, Value
 
 if TYPE_CHECKING:
     from hotlap.inside.host import Host
@@ -34,6 +34,7 @@ class AutocastBf16(Knob):
     area: ClassVar[str] = "model"
     contract: ClassVar[Contract] = Contract.REDUCED
     when: ClassVar[When] = When.FIRST_STEP
+    goals: ClassVar[tuple[Goal, ...]] = (Goal.SPEED, Goal.MEMORY)
     unit: ClassVar[float] = 2.0**-9
     conflicts: ClassVar[tuple[str, ...]] = ("autocast-fp16", "matmul-precision")
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from hotlap.knobs.knob import Knob, When
 from hotlap.knobs.model.autocast_bf16 import BF16_CAPABILITY, autocast
-from hotlap.records import Contract, Facts, Skip, Value
+from hotlap.records import Contract, Facts, Goal, Skip, Value
 
 if TYPE_CHECKING:
     from hotlap.inside.host import Host
@@ -35,6 +35,7 @@ class AutocastFp16(Knob):
     area: ClassVar[str] = "model"
     contract: ClassVar[Contract] = Contract.REDUCED
     when: ClassVar[When] = When.IMPORT
+    goals: ClassVar[tuple[Goal, ...]] = (Goal.SPEED, Goal.MEMORY)
     unit: ClassVar[float] = 2.0**-11
     conflicts: ClassVar[tuple[str, ...]] = ("autocast-bf16", "matmul-precision")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from hotlap.knobs.knob import Knob, When
-from hotlap.records import Contract, Facts, Skip, Value
+from hotlap.records import Contract, Facts, Goal, Skip, Value
 
 if TYPE_CHECKING:
     from hotlap.inside.host import Host
@@ -32,6 +32,7 @@ class FusedUpdate(Knob):
     area: ClassVar[str] = "optimizer"
     contract: ClassVar[Contract] = Contract.ROUNDING
     when: ClassVar[When] = When.FIRST_STEP
+    goals: ClassVar[tuple[Goal, ...]] = (Goal.SPEED, Goal.MEMORY)
     phase: ClassVar[str] = "optimizer"
 
     def choices(self, facts: Facts) -> tuple[Value, ...] | Skip:

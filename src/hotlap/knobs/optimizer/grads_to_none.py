@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from hotlap.knobs.knob import Knob, When
-from hotlap.records import Contract, Facts, Skip, Value
+from hotlap.records import Contract, Facts, Goal, Skip, Value
 
 if TYPE_CHECKING:
     from hotlap.inside.host import Host
@@ -30,6 +30,7 @@ class GradsToNone(Knob):
     area: ClassVar[str] = "optimizer"
     contract: ClassVar[Contract] = Contract.ROUNDING
     when: ClassVar[When] = When.IMPORT
+    goals: ClassVar[tuple[Goal, ...]] = (Goal.SPEED, Goal.MEMORY)
 
     def choices(self, facts: Facts) -> tuple[Value, ...] | Skip:
         """On for scripts that ask for zeros."""
