@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hotlap.records.facts import Facts
+from hotlap.records.race import Raced
 from hotlap.records.words import Outcome, Value
 
 
@@ -65,7 +66,7 @@ class Trial:
 
     id: str
     purpose: str
-    """observe, time, reference, noise or candidate."""
+    """observe, time, race, reference, noise or candidate."""
     setup: Setup
     seed: int
     """Mixed into the script's own seeds; 0 leaves them as written."""
@@ -132,3 +133,5 @@ class Recording:
     """What the probes of an observed run saw, by probe; see `records.Seen`."""
     load: dict[str, float] = field(default_factory=dict)
     """What took CPU time from it, as shares of the machine's, see `trials.load`."""
+    race: Raced | None = None
+    """What a trial of the race saw of the optimizer; None in any other."""
