@@ -49,12 +49,13 @@ KNOBS = {
     "ddp-bf16-gradients": "hardware.ddp_bf16_gradients:DdpBf16Gradients",
 }
 AGAINST = "against"  # another version of the script
+ARGUMENTS = "arguments"  # more of them on the script's command line
 BOUNDS = {
     "batch-in-hand": "bounds.batch_in_hand:BatchInHand",
     "no-update": "bounds.no_update:NoUpdate",
 }
 """Variants that train wrong, to see what a part of the step costs."""
-_NOBODYS = {AGAINST: "against:Against", **BOUNDS}  # no user turns these
+_NOBODYS = {AGAINST: "against:Against", ARGUMENTS: "arguments:Arguments", **BOUNDS}  # no user turns these
 
 
 def knob_by_id(knob_id: str) -> Knob:

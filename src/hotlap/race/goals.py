@@ -1,0 +1,63 @@
+"""What there is to reach: three values that the untouched script itself reaches, found from its own seeds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import isfinite
+from statistics import fmean, stdev
+
+from hotlap.errors import HotlapError
+from hotlap.race.curves import LearningCurve
+
+_LOOSE = 0.95  # of the improvement
+
+
+@dataclass(frozen=True)
+class Goals:
+    """Values of the metric, lower is better."""
+
+    default: float
+    """That four baseline seeds in five reach: their mean and one standard deviation."""
+    strict: float
+    """Their mean."""
+    loose: float
+    """95 % of the improvement from the first point to the mean."""
+    sigma: float
+    """Standard deviation of what a seed reaches."""
+
+    @property
+    def named(self) -> dict[str, float]:
+        """Every goal by its name, the one that decides first."""
+        return {"default": self.default, "strict": self.strict, "loose": self.loose}
+
+
+def goals(baselines: Sequence[LearningCurve], wanted: float | None = None) -> Goals:
+    """The goals from 3 to 5 seeds of the untouched script.
+
+    Args:
+        baselines: Whole runs.
+        wanted: The user's own goal, in the sense in which lower is better; it takes the place of default and strict.
+
+    Raises:
+        HotlapError: The baselines show no learning, or too little to tell it from their noise.
+    """
+    reached = [curve.best for curve in baselines]
+    starts = [curve.points[0][1] for curve in baselines if curve.points]
+    if len(reached) < 2 or not all(map(isfinite, reached)):
+        raise HotlapError(
+            "no-metric",
+            f"Of {len(baselines)} runs of the script, {sum(map(isfinite, reached))} gave a number to race for.",
+            fix="name one that the script prints with --metric REGEX and --mode min or max",
+        )
+    start, mean, sigma = fmean(starts), fmean(reached), stdev(reached)
+    if start - mean <= 2 * sigma:
+        raise HotlapError(
+            "no-progress",
+            f"The untouched script improves by {start - mean:.3g} in a run, and its seeds differ by {sigma:.3g}.",
+            fix="train longer, or name another number with --metric",
+        )
+    if wanted is not None:
+        return Goals(wanted, wanted, start - _LOOSE * (start - wanted), sigma)
+    # A band no narrower than the last thousandth of the improvement: equal seeds would leave a goal on a knife's edge.
+    return Goals(mean + max(sigma, 1e-3 * (start - mean)), mean, start - _LOOSE * (start - mean), sigma)

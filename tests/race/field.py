@@ -1,0 +1,34 @@
+"""Races on a machine made of formulas."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from facts import facts
+
+from hotlap.lab import Lab
+from hotlap.logbook import Logbook
+from hotlap.race.race import Wish, race
+from hotlap.race.result import RaceResult
+from hotlap.race.simulated import SimulatedRunner, Truth
+from hotlap.race.study import open_storage
+from hotlap.race.trainings import Trainings
+from hotlap.target import Target
+
+FACTS = replace(facts(loaders=(), epoch_steps=None), optimizers=(), manual_update=False)
+
+
+def simulated(
+    folder: Path, truths: Mapping[str, Truth], wish: Wish, seed: int = 0, known: list[Any] | None = None, **more: Any
+) -> RaceResult:
+    """A race from top to bottom."""
+    target = Target((sys.executable, "train.py"), None, ("train.py",), sys.executable, folder)
+    runner = SimulatedRunner(target, folder, FACTS, truths, seed=seed, **more)
+    book = Logbook(folder / "logbook.jsonl")
+    book.start("train.py", "", 1, "test")
+    lab = Lab(runner, book, wish.budget_s or 1e9, 1, clock=lambda: runner.spent_s, known=known or [])
+    return race(Trainings(lab, wish.metric), wish, open_storage(None))
