@@ -35,6 +35,10 @@ def install(host: Host) -> None:
         from hotlap.inside.growth import GrowthTrial
 
         GrowthTrial(host, recorder).install()
+    if pattern := host.task["options"].get("metric"):
+        from hotlap.inside.printed import Printed
+
+        Printed(host, recorder, pattern, host.task["options"].get("metric_from", 0)).install()
     if host.task.get("arms"):
         from hotlap.inside.interleave import Interleaver
 

@@ -12,7 +12,7 @@ from hotlap.race import compare
 from hotlap.race.arm import Arm
 from hotlap.race.compare import Comparison, FinalRun
 from hotlap.race.curves import crossing, spacing
-from hotlap.race.goals import Goals
+from hotlap.race.goals import DEFAULT, Goals
 from hotlap.race.halving import NOTCH
 from hotlap.race.result import Finalist
 from hotlap.race.trainings import Run, Trainings
@@ -23,8 +23,6 @@ _FIRST_SEEDS = 3
 """After which an arm that is far behind is left."""
 RESOLUTION = NOTCH**0.5 - 1
 """Of a horizon as it was searched: less than that between two tuned arms may be the luck of the search."""
-DEFAULT = "default"
-"""The goal that decides."""
 
 
 @dataclass

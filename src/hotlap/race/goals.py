@@ -10,6 +10,8 @@ from statistics import fmean, stdev
 from hotlap.errors import HotlapError
 from hotlap.race.curves import LearningCurve
 
+DEFAULT = "default"
+"""The goal that decides."""
 _LOOSE = 0.95  # of the improvement
 
 
@@ -29,7 +31,7 @@ class Goals:
     @property
     def named(self) -> dict[str, float]:
         """Every goal by its name, the one that decides first."""
-        return {"default": self.default, "strict": self.strict, "loose": self.loose}
+        return {DEFAULT: self.default, "strict": self.strict, "loose": self.loose}
 
 
 def goals(baselines: Sequence[LearningCurve], wanted: float | None = None) -> Goals:

@@ -10,6 +10,7 @@ from typing import Any
 from hotlap.errors import HotlapError
 from hotlap.knobs import ARGUMENTS
 from hotlap.lab import Lab
+from hotlap.race import range_test
 from hotlap.race.arm import Arm
 from hotlap.race.budget import Costs, Shape, afford
 from hotlap.race.curves import crossing
@@ -39,6 +40,8 @@ class Wish:
     """Time for everything; None where a shape is named."""
     shape: str = "standard"
     wide: bool = False
+    lr_finder: bool = False
+    """A range test first, which brackets where the script's own rule is searched."""
     only: tuple[str, ...] = ()
     skip: tuple[str, ...] = ()
     variants: tuple[str, ...] = ()
@@ -71,15 +74,18 @@ def race(trainings: Trainings, wish: Wish, storage: Any) -> RaceResult:
     rules = () if wish.variants else rules_for(wish, facts)
     shape, forecast_s = plan_time(trainings, costs, rules, wish)
     baselines = [first, *(trainings.baseline(number, lab.left_s) for number in range(2, shape.baselines + 1))]
+    trainings.spent_on("observation and baselines")
     trainings.step_s = fmean(run.step_s for run in baselines)
     reach = goals([run.curve for run in baselines], None if wish.goal is None else wish.metric.shown(wish.goal))
     say_goals(trainings, reach)
     if wish.variants:
         candidates: list[Candidate] = []
         entries = variant_entries(trainings, wish.variants, shape.finalists, reach)
+        trainings.spent_on("screening")
     else:
-        candidates, entries = rule_entries(trainings, shape, reach, first, storage)
+        candidates, entries = rule_entries(trainings, wish, shape, reach, first, storage)
     cut_short = run_finals(trainings, entries, shape.seeds, reach)
+    trainings.spent_on("finals")
     finalists = judged(entries, reach, trainings.steps, wish.metric.grows)
     return concluded(trainings, wish, (shape, forecast_s), reach, candidates, finalists, cut_short)
 
@@ -137,15 +143,18 @@ def say_goals(trainings: Trainings, reach: Goals) -> None:
 
 
 def rule_entries(
-    trainings: Trainings, shape: Shape, reach: Goals, first: Run, storage: Any
+    trainings: Trainings, wish: Wish, shape: Shape, reach: Goals, first: Run, storage: Any
 ) -> tuple[list[Candidate], list[Entry]]:
     """Screen the rules, look for the horizons of the best, and enter them for the finals."""
     lab, rates = trainings.lab, first.record.race.rates if first.record.race else ()
     own = own_schedule(rates, trainings.steps)
     candidates = [candidate(rule, peak(rates), own) for rule in (SCRIPT, *shape.rules)]
+    if wish.lr_finder:
+        bracket(trainings, candidates[0])
     admit(
         trainings, candidates, blocks.window_for(trainings.step_s, _ADMISSION_S, first.record.warmup_steps, first.steps)
     )
+    trainings.spent_on("admission")
     if candidates[0].out:
         what = f"The script's own optimizer cannot be swapped: {candidates[0].out}."
         raise HotlapError("not-swappable", what, fix="race variants of its command line with --arm instead")
@@ -154,6 +163,7 @@ def rule_entries(
     reserve_s = min(reserve_s, 0.6 * lab.left_s)
     admitted = [found for found in candidates if not found.out]
     reached = screen(trainings, admitted, shape, reach, storage, reserve_s)
+    trainings.spent_on("screening")
     if SCRIPT not in reached:
         what = f"The script's own rule came to nothing when it was tuned: {candidates[0].out}."
         raise HotlapError("not-swappable", what, fix="race variants of its command line with --arm instead")
@@ -164,7 +174,25 @@ def rule_entries(
             entries.append(entered(trainings, found, shape, reach))
         elif not found.out:
             found.out = "others came there sooner at half of the training"
+    trainings.spent_on("horizons")
     return candidates, entries
+
+
+def bracket(trainings: Trainings, own: Candidate) -> None:
+    """A range test of the script's own rule, which narrows where its rate is searched."""
+    arm = range_test.sweep(own.lr.first, trainings.steps)
+    assert arm.horizon is not None
+    run = trainings.arm(own.words, arm, "search", 9)
+    found = range_test.read(run.record.steps.losses, own.lr.first, arm.horizon)
+    if found is None:
+        trainings.lab.notes.append("the range test was too short to tell anything, so it brackets nothing")
+        return
+    trainings.range_test = found
+    own.lr = found.bracket(own.lr.first)
+    trainings.lab.learnt(
+        f"range test: the loss falls fastest at a rate of {found.steepest:.2g} and blows up at {found.edge:.2g}; the"
+        f" script's own rule is searched from {own.lr.low:.2g} to {own.lr.high:.2g}"
+    )
 
 
 def entered(trainings: Trainings, found: Candidate, shape: Shape, reach: Goals) -> Entry:
@@ -234,6 +262,8 @@ def concluded(
         reason=why(won, first, cut_short),
         speedup_vs_script=first.vs_script.get("default") if first else None,
         speedup_vs_tuned_incumbent=first.vs_incumbent if first else None,
+        range_test=trainings.range_test,
+        cost_s=trainings.cost_s,
         spent_s=lab.spent_s,
         forecast_s=forecast_s,
         runs=trainings.runs,

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from hotlap.race.compare import Comparison, FinalRun
 from hotlap.race.goals import Goals
-from hotlap.records import Estimate, Facts, Setup
+from hotlap.race.range_test import RangeTest
+from hotlap.records import Facts, Setup
 
 
 @dataclass(frozen=True)
@@ -19,13 +20,30 @@ class Metric:
     """More of it is better."""
 
     @property
+    def label(self) -> str:
+        """What to call it at an axis."""
+        return "metric" if self.pattern else "training loss"
+
+    @property
     def words(self) -> str:
-        """What to call it."""
+        """What to call it in a sentence."""
         return f"what {self.pattern!r} finds in the output" if self.pattern else "training loss, mean over a window"
 
     def shown(self, value: float) -> float:
         """A value as the script has it, from one of which lower is better, or back."""
         return -value if self.grows else value
+
+
+@dataclass(frozen=True)
+class Row:
+    """A line of the live table."""
+
+    name: str
+    stage: str = ""
+    lr: float | None = None
+    value: float | None = None
+    step_ratio: float | None = None
+    said: str = ""
 
 
 @dataclass(frozen=True)
@@ -116,6 +134,10 @@ class RaceResult:
     """Of the winner, else of the leader."""
     speedup_vs_tuned_incumbent: Comparison | None
     """The same; only this one may be called an effect of the rule."""
+    range_test: RangeTest | None
+    """None when it was not asked for."""
+    cost_s: dict[str, float]
+    """Part of the race to the time that it took."""
     spent_s: float
     forecast_s: float
     runs: int
@@ -129,8 +151,3 @@ class RaceResult:
     def finalist(self, name: str) -> Finalist | None:
         """The finalist of that name."""
         return next((finalist for finalist in self.finalists if finalist.name == name), None)
-
-
-def ratio(comparison: Comparison | None) -> Estimate | None:
-    """The measured ratio, if there is one."""
-    return comparison.speedup if comparison else None

@@ -48,7 +48,8 @@ class Candidate:
 
     def screened(self, out: str) -> Screened:
         """What there is to tell of it."""
-        best = str(self.best) if self.best else ""
+        plain = {"schedule": "script", "horizon": None, "reference": None}
+        best = str(replace(self.best, **plain)) if self.best else ""
         return Screened(self.rule, self.words, self.step_ratio, tuple(self.tried), best, out)
 
 

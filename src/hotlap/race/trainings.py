@@ -12,7 +12,8 @@ from hotlap.errors import HotlapError
 from hotlap.lab import Lab
 from hotlap.race.arm import Arm
 from hotlap.race.curves import LearningCurve, loss_curve, metric_curve, spacing
-from hotlap.race.result import Metric
+from hotlap.race.range_test import RangeTest
+from hotlap.race.result import Metric, Row
 from hotlap.records import AS_WRITTEN, Outcome, Recording, Setup, Trial, Value
 from hotlap.trials import blocks
 from hotlap.trials.blocks import LEAST_STEPS
@@ -39,18 +40,6 @@ class Run:
 
 
 @dataclass
-class Row:
-    """A line of the live table."""
-
-    name: str
-    stage: str = ""
-    lr: float | None = None
-    value: float | None = None
-    step_ratio: float | None = None
-    said: str = ""
-
-
-@dataclass
 class Trainings:
     """Where arms are trained.
 
@@ -73,6 +62,9 @@ class Trainings:
     """Under which Optuna keeps its studies."""
     runs: int = 0
     rows: dict[str, Row] = field(default_factory=dict)
+    range_test: RangeTest | None = None
+    cost_s: dict[str, float] = field(default_factory=dict)
+    """Part of the race to the time that it took."""
 
     def baseline(self, number: int, limit_s: float) -> Run:
         """A whole run of the untouched script.
@@ -164,6 +156,10 @@ class Trainings:
                 fix="give --metric a regular expression with one group around the number",
             )
         return max(1, min((b - a for a, b in zip([0, *steps], steps) if b > a), default=1))
+
+    def spent_on(self, part: str) -> None:
+        """The time since the last part was this one's."""
+        self.cost_s[part] = self.lab.spent_s - sum(self.cost_s.values())
 
     def show(self, name: str, **changes: object) -> None:
         """Change a row of the live table."""

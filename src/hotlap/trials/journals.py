@@ -139,7 +139,7 @@ def recording(
         installed_knobs=tuple(line["knob"] for line in of_kind(lines, "installed")),
         notes=tuple(dict.fromkeys(line["text"] for line in of_kind(every, "remark"))),
         log=str(folder.name) + "/output.log",
-        seen={line["probe"]: line["what"] for line in of_kind(lines, "seen")} | streams_of(every),
+        seen={line["probe"]: line["what"] for line in of_kind(lines, "seen")} | streams_of(every) | metric_of(lines),
     )
 
 
@@ -147,6 +147,12 @@ def streams_of(lines: list[dict[str, Any]]) -> dict[str, Any]:
     """The random streams that a loader's workers told of, each in a journal of its own, as one probe's; {} of none."""
     streams = [{key: value for key, value in line.items() if key != "kind"} for line in of_kind(lines, "stream")]
     return {"streams": {"streams": streams}} if streams else {}
+
+
+def metric_of(lines: list[dict[str, Any]]) -> dict[str, Any]:
+    """Step and value of each number that was read from the script's own output; {} of none."""
+    values = [[line["step"], line["value"]] for line in of_kind(since_restart(lines), "metric")]
+    return {"metric": values} if values else {}
 
 
 def facts(folder: Path, script: str, sha256: str, argv: tuple[str, ...], steps: Steps, warmup: int) -> Facts | None:
