@@ -19,6 +19,10 @@ def install(host: Host) -> None:
         from hotlap.inside.observe import Observer
 
         Observer(host, recorder).install()
+    elif purpose == "race":
+        from hotlap.inside.race.watch import RaceTrial
+
+        RaceTrial(host, recorder).install()
     elif purpose in ("reference", "noise", "candidate"):
         from hotlap.inside.gates import install_gates
 

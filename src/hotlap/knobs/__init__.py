@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from hotlap.knobs.knob import Knob
 
+OPTIMIZER_RULE = "optimizer-rule"
+"""The knob by which an arm of a race reaches the script."""
 KNOBS = {
     "whole-batch-fetch": "data.whole_batch_fetch:WholeBatchFetch",
     "loader-workers": "data.loader_workers:LoaderWorkers",
@@ -23,6 +25,7 @@ KNOBS = {
     "distribution-checks": "model.distribution_checks:DistributionChecks",
     "fused-update": "optimizer.fused_update:FusedUpdate",
     "foreach-update": "optimizer.foreach_update:ForeachUpdate",
+    OPTIMIZER_RULE: "optimizer.optimizer_rule:OptimizerRule",
     "grads-to-none": "optimizer.grads_to_none:GradsToNone",
     "malloc-thresholds": "hardware.malloc_thresholds:MallocThresholds",
     "allocator": "hardware.allocator:Allocator",

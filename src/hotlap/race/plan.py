@@ -7,9 +7,9 @@ from pathlib import Path
 
 import msgspec
 
+from hotlap.knobs import OPTIMIZER_RULE
 from hotlap.plan import Header, Level, Plan, PlannedMachine, PlannedSetting, read, write
 from hotlap.race.result import RaceResult
-from hotlap.race.trainings import KNOB
 from hotlap.records import SCHEMA, Contract
 from hotlap.run import known_knobs
 
@@ -25,12 +25,12 @@ def with_winner(result: RaceResult, path: Path, date: datetime.date) -> None:
     """
     won = result.finalist(result.winner)
     assert won is not None
-    setting = PlannedSetting(knob=KNOB, value=won.arm, contract=Contract.RECIPE)
+    setting = PlannedSetting(knob=OPTIMIZER_RULE, value=won.arm, contract=Contract.RECIPE)
     earlier = read(path, known_knobs()) if path.exists() else None
     if earlier is None or not earlier.settings or earlier.header.script_sha256 != result.facts.script_sha256:
         write(Plan(schema=SCHEMA, header=header(result, date), settings=(setting,)), path)
         return
-    others = tuple(other for other in earlier.settings if other.knob != KNOB)
+    others = tuple(other for other in earlier.settings if other.knob != OPTIMIZER_RULE)
     write(merged(earlier, (*others, setting)), path)
 
 

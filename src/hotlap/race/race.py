@@ -8,7 +8,7 @@ from statistics import fmean
 from typing import Any
 
 from hotlap.errors import HotlapError
-from hotlap.knobs import ARGUMENTS
+from hotlap.knobs import ARGUMENTS, OPTIMIZER_RULE
 from hotlap.lab import Lab
 from hotlap.race import range_test
 from hotlap.race.arm import Arm
@@ -21,7 +21,7 @@ from hotlap.race.result import Finalist, Metric, RaceResult
 from hotlap.race.rules import RULES, SCRIPT, Tier
 from hotlap.race.screening import INCUMBENT, Candidate, admit, candidate, screen
 from hotlap.race.shapes import decays, own_schedule, peak
-from hotlap.race.trainings import KNOB, Run, Trainings
+from hotlap.race.trainings import Run, Trainings
 from hotlap.records import AS_WRITTEN, Facts, Setup
 from hotlap.trials import blocks
 
@@ -213,7 +213,7 @@ def entered(trainings: Trainings, found: Candidate, shape: Shape, reach: Goals) 
     trainings.lab.learnt(f"in the finals: {arm}")
     role = "incumbent" if found.rule == SCRIPT else "challenger"
     name = f"{INCUMBENT}, tuned" if found.rule == SCRIPT else found.words
-    return Entry(name, role, Setup.of({KNOB: str(arm)}), horizon, arm)
+    return Entry(name, role, Setup.of({OPTIMIZER_RULE: str(arm)}), horizon, arm)
 
 
 def variant_entries(trainings: Trainings, variants: Sequence[str], most: int, reach: Goals) -> list[Entry]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from math import inf, isfinite
 from typing import Any
 
+from hotlap.knobs import OPTIMIZER_RULE
 from hotlap.race.arm import Arm
 from hotlap.race.budget import RUNGS, Shape
 from hotlap.race.curves import crossing
@@ -16,7 +17,7 @@ from hotlap.race.result import Screened, Tried
 from hotlap.race.rules import RULES, SCRIPT, Range
 from hotlap.race.shapes import schedule_for
 from hotlap.race.study import Search
-from hotlap.race.trainings import KNOB, Run, Trainings
+from hotlap.race.trainings import Run, Trainings
 from hotlap.records import AS_WRITTEN, Setup
 from hotlap.trials.blocks import Window
 
@@ -76,7 +77,8 @@ def admit(trainings: Trainings, candidates: Sequence[Candidate], window: Window)
     """Time some steps of each rule beside the untouched script; one whose step costs too much is out."""
     lab = trainings.lab
     setups = {
-        Setup.of({KNOB: str(replace(c.base, schedule="constant", horizon=None, reference=None))}): c for c in candidates
+        Setup.of({OPTIMIZER_RULE: str(replace(c.base, schedule="constant", horizon=None, reference=None))}): c
+        for c in candidates
     }
     pairs = lab.block("admission", AS_WRITTEN, list(setups), window)
     for pair in pairs:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import itertools
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import exp, inf, log, nan
 from pathlib import Path
 
-from hotlap.knobs import ARGUMENTS
-from hotlap.race.arm import POINTS, Arm, points_of
+from hotlap.knobs import ARGUMENTS, OPTIMIZER_RULE
+from hotlap.race.arm import Arm
 from hotlap.race.rules import SCRIPT
+from hotlap.race.schedule import shape_of
 from hotlap.records import PHASES, Facts, Outcome, Raced, Recording, Setup, Signature, Steps, Trial
 from hotlap.target import Target
 from hotlap.trials.runner import RootKey
@@ -87,7 +87,7 @@ class SimulatedRunner:
         raise NotImplementedError
 
     def _of(self, setup: Setup) -> tuple[Arm, Truth]:
-        text = setup.values.get("optimizer-rule")
+        text = setup.values.get(OPTIMIZER_RULE)
         variant = setup.values.get(ARGUMENTS)
         arm = Arm.parse(str(text)) if text else Arm(SCRIPT)
         return arm, self.truths[str(variant) if variant else arm.rule]
@@ -98,11 +98,13 @@ class SimulatedRunner:
         if off > _EDGE:
             return [_START] * 5 + [nan]
         speed = truth.speed * exp(-off * off / 2 + common + luck.gauss(0, self.seed_noise))
+        shape = shape_of("constant" if arm.schedule == SCRIPT else arm.schedule)
+        horizon = arm.horizon or self.steps
         found: list[float] = []
         for step in range(1, count + 1):
             progress = speed * step / self.steps
             loss = _FLOOR + (_START - _FLOOR) * (1 + _SCALE * progress) ** -_POWER
-            found.append(loss + self.gap * multiplier(arm, step) + luck.gauss(0, self.loss_noise))
+            found.append(loss + self.gap * shape(step / horizon) + luck.gauss(0, self.loss_noise))
         return found
 
     def _recording(self, trial: Trial, losses: list[float], pace: float, killed: str, *, whole: bool) -> Recording:
@@ -138,16 +140,3 @@ class SimulatedRunner:
             log="",
             race=Raced(rates=((1, (rate,)),), state_bytes=8, killed=killed),
         )
-
-
-def multiplier(arm: Arm, step: int) -> float:
-    """What an arm's schedule makes of its rate at a step."""
-    if arm.horizon is None or arm.schedule in (SCRIPT, "constant"):
-        return 1.0
-    share = min(1.0, step / arm.horizon)
-    if arm.schedule.startswith(POINTS):
-        corners = points_of(arm.schedule)
-        for (left, low), (right, high) in itertools.pairwise(corners):
-            if share <= right:
-                return low + (high - low) * (share - left) / (right - left) if right > left else high
-    return 1.0 - share

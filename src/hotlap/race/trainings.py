@@ -9,6 +9,7 @@ from math import isfinite
 from statistics import fmean
 
 from hotlap.errors import HotlapError
+from hotlap.knobs import OPTIMIZER_RULE
 from hotlap.lab import Lab
 from hotlap.race.arm import Arm
 from hotlap.race.curves import LearningCurve, loss_curve, metric_curve, spacing
@@ -18,7 +19,6 @@ from hotlap.records import AS_WRITTEN, Outcome, Recording, Setup, Trial, Value
 from hotlap.trials import blocks
 from hotlap.trials.blocks import LEAST_STEPS
 
-KNOB = "optimizer-rule"
 PURPOSE = "race"
 SEEDS = {"baseline": 100, "search": 200, "final": 300}
 """Of each stage: what was searched on must not decide."""
@@ -104,7 +104,7 @@ class Trainings:
         assert arm.horizon is not None
         self.show(name, stage=f"{stage} {arm.horizon} steps", lr=arm.lr)
         self.lab.trying(f"{stage}: {arm}")
-        run = self.setup(Setup.of({KNOB: str(arm)}), stage, number, arm.horizon, cap_s)
+        run = self.setup(Setup.of({OPTIMIZER_RULE: str(arm)}), stage, number, arm.horizon, cap_s)
         final = run.curve.final
         value = self.metric.shown(final) if isfinite(final) else None
         self.show(name, value=value, said=run.curve.stopped)

@@ -33,6 +33,7 @@ class FusedUpdate(Knob):
     contract: ClassVar[Contract] = Contract.ROUNDING
     when: ClassVar[When] = When.FIRST_STEP
     phase: ClassVar[str] = "optimizer"
+    conflicts: ClassVar[tuple[str, ...]] = ("optimizer-rule",)
 
     def choices(self, facts: Facts) -> tuple[Value, ...] | Skip:
         """On for scripts with an optimizer that has a fused kernel and does not use it."""
