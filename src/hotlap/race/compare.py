@@ -219,7 +219,7 @@ def _reason(
 ) -> str:
     """Why the numbers alone do not show a candidate to be sooner; "" when they do."""
     if found.n < FEW:
-        return f"indicative: {found.n} seed{'' if found.n == 1 else 's'} prove nothing"
+        return f"{found.n} seed{'' if found.n == 1 else 's'} can prove nothing"
     if found.low <= 1.0 <= found.high or (found.low > 1 / (1 + tie) and found.high < 1 + tie):
         return "no measurable difference"
     if found.value < 1:

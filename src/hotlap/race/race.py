@@ -3,33 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any
 
 from hotlap.errors import HotlapError
-from hotlap.knobs import ARGUMENTS, OPTIMIZER_RULE
 from hotlap.lab import Lab
-from hotlap.race import range_test
-from hotlap.race.arm import Arm
+from hotlap.race.answer import concluded
 from hotlap.race.budget import Costs, Shape, afford
-from hotlap.race.curves import crossing
-from hotlap.race.finals import Entry, chosen, judged, leader, run_finals
+from hotlap.race.entries import rule_entries, variant_entries
+from hotlap.race.finals import judged, run_finals
 from hotlap.race.goals import Goals, goals
-from hotlap.race.halving import best_rules, find_horizon, time_to
-from hotlap.race.result import Finalist, Metric, RaceResult
-from hotlap.race.rules import RULES, SCRIPT, Tier
-from hotlap.race.screening import INCUMBENT, Candidate, admit, candidate, screen
-from hotlap.race.shapes import decays, own_schedule, peak
+from hotlap.race.result import Metric, RaceResult
+from hotlap.race.rules import RULES, Tier
+from hotlap.race.screening import Candidate
 from hotlap.race.trainings import Run, Trainings
-from hotlap.records import AS_WRITTEN, Facts, Setup
-from hotlap.trials import blocks
+from hotlap.records import Facts
 
 _OBSERVED_S, _OBSERVED_SHARE = 20.0, 0.05
 _FIRST_RUN_S, _FIRST_RUN_SHARE = 3600.0, 0.2  # that the first whole run may take
-_MARGIN = 2.0  # sigma below the strict goal: a horizon that just comes there misses in every few runs
-_ADMISSION_S = 2.5  # window of the admission test
-SCRIPT_AS_WRITTEN = "as written"
 
 
 @dataclass(frozen=True)
@@ -83,11 +75,11 @@ def race(trainings: Trainings, wish: Wish, storage: Any) -> RaceResult:
         entries = variant_entries(trainings, wish.variants, shape.finalists, reach)
         trainings.spent_on("screening")
     else:
-        candidates, entries = rule_entries(trainings, wish, shape, reach, first, storage)
+        candidates, entries = rule_entries(trainings, shape, reach, first, storage, lr_finder=wish.lr_finder)
     cut_short = run_finals(trainings, entries, shape.seeds, reach)
     trainings.spent_on("finals")
     finalists = judged(entries, reach, trainings.steps, wish.metric.grows)
-    return concluded(trainings, wish, (shape, forecast_s), reach, candidates, finalists, cut_short)
+    return concluded(trainings, (shape, forecast_s), reach, candidates, finalists, cut_short)
 
 
 def look(lab: Lab, wish: Wish) -> Facts:
@@ -140,160 +132,3 @@ def say_goals(trainings: Trainings, reach: Goals) -> None:
     shown = ", ".join(f"{name} {trainings.metric.shown(value):.4g}" for name, value in reach.named.items())
     trainings.lab.learnt(f"goals ({trainings.metric.words}): {shown}; seeds differ by {reach.sigma:.2g}")
     trainings.lab.logbook.append("goals", goals=reach)
-
-
-def rule_entries(
-    trainings: Trainings, wish: Wish, shape: Shape, reach: Goals, first: Run, storage: Any
-) -> tuple[list[Candidate], list[Entry]]:
-    """Screen the rules, look for the horizons of the best, and enter them for the finals."""
-    lab, rates = trainings.lab, first.record.race.rates if first.record.race else ()
-    own = own_schedule(rates, trainings.steps)
-    candidates = [candidate(rule, peak(rates), own) for rule in (SCRIPT, *shape.rules)]
-    if wish.lr_finder:
-        bracket(trainings, candidates[0])
-    admit(
-        trainings, candidates, blocks.window_for(trainings.step_s, _ADMISSION_S, first.record.warmup_steps, first.steps)
-    )
-    trainings.spent_on("admission")
-    if candidates[0].out:
-        what = f"The script's own optimizer cannot be swapped: {candidates[0].out}."
-        raise HotlapError("not-swappable", what, fix="race variants of its command line with --arm instead")
-    # The finals' share of the budget is kept for them: without finals a race has no answer.
-    reserve_s = shape.seeds * (2 + shape.finalists) * lab.cost_s(AS_WRITTEN, "race")
-    reserve_s = min(reserve_s, 0.6 * lab.left_s)
-    admitted = [found for found in candidates if not found.out]
-    reached = screen(trainings, admitted, shape, reach, storage, reserve_s)
-    trainings.spent_on("screening")
-    if SCRIPT not in reached:
-        what = f"The script's own rule came to nothing when it was tuned: {candidates[0].out}."
-        raise HotlapError("not-swappable", what, fix="race variants of its command line with --arm instead")
-    best = best_rules({rule: found for rule, found in reached.items() if rule != SCRIPT}, shape.finalists)
-    entries = [Entry(SCRIPT_AS_WRITTEN, "script", AS_WRITTEN, trainings.steps)]
-    for found in candidates:
-        if found.rule in (SCRIPT, *best):
-            entries.append(entered(trainings, found, shape, reach))
-        elif not found.out:
-            found.out = "others came there sooner at half of the training"
-    trainings.spent_on("horizons")
-    return candidates, entries
-
-
-def bracket(trainings: Trainings, own: Candidate) -> None:
-    """A range test of the script's own rule, which narrows where its rate is searched."""
-    arm = range_test.sweep(own.lr.first, trainings.steps)
-    assert arm.horizon is not None
-    run = trainings.arm(own.words, arm, "search", 9)
-    found = range_test.read(run.record.steps.losses, own.lr.first, arm.horizon)
-    if found is None:
-        trainings.lab.notes.append("the range test was too short to tell anything, so it brackets nothing")
-        return
-    trainings.range_test = found
-    own.lr = found.bracket(own.lr.first)
-    trainings.lab.learnt(
-        f"range test: the loss falls fastest at a rate of {found.steepest:.2g} and blows up at {found.edge:.2g}; the"
-        f" script's own rule is searched from {own.lr.low:.2g} to {own.lr.high:.2g}"
-    )
-
-
-def entered(trainings: Trainings, found: Candidate, shape: Shape, reach: Goals) -> Entry:
-    """A rule with the shortest horizon that comes well below the goal: the luck of one seed must not set it."""
-    assert found.best is not None
-    assert found.half is not None
-    arm, half, level = found.best, found.half, reach.strict - _MARGIN * reach.sigma
-
-    def best(steps: int) -> float:
-        whole = replace(arm, horizon=trainings.rung(steps / trainings.steps))
-        return trainings.arm(found.words, whole, "search", 3).curve.best
-
-    horizon = trainings.steps
-    if decays(arm):
-        horizon = find_horizon(trainings.steps, best, shape.notches, half.curve.best, level)
-        horizon = trainings.rung(horizon / trainings.steps)
-    arm = replace(arm, horizon=horizon)
-    trainings.lab.learnt(f"in the finals: {arm}")
-    role = "incumbent" if found.rule == SCRIPT else "challenger"
-    name = f"{INCUMBENT}, tuned" if found.rule == SCRIPT else found.words
-    return Entry(name, role, Setup.of({OPTIMIZER_RULE: str(arm)}), horizon, arm)
-
-
-def variant_entries(trainings: Trainings, variants: Sequence[str], most: int, reach: Goals) -> list[Entry]:
-    """The script as written, and those of its variants that came to the goal soonest in one run each."""
-    script = Entry(SCRIPT_AS_WRITTEN, "script", AS_WRITTEN, trainings.steps)
-    entries = [Entry(text, "variant", Setup.of({ARGUMENTS: text}), trainings.steps) for text in variants]
-    if len(entries) <= most:
-        return [script, *entries]
-    times: dict[str, float] = {}
-    for entry in entries:
-        trainings.lab.trying(f"search: {entry.name}")
-        run = trainings.setup(entry.setup, "search", 1, trainings.steps)
-        times[entry.name] = time_to(crossing(run.curve, reach.default), run.step_s)
-        trainings.show(entry.name, stage="search", said=run.curve.stopped)
-    return [script, *sorted(entries, key=lambda entry: times[entry.name])[:most]]
-
-
-def concluded(
-    trainings: Trainings,
-    wish: Wish,
-    planned: tuple[Shape, float],
-    reach: Goals,
-    candidates: Sequence[Candidate],
-    finalists: Sequence[Finalist],
-    cut_short: str,
-) -> RaceResult:
-    """The answer, written down."""
-    lab, (shape, forecast_s) = trainings.lab, planned
-    won = chosen(finalists, {f.name: simplicity(f) for f in finalists})
-    first = won or leader(finalists)
-    names = {finalist.name for finalist in finalists}
-    assert lab.facts is not None
-    notes = (*lab.notes, *([cut_short] if cut_short else []))
-    result = RaceResult(
-        target=" ".join(lab.runner.target.arguments),
-        facts=lab.facts,
-        metric=wish.metric,
-        shape=shape.name,
-        seeds=max((len(finalist.runs) for finalist in finalists), default=0),
-        steps=trainings.steps,
-        goals=shown_goals(reach, wish.metric),
-        screened=tuple(found.screened(found.out) for found in candidates),
-        finalists=tuple(finalists),
-        winner=won.name if won else "",
-        leader=first.name if first else "",
-        reason=why(won, first, cut_short),
-        speedup_vs_script=first.vs_script.get("default") if first else None,
-        speedup_vs_tuned_incumbent=first.vs_incumbent if first else None,
-        range_test=trainings.range_test,
-        cost_s=trainings.cost_s,
-        spent_s=lab.spent_s,
-        forecast_s=forecast_s,
-        runs=trainings.runs,
-        notes=notes,
-    )
-    assert len(names) == len(finalists)
-    lab.logbook.append("race", result=result)
-    return result
-
-
-def simplicity(finalist: Finalist) -> tuple[int, int]:
-    """What decides between equals: torch's own before a library's, then less state."""
-    arm = Arm.parse(finalist.arm) if finalist.arm else None
-    library = arm is not None and arm.rule in RULES and RULES[arm.rule].needs_library
-    return int(library), finalist.state_bytes or 0
-
-
-def shown_goals(reach: Goals, metric: Metric) -> Goals:
-    """The goals as the script has the metric."""
-    return Goals(metric.shown(reach.default), metric.shown(reach.strict), metric.shown(reach.loose), reach.sigma)
-
-
-def why(won: Finalist | None, first: Finalist | None, cut_short: str) -> str:
-    """What decided, in one sentence."""
-    if won is not None:
-        return f"{won.name} is proven sooner than the script as written, and ends no worse"
-    if first is None or not first.vs_script.get("default"):
-        return cut_short or "no arm came to the finals"
-    found = first.vs_script["default"]
-    if found.proven:
-        ends = "ends worse" if first.non_inferior is False else "was not shown to end as well"
-        return f"{first.name} comes to the goal sooner and {ends}"
-    return f"{first.name} was the soonest: {found.reason}"

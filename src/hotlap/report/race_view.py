@@ -8,6 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from hotlap.race.goals import DEFAULT
 from hotlap.race.result import RaceResult, Row
 from hotlap.report import numbers
 from hotlap.report import race_words as words
@@ -53,19 +54,16 @@ def race_summary(result: RaceResult) -> RenderableType:
 
 def _finalists(result: RaceResult) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for name in ("arm", "came", "time to goal", "over the script", "over it tuned", "step", "ends at", ""):
-        table.add_column(name, overflow="fold")
+    for name in ("arm", "came", "time", "over the script", "over it tuned", "ends at"):
+        table.add_column(name, no_wrap=True, overflow="ellipsis")
     for one in result.finalists:
-        style = "green" if one.name == result.winner else ""
         table.add_row(
-            Text(one.name, style=style),
+            Text(one.name, style="green" if one.name == result.winner else ""),
             Text(words.came(one)),
             Text(words.time_to_goal(one)),
-            Text(words.speedup(one.vs_script.get("default"))),
-            Text(words.speedup(one.vs_incumbent)),
-            Text(numbers.seconds(one.step_s) if one.runs else ""),
-            Text(words.value(one.final)),
-            Text(words.quality(one), style="dim"),
+            Text(words.brief(one.vs_script.get(DEFAULT))),
+            Text(words.brief(one.vs_incumbent)),
+            Text(f"{words.value(one.final)} {'worse' if one.non_inferior is False else ''}".rstrip()),
         )
     return table
 

@@ -24,11 +24,22 @@ def speedup(found: Comparison | None) -> str:
     """A ratio of times to the goal, with what it rests on; "" for none."""
     if found is None or found.speedup is None:
         return ""
-    bound = f"{found.bound} " if found.bound else ""
     if found.indicative:
         points = ", ".join(f"{ratio:.2f}" for ratio in found.ratios)
-        return f"{bound}{found.speedup.value:.2f}x (indicative; {seeds(len(found.ratios))}: {points})"
-    return f"{bound}{numbers.estimate(found.speedup)}"
+        return f"{_bound(found)}{found.speedup.value:.2f}x ({seeds(len(found.ratios))}: {points})"
+    return f"{_bound(found)}{numbers.estimate(found.speedup)}"
+
+
+def brief(found: Comparison | None) -> str:
+    """The same for a narrow column, beside which the number of runs stands; a range where there is no interval."""
+    if found is None or found.speedup is None:
+        return ""
+    inside = numbers.interval(found.speedup).rpartition(",")[0]
+    return f"{_bound(found)}{numbers.centre(found.speedup)} ({inside})"
+
+
+def _bound(found: Comparison) -> str:
+    return {"at least": "\u2265 ", "about": "~ "}.get(found.bound, "")
 
 
 def seeds(count: int) -> str:
@@ -70,7 +81,7 @@ def effect(result: RaceResult) -> str:
     found = result.speedup_vs_tuned_incumbent
     if found is None:
         return ""
-    claim = "an effect of the rule" if found.proven else f"no proven effect of the rule ({found.reason})"
+    claim = "an effect of the rule" if found.proven else f"no proven effect of the rule: {found.reason}"
     return f"Against the script's own rule, tuned by the same search: {speedup(found)}, {claim}."
 
 
