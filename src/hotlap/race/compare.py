@@ -253,5 +253,5 @@ def hopeless(best: Sequence[FinalRun], other: Sequence[FinalRun], goal: str) -> 
     if len(first) < 3:
         return False
     steps, times = log_ratios(first, second, goal)
-    gaps = [s + t for s, t in zip(steps, times)]
+    gaps = [-(step + time) for step, time in zip(steps, times)]
     return fmean(gaps) > 3 * stdev(gaps) / sqrt(len(gaps)) and fmean(gaps) > 0

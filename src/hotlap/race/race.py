@@ -45,7 +45,8 @@ class Wish:
 
 def rules_for(wish: Wish, facts: Facts) -> list[str]:
     """The rules to screen besides the script's own, in the order of the table."""
-    own = {name.rsplit(":", 1)[-1].rsplit(".", 1)[-1].lower() for name in (o.name for o in facts.optimizers if o.main)}
+    own = {optimizer.name.rpartition(":")[2].lower() for optimizer in facts.optimizers if optimizer.main}
+    own -= {"sgd"}  # whether it has a momentum is not known, and both are classics
     tiers = set(Tier) if wish.wide else {Tier.CLASSIC, Tier.DEFAULT}
     found = [rule.id for rule in RULES.values() if rule.tier in tiers and rule.id not in own]
     if wish.only:

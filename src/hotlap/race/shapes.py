@@ -8,7 +8,6 @@ from hotlap.race.arm import POINTS, Arm
 from hotlap.race.rules import RULES
 
 _CORNERS = 24
-_JUMP = 0.05  # a larger change from one step to the next is a step of the schedule, not a slope
 _FLAT = 0.999
 _WARM_UP = "points:0/0.02,0.05/1,1/1"
 """For averaging rules, which need a warm-up and no decay (Schedule-Free's README)."""
@@ -37,8 +36,8 @@ def own_schedule(rates: Rates, steps: int) -> str:
         return ""
     corners: list[tuple[float, float]] = []
     for place, (step, multiplier) in enumerate(changes):
-        if place and abs(multiplier - changes[place - 1][1]) > _JUMP:
-            corners.append(((step - 1) / steps, changes[place - 1][1]))
+        if place and step - changes[place - 1][0] > 1:  # until then it stood
+            corners.append(((step - 2) / steps, changes[place - 1][1]))
         corners.append(((step - 1) / steps, multiplier))
     corners = thinned(corners)
     first, last = corners[0][1], corners[-1][1]

@@ -95,13 +95,13 @@ class SimulatedRunner:
     def _losses(self, trial: Trial, arm: Arm, truth: Truth, count: int, luck: random.Random) -> list[float]:
         common = random.Random(f"{self.seed} {trial.seed}").gauss(0, self.seed_noise)  # a pair's runs share half of it
         off = log((arm.lr or self.script_lr) / truth.best_lr) / _WIDTH
-        if off > _EDGE:
-            return [_START] * 5 + [nan]
         speed = truth.speed * exp(-off * off / 2 + common + luck.gauss(0, self.seed_noise))
         shape = shape_of("constant" if arm.schedule == SCRIPT else arm.schedule)
         horizon = arm.horizon or self.steps
         found: list[float] = []
         for step in range(1, count + 1):
+            if log(max(shape(step / horizon), 1e-9)) / _WIDTH + off > _EDGE:
+                return [*found, nan]
             progress = speed * step / self.steps
             loss = _FLOOR + (_START - _FLOOR) * (1 + _SCALE * progress) ** -_POWER
             found.append(loss + self.gap * shape(step / horizon) + luck.gauss(0, self.loss_noise))
