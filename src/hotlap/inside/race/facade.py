@@ -7,7 +7,6 @@ reached, `isinstance` stays true, and what is pickled names the script's class a
 from __future__ import annotations
 
 import copyreg
-import sys
 from collections import defaultdict
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -19,7 +18,7 @@ import torch
 
 from hotlap.inside.race import refusals
 from hotlap.inside.race.averages import Averaging
-from hotlap.inside.race.engines import class_of
+from hotlap.inside.race.engines import class_of, unhooked
 from hotlap.inside.race.epoch import Batches
 from hotlap.inside.race.refusals import RefusalError
 from hotlap.inside.race.swap import Swap
@@ -50,8 +49,11 @@ class Facade:
         vars(self)[_AMP] = value
 
     def step(self, *args: Any, **kwargs: Any) -> Any:
-        """The script's call."""
-        return self._swap.step(self, args, kwargs)
+        """The script's call; its own step stays open to compilation."""
+        swap = self._swap
+        if swap.is_plain:
+            return unhooked(swap.original)(self, *args, **kwargs)
+        return swap.step(self, args, kwargs)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """One more group; engines that were built without it are built again."""
@@ -171,7 +173,7 @@ class Swaps:
     @property
     def compiles(self) -> bool:
         """Whether the script compiles modules, which a hook that comes and goes would have compiled again."""
-        return bool(self._host.roots.user_compiled) or "torch._dynamo.eval_frame" in sys.modules
+        return bool(self._host.roots.user_compiled)
 
     def is_held(self, optimizer: Any) -> bool:
         """Whether another optimizer has this one for a part."""

@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+import torch
 from torch import nn
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -32,9 +33,10 @@ class Network:
 
     def __init__(self, parameters: Iterable[nn.Parameter], *, hooked: bool) -> None:
         wanted = {id(p) for p in parameters}
+        living = _living()
         owners = {
             id(module): (module, name.rpartition(".")[2])
-            for top in _tops()
+            for top in _tops(living)
             for name, module in top.named_modules()
             if any(id(p) in wanted for p in module._parameters.values())
         }
@@ -43,10 +45,11 @@ class Network:
         layers = [module for module in self.modules if isinstance(module, (nn.Linear, *_CONVOLUTIONS))]
         self._called: list[int] = []
         self._defined = [id(layer) for layer in layers]
+        hooked = hooked and not any(type(module).__name__ == "OptimizedModule" for module in living)
         self._hooks = [layer.register_forward_hook(self._note) for layer in layers] if hooked else []
 
     def _note(self, module: Any, args: Any, output: Any) -> None:
-        if getattr(output, "requires_grad", False):
+        if not torch.compiler.is_compiling() and getattr(output, "requires_grad", False):
             self._called.append(id(module))
 
     def settle(self) -> None:
@@ -107,8 +110,7 @@ def _living() -> list[nn.Module]:
     return [thing for thing in gc.get_objects() if issubclass(type(thing), nn.Module) and "_modules" in vars(thing)]
 
 
-def _tops() -> list[nn.Module]:
+def _tops(living: list[nn.Module]) -> list[nn.Module]:
     """Those that are no part of another one."""
-    living = _living()
     children = {id(child) for module in living for child in module._modules.values()}
     return [module for module in living if id(module) not in children]

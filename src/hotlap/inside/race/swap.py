@@ -66,12 +66,11 @@ class Swap:
 
     # -- a step
 
+    @torch.compiler.disable
     def step(self, optimizer: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        """One call of the script's `step`."""
+        """One call of the script's `step` under an arm."""
         own = engines.unhooked(self.original)
         self.swaps.note_step(optimizer)
-        if self.is_plain:
-            return own(optimizer, *args, **kwargs)
         closure: Callable[[], Any] | None = args[0] if args else kwargs.get("closure")
         if closure is not None and refusals.evaluates_again(optimizer):
             self._refuse(refusals.CLOSURES)
