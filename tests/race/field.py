@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
+import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -32,3 +34,18 @@ def simulated(
     book.start("train.py", "", 1, "test")
     lab = Lab(runner, book, wish.budget_s or 1e9, 1, clock=lambda: runner.spent_s, known=known or [])
     return race(Trainings(lab, wish.metric), wish, open_storage(None))
+
+
+@cache
+def proven() -> RaceResult:
+    """A proven answer, with a rule that was not admitted and a range test; one for all who look at it."""
+    truths = {
+        "script": Truth(),
+        "adamw": Truth(),
+        "nesterov": Truth(0.8, 0.1),
+        "muon": Truth(2.0, 2e-3, 1.1),
+        "soap": Truth(cost=3.0),
+    }
+    wish = Wish(only=("adamw", "nesterov", "muon", "soap"), lr_finder=True)
+    with tempfile.TemporaryDirectory(prefix="hotlap-") as folder:
+        return simulated(Path(folder), truths, wish, seed=1)

@@ -66,4 +66,4 @@ def test_variants_are_run_whole() -> None:
     found = Costs(1000, 0.0, 0.1)
     shape, _ = afford(found, ("--lr 1", "--lr 2"), None, "standard", whole=True)
 
-    assert shape.forecast_s(found) == pytest.approx(100.0 * (3 + 2 + 8 * 3))
+    assert shape.forecast_s(found) == pytest.approx(100.0 * (5 + 2 + 8 * 3))

@@ -8,9 +8,8 @@ from hotlap.race.arm import Arm
 from hotlap.race.budget import Shape
 from hotlap.race.finals import chosen, leader
 from hotlap.race.goals import DEFAULT, Goals
-from hotlap.race.result import Finalist, Metric, RaceResult
+from hotlap.race.result import Finalist, Metric, RaceResult, Screened
 from hotlap.race.rules import RULES
-from hotlap.race.screening import Candidate
 from hotlap.race.trainings import Trainings
 
 
@@ -18,7 +17,7 @@ def concluded(
     trainings: Trainings,
     planned: tuple[Shape, float],
     reach: Goals,
-    candidates: Sequence[Candidate],
+    screened: Sequence[Screened],
     finalists: Sequence[Finalist],
     cut_short: str,
 ) -> RaceResult:
@@ -36,7 +35,7 @@ def concluded(
         seeds=max((len(finalist.runs) for finalist in finalists), default=0),
         steps=trainings.steps,
         goals=shown_goals(reach, trainings.metric),
-        screened=tuple(found.screened(found.out) for found in candidates),
+        screened=tuple(screened),
         finalists=tuple(finalists),
         winner=won.name if won else "",
         leader=first.name if first else "",
@@ -63,7 +62,9 @@ def simplicity(finalist: Finalist) -> tuple[int, int]:
 
 def shown_goals(reach: Goals, metric: Metric) -> Goals:
     """The goals as the script has the metric."""
-    return Goals(metric.shown(reach.default), metric.shown(reach.strict), metric.shown(reach.loose), reach.sigma)
+    return Goals(
+        metric.shown(reach.default), metric.shown(reach.strict), metric.shown(reach.loose), reach.sigma, reach.seeds
+    )
 
 
 def why(won: Finalist | None, first: Finalist | None, cut_short: str) -> str:

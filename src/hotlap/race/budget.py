@@ -45,6 +45,8 @@ class Shape:
     """Further points where the best lies at the edge of those tried."""
     notches: int
     """Runs that look for each finalist's horizon."""
+    checks: int
+    """Further seeds on which each finalist must come to the goal; its horizon is lengthened for each that does not."""
     finalists: int
     """Rules in the finals besides the script's own, tuned and as written."""
     seeds: int
@@ -76,15 +78,15 @@ class Shape:
             self.baselines * costs.run_s()
             + (1 + len(self.rules)) * (costs.start_s + _TIMED_S)
             + (1 + len(self.rules)) * sum(rungs)
-            + (1 + self.finalists) * self.notches * costs.run_s(0.75)
+            + (1 + self.finalists) * (self.notches + self.checks) * costs.run_s(0.75)
             + self.seeds * (2 + self.finalists) * costs.run_s()
         )
 
 
 SHAPES = {
-    "thorough": Shape("thorough", baselines=5, points=12, extensions=2, notches=3, finalists=3, seeds=10),
-    "standard": Shape("standard", baselines=3, points=4, extensions=2, notches=2, finalists=2, seeds=8),
-    "quick": Shape("quick", baselines=3, points=3, extensions=1, notches=1, finalists=1, seeds=3),
+    "thorough": Shape("thorough", baselines=5, points=12, extensions=2, notches=3, checks=3, finalists=3, seeds=10),
+    "standard": Shape("standard", baselines=5, points=4, extensions=2, notches=2, checks=2, finalists=2, seeds=8),
+    "quick": Shape("quick", baselines=3, points=3, extensions=1, notches=1, checks=1, finalists=1, seeds=3),
 }
 """From the richest to the poorest."""
 _FIRST = ("adamw", "nesterov", "muon", "adam", "sgd", "momentum")
@@ -114,10 +116,12 @@ def afford(
     full = (replace(shape, rules=tuple(rules), whole=whole) for shape in SHAPES.values())
     ordered = sorted(rules, key=_rank)
     fewer = (replace(SHAPES["quick"], rules=tuple(ordered[:count])) for count in range(len(rules) - 1, 0, -1))
-    bare = replace(SHAPES["quick"], baselines=2, points=2, extensions=0, notches=0, seeds=2, rules=tuple(ordered[:1]))
+    bare = replace(
+        SHAPES["quick"], baselines=2, points=2, extensions=0, notches=0, checks=0, seeds=2, rules=tuple(ordered[:1])
+    )
     if whole:
         fewer, bare = iter(()), replace(bare, rules=tuple(rules), whole=True)
-    for shape in (*full, *fewer, replace(bare, name="bare")):
+    for shape in (*full, *fewer, bare):
         if shape.forecast_s(costs) <= budget_s:
             return shape, budget_s
     least, quick = bare.forecast_s(costs), _SLACK * replace(SHAPES["quick"], rules=tuple(ordered[:3])).forecast_s(costs)

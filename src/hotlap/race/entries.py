@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from math import isfinite
 from typing import Any
 
 from hotlap.errors import HotlapError
@@ -13,7 +14,8 @@ from hotlap.race.budget import Shape
 from hotlap.race.curves import crossing
 from hotlap.race.finals import Entry
 from hotlap.race.goals import Goals
-from hotlap.race.halving import best_rules, find_horizon, time_to
+from hotlap.race.halving import NOTCH, Reach, best_rules, find_horizon, time_to
+from hotlap.race.result import Screened, Tried
 from hotlap.race.rules import SCRIPT
 from hotlap.race.screening import INCUMBENT, Candidate, admit, candidate, screen
 from hotlap.race.shapes import decays, own_schedule, peak
@@ -21,7 +23,7 @@ from hotlap.race.trainings import Run, Trainings
 from hotlap.records import AS_WRITTEN, Setup
 from hotlap.trials import blocks
 
-_MARGIN = 2.0  # sigma below the strict goal: a horizon that just comes there misses in every few runs
+_MARGIN = 1.0  # of the spread below the strict goal: a horizon that just comes there misses in every few runs
 _ADMISSION_S = 2.5  # window of the admission test
 _FINALS_SHARE = 0.6  # of what is left, at most, that is kept for the finals: without them a race has no answer
 SCRIPT_AS_WRITTEN = "as written"
@@ -83,15 +85,18 @@ def entered(trainings: Trainings, found: Candidate, shape: Shape, reach: Goals) 
     """A rule with the shortest horizon that comes well below the goal: the luck of one seed must not set it."""
     assert found.best is not None
     assert found.half is not None
-    arm, half, level = found.best, found.half, reach.strict - _MARGIN * reach.sigma
+    arm, half, level = found.best, found.half, reach.strict - _MARGIN * reach.spread
 
-    def best(steps: int) -> float:
+    def best(steps: int, number: int = 3) -> float:
         whole = replace(arm, horizon=trainings.rung(steps / trainings.steps))
-        return trainings.arm(found.words, whole, "search", 3).curve.best
+        return trainings.arm(found.words, whole, "search", number).curve.best
 
     horizon = trainings.steps
     if decays(arm):
         horizon = find_horizon(trainings.steps, best, shape.notches, half.curve.best, level)
+        for number in range(shape.checks):
+            if horizon < trainings.steps and best(horizon, 4 + number) > reach.strict:
+                horizon = min(trainings.steps, round(horizon * NOTCH))
         horizon = trainings.rung(horizon / trainings.steps)
     arm = replace(arm, horizon=horizon)
     trainings.lab.learnt(f"in the finals: {arm}")
@@ -100,16 +105,26 @@ def entered(trainings: Trainings, found: Candidate, shape: Shape, reach: Goals) 
     return Entry(name, role, Setup.of({OPTIMIZER_RULE: str(arm)}), horizon, arm)
 
 
-def variant_entries(trainings: Trainings, variants: Sequence[str], most: int, reach: Goals) -> list[Entry]:
+def variant_entries(
+    trainings: Trainings, variants: Sequence[str], most: int, reach: Goals
+) -> tuple[list[Screened], list[Entry]]:
     """The script as written, and those of its variants that came to the goal soonest in one run each."""
     script = Entry(SCRIPT_AS_WRITTEN, "script", AS_WRITTEN, trainings.steps)
     entries = [Entry(text, "variant", Setup.of({ARGUMENTS: text}), trainings.steps) for text in variants]
     if len(entries) <= most:
-        return [script, *entries]
-    times: dict[str, float] = {}
+        return [], [script, *entries]
+    reached: dict[str, Reach] = {}
+    tried: dict[str, Tried] = {}
     for entry in entries:
         trainings.lab.trying(f"search: {entry.name}")
-        run = trainings.setup(entry.setup, "search", 1, trainings.steps)
-        times[entry.name] = time_to(crossing(run.curve, reach.default), run.step_s)
+        run = trainings.variant(entry.setup, "search", 1)
+        reached[entry.name] = Reach(time_to(crossing(run.curve, reach.default), run.step_s), run.curve.final)
+        end = trainings.metric.shown(run.curve.final) if isfinite(run.curve.final) else None
+        tried[entry.name] = Tried("", None, run.steps, end, run.curve.stopped, run.record.trial.id)
         trainings.show(entry.name, stage="search", said=run.curve.stopped)
-    return [script, *sorted(entries, key=lambda entry: times[entry.name])[:most]]
+    names = best_rules(reached, most)
+    screened = [
+        Screened(name, name, None, (tried[name],), "", "" if name in names else "others came to the goal sooner")
+        for name in reached
+    ]
+    return screened, [script, *(entry for entry in entries if entry.name in names)]

@@ -56,8 +56,10 @@ def run_finals(trainings: Trainings, entries: Sequence[Entry], seeds: int, goals
         for setup in blocks.order(lab.seed, number, [entry.setup for entry in live]):
             entry = by_setup[setup]
             lab.trying(f"final {number} of {seeds}: {entry.name}")
-            steps = entry.horizon if entry.role != "variant" else 0
-            run = trainings.setup(setup, "final", number, steps)
+            if entry.role == "variant":
+                run = trainings.variant(setup, "final", number)
+            else:
+                run = trainings.setup(setup, "final", number, entry.horizon)
             keep(trainings, entry, run, goals)
         if number == _FIRST_SEEDS:
             drop_hopeless(trainings, live)

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import isfinite
+from math import isfinite, sqrt
 from statistics import fmean, stdev
+
+from scipy.special import chdtri, stdtrit
 
 from hotlap.errors import HotlapError
 from hotlap.race.curves import LearningCurve
 
 DEFAULT = "default"
 """The goal that decides."""
+_OFTEN = 0.8  # of the seeds come to the default goal
 _LOOSE = 0.95  # of the improvement
+_UNSURE = 0.2  # that the seeds' true spread is larger than `Goals.spread`
 
 
 @dataclass(frozen=True)
@@ -20,13 +24,21 @@ class Goals:
     """Values of the metric, lower is better."""
 
     default: float
-    """That four baseline seeds in five reach: their mean and one standard deviation."""
+    """That four seeds in five are predicted to reach: the baselines' mean and about one standard deviation."""
     strict: float
     """Their mean."""
     loose: float
     """95 % of the improvement from the first point to the mean."""
     sigma: float
     """Standard deviation of what a seed reaches."""
+
+    seeds: int = 3
+    """From which it was told."""
+
+    @property
+    def spread(self) -> float:
+        """A standard deviation that the true one exceeds in a fifth of the cases only: few seeds often look alike."""
+        return self.sigma * sqrt((self.seeds - 1) / float(chdtri(self.seeds - 1, 1 - _UNSURE)))
 
     @property
     def named(self) -> dict[str, float]:
@@ -60,6 +72,9 @@ def goals(baselines: Sequence[LearningCurve], wanted: float | None = None) -> Go
             fix="train longer, or name another number with --metric",
         )
     if wanted is not None:
-        return Goals(wanted, wanted, start - _LOOSE * (start - wanted), sigma)
-    # A band no narrower than the last thousandth of the improvement: equal seeds would leave a goal on a knife's edge.
-    return Goals(mean + max(sigma, 1e-3 * (start - mean)), mean, start - _LOOSE * (start - mean), sigma)
+        return Goals(wanted, wanted, start - _LOOSE * (start - wanted), sigma, len(reached))
+    # What a further seed reaches is less certain than the mean of those seen, by Student's t (a prediction interval);
+    # no narrower than a thousandth of the improvement, for equal seeds would leave a goal on a knife's edge.
+    count = len(reached)
+    band = float(stdtrit(count - 1, _OFTEN)) * sigma * sqrt(1 + 1 / count)
+    return Goals(mean + max(band, 1e-3 * (start - mean)), mean, start - _LOOSE * (start - mean), sigma, count)

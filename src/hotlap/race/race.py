@@ -16,7 +16,6 @@ from hotlap.race.finals import judged, run_finals
 from hotlap.race.goals import Goals, goals
 from hotlap.race.result import Metric, RaceResult
 from hotlap.race.rules import RULES, Tier
-from hotlap.race.screening import Candidate
 from hotlap.race.trainings import Run, Trainings
 from hotlap.records import Facts
 
@@ -72,15 +71,15 @@ def race(trainings: Trainings, wish: Wish, storage: Any) -> RaceResult:
     reach = goals([run.curve for run in baselines], None if wish.goal is None else wish.metric.shown(wish.goal))
     say_goals(trainings, reach)
     if wish.variants:
-        candidates: list[Candidate] = []
-        entries = variant_entries(trainings, wish.variants, shape.finalists, reach)
+        screened, entries = variant_entries(trainings, wish.variants, shape.finalists, reach)
         trainings.spent_on("screening")
     else:
         candidates, entries = rule_entries(trainings, shape, reach, first, storage, lr_finder=wish.lr_finder)
+        screened = [found.screened(found.out) for found in candidates]
     cut_short = run_finals(trainings, entries, shape.seeds, reach)
     trainings.spent_on("finals")
     finalists = judged(entries, reach, trainings.steps, wish.metric.grows)
-    return concluded(trainings, (shape, forecast_s), reach, candidates, finalists, cut_short)
+    return concluded(trainings, (shape, forecast_s), reach, screened, finalists, cut_short)
 
 
 def look(lab: Lab, wish: Wish) -> Facts:

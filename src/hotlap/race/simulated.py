@@ -83,8 +83,8 @@ class SimulatedRunner:
         return self._recording(trial, losses, pace, killed, whole=whole)
 
     def arm(self, trial: Trial) -> ArmRecord:
-        """A race has no learning check."""
-        raise NotImplementedError
+        """Nothing: a race has no learning check."""
+        raise NotImplementedError("a race has no learning check")
 
     def _of(self, setup: Setup) -> tuple[Arm, Truth]:
         text = setup.values.get(OPTIMIZER_RULE)

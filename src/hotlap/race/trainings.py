@@ -110,6 +110,10 @@ class Trainings:
         self.show(name, value=value, said=run.curve.stopped)
         return run
 
+    def variant(self, setup: Setup, stage: str, number: int) -> Run:
+        """Train a variant of the command line to its own end."""
+        return self._run(setup, self._seed(stage, number), 0, self.lab.left_s)
+
     def setup(self, setup: Setup, stage: str, number: int, steps: int, cap_s: float | None = None) -> Run:
         """Train a setup; over the whole training when it takes as many steps."""
         whole = steps >= self.steps or not self.steps

@@ -133,7 +133,9 @@ def goals(result: RaceResult) -> str:
 
 
 def tried(screened: Screened) -> str:
-    """How many settings of a rule were tried."""
+    """How many settings of a rule were tried; "" for a variant of the command line."""
+    if all(one.lr is None for one in screened.tried):
+        return ""
     settings = len({one.lr for one in screened.tried})
     return f"{settings} setting{'' if settings == 1 else 's'}" if settings else ""
 
@@ -163,4 +165,4 @@ def method(result: RaceResult) -> list[str]:
         " than six seeds are called indicative, and prove nothing. A winner must also end no worse than the script as"
         " written."
     )
-    return [runs, search, proof] if result.screened else [runs, proof]
+    return [runs, search, proof] if any(one.best for one in result.screened) else [runs, proof]
