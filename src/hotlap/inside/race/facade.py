@@ -70,8 +70,7 @@ class Facade:
         """The state of another rule is left out, loudly."""
         plain = self._swap.is_plain
         super().load_state_dict(state_dict if plain else self._swap.unpacked(state_dict))  # type: ignore[misc]
-        self._swap.restore(self)
-        self._swap.saved_average()
+        self._swap.loaded(self)
 
     def __getstate__(self) -> dict[str, Any]:
         self._swap.restore(self)

@@ -209,11 +209,20 @@ class Swap:
         self.swaps.say_foreign()
         return {**plain, "state": type(plain["state"])()}
 
-    def saved_average(self) -> None:
-        """What was loaded are weights for evaluation: `torch.save` saves no others."""
+    def loaded(self, optimizer: Any) -> None:
+        """A checkpoint is in. Weights beside it are those for evaluation, for `torch.save` saves no others.
+
+        The engine of such a rule is built at once, so that the script's next `train()` reaches it.
+        """
+        self.restore(optimizer)
+        if self.is_plain or not self.carried or not RULES[self.arm.rule].schedule_free:
+            return
         for group in self.carried.values():
-            if "train_mode" in group:
-                group["train_mode"] = False
+            group["train_mode"] = False
+        try:
+            self._build(optimizer)
+        except RefusalError as refusal:
+            self._refuse(str(refusal))
 
     def keep(self, state: Any) -> None:
         """This is the state once the script's class has looked at its own."""

@@ -63,7 +63,7 @@ class RaceTrial:
         return train
 
     def _count_closures(self, optimizer: Any, args: Any, kwargs: Any) -> Any:
-        closure = args[0] if args else kwargs.get("closure")
+        closure = args[1] if len(args) > 1 else kwargs.get("closure")  # the optimizer itself is the first
         if not callable(closure):
             return None
         calls: list[None] = []
@@ -74,7 +74,9 @@ class RaceTrial:
                 self._host.failed(OPTIMIZER_RULE, CLOSURES)
             return closure()
 
-        return ((counted, *args[1:]), kwargs) if args else (args, {**kwargs, "closure": counted})
+        if len(args) > 1:
+            return (optimizer, counted, *args[2:]), kwargs
+        return args, {**kwargs, "closure": counted}
 
     def _before(self, optimizer: Any) -> None:
         """Take the norm of the gradients as the update will see them, while they are there."""
