@@ -130,12 +130,25 @@ def test_several_optimizers_in_turn_are_remarked_in_a_training(
     assert refusals.SEVERAL in capsys.readouterr().err
 
 
-def test_no_matrix_of_a_hidden_layer(swapped: Swapped) -> None:
+@pytest.mark.parametrize("kind", [optim.Adam, optim.Adagrad])
+def test_no_matrix_of_a_hidden_layer(kind: Callable[..., Any], swapped: Swapped) -> None:
+    """The script's own step finds its state as it left it."""
     host = swapped("muon lr=0.01")
     model = nn.Sequential(nn.Linear(4, 1))
-    train(model, optim.Adam(model.parameters(), lr=0.01))
+    train(model, kind(model.parameters(), lr=0.01))
 
     assert host.failures == {"optimizer-rule": refusals.NO_MATRIX}
+
+
+def test_matrices_under_a_script_that_fills_its_state(swapped: Swapped) -> None:
+    """Adagrad's sums are there from the start, and are no reason against matrices."""
+    host = swapped("muon lr=0.01")
+    model = network()
+    optimizer = optim.Adagrad(model.parameters(), lr=0.01)
+    train(model, optimizer)
+
+    assert host.failures == {}
+    assert optimizer.state[model[2].weight].keys() == {"matrices"}
 
 
 def test_no_epoch_to_be_seen(swapped: Swapped) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from hotlap.inside.race.refusals import RefusalError
+from hotlap.inside.race.refusals import RefusalError, refuse
 from hotlap.race.rules import RULES
 
 LIBRARY = "pytorch_optimizer"
@@ -97,6 +97,7 @@ class Piece:
     def of(cls, parameter: torch.Tensor, count: int) -> Piece:
         """Take a weight apart into so many matrices, one upon another."""
         views = [torch.nn.Parameter(view) for view in _matrices(parameter.detach(), parameter, count)]
+        refuse(views[0].data_ptr() != parameter.data_ptr(), "a weight lies in memory as no matrix can be seen in it")
         return cls(parameter, views, parameter.data_ptr())
 
     def fill(self) -> None:

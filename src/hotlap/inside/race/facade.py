@@ -53,7 +53,7 @@ class Facade:
         swap = self._swap
         if swap.is_plain:
             return unhooked(swap.original)(self, *args, **kwargs)
-        return swap.step(self, args, kwargs)
+        return cast(Any, swap).step(self, args, kwargs)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """One more group; engines that were built without it are built again."""
@@ -101,6 +101,8 @@ class Swaps:
 
     def __init__(self, arm: Arm, host: Host) -> None:
         self.arm = arm
+        self.is_bare = arm == Arm(SCRIPT)
+        """The script's own steps serve: nothing is changed."""
         self.batches = Batches()
         self.averaging = Averaging()
         self._host = host
@@ -180,7 +182,7 @@ class Swaps:
 
     def note_step(self, optimizer: Any) -> None:
         """An optimizer is about to step: one that comes back after another one had its turn is one of several."""
-        if self._last() is optimizer or self.arm == Arm(SCRIPT):
+        if self._last() is optimizer:
             return
         if optimizer in self._stepped:
             self._say(refusals.SEVERAL)

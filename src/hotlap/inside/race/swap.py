@@ -47,12 +47,13 @@ class Swap:
         self._network: Network | None = None
         self._epoch = Epoch(swaps.batches) if self.arm.rule == "gradient-descent" else None
         self._foreign = self.arm.rule != SCRIPT
+        self._fused: bool | None = None
         self._loaded: Any = None
 
     @property
     def is_plain(self) -> bool:
         """Whether the script's own step serves as it is."""
-        return self.refused or self.arm == Arm(SCRIPT)
+        return self.refused or self.swaps.is_bare
 
     @property
     def keeps_own_state(self) -> bool:
@@ -73,7 +74,7 @@ class Swap:
         self.swaps.note_step(optimizer)
         closure: Callable[[], Any] | None = args[0] if args else kwargs.get("closure")
         if closure is not None and refusals.evaluates_again(optimizer):
-            self._refuse(refusals.CLOSURES)
+            self._refuse(optimizer, refusals.CLOSURES)
             return own(optimizer, *args, **kwargs)
         loss = None
         if closure is not None:
@@ -97,12 +98,14 @@ class Swap:
             if self._foreign and (self.engines is None or self.engines.stale):
                 self._build(optimizer)
         except RefusalError as refusal:
-            self._refuse(str(refusal))
+            self._refuse(optimizer, str(refusal))
             return False
         return True
 
-    def _refuse(self, clause: str) -> None:
+    def _refuse(self, optimizer: Any, clause: str) -> None:
         self.refused = True
+        if self._foreign and self.carried:
+            optimizer.state.clear()  # the script's own step could make nothing of it
         self.swaps.refuse(clause)
 
     def _build(self, optimizer: Any) -> None:
@@ -110,10 +113,11 @@ class Swap:
         self.forget_engines()
         if self._epoch is not None:
             self._epoch.check()
-        if not self.carried and not self.steps:
-            optimizer.state.clear()  # Adagrad has filled it already
+        pieces = self._pieces(optimizer)
+        if not self.carried:
+            optimizer.state.clear()  # the script's class may have filled it, as Adagrad does
         with self.swaps.own_work():
-            built = engines.build(self.arm.rule, optimizer.param_groups, self._pieces(optimizer))
+            built = engines.build(self.arm.rule, optimizer.param_groups, pieces)
         built.share_state(optimizer.state)
         for link in built.links:
             link.group.update(self.carried.get(link.key, {}))
@@ -133,7 +137,7 @@ class Swap:
             return {}
         pieces = network.pieces()
         for p in _parameters(optimizer):
-            if known := optimizer.state.get(p):
+            if self.carried and (known := optimizer.state.get(p)):
                 pieces.pop(id(p), None)
                 pieces |= {id(p): len(known["matrices"])} if "matrices" in known else {}
         refuse(not pieces, refusals.NO_MATRIX)
@@ -144,10 +148,11 @@ class Swap:
         assert settings is not None
         self.rates = settings.rates(groups, self.steps)
         if self.engines is None:
-            fused = engines.has_fused(self.original, groups)
+            if self._fused is None:
+                self._fused = engines.has_fused(self.original, groups)
             wanted = [settings.of_group(SCRIPT, group, rate) for group, rate in zip(groups, self.rates)]
             self._clip(optimizer)
-            with _lent(groups, wanted, fused=fused):
+            with _lent(groups, wanted, fused=self._fused):
                 own(optimizer)
             return
         for link in self.engines.links:
@@ -172,7 +177,7 @@ class Swap:
     def forget_engines(self) -> None:
         """The groups or the state are others now: the next step builds anew, and goes on with what was counted."""
         self.carried |= self.counted()
-        self.engines = None
+        self.engines = self._fused = None
 
     def counted(self) -> dict[str, dict[str, Any]]:
         """What the engines' groups hold besides their parameters, by the key of the group."""
@@ -222,7 +227,7 @@ class Swap:
         try:
             self._build(optimizer)
         except RefusalError as refusal:
-            self._refuse(str(refusal))
+            self._refuse(optimizer, str(refusal))
 
     def keep(self, state: Any) -> None:
         """This is the state once the script's class has looked at its own."""

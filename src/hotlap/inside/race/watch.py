@@ -41,7 +41,6 @@ class RaceTrial:
         self._changes: list[tuple[int, tuple[float, ...]]] = []
         self._norms: list[tuple[int, Any]] = []
         self._mode_calls = 0
-        self._closed = False
 
     def install(self) -> None:
         """Hook the steps, and the calls that say what the script is about to do."""
@@ -145,6 +144,7 @@ class RaceTrial:
         self._end(outcome, why)
 
     def _end(self, outcome: str, reason: str) -> None:
+        self._recorder.on_end.remove(self._after)  # another rank than the first goes on until it is ended
         self._recorder.end(outcome, reason)
 
 
