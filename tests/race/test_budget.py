@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hotlap.errors import HotlapError
 from hotlap.race.budget import SHAPES, Costs, afford
+from hotlap.race.race import Wish, rules_for
+from hotlap.records import Optimizer
+from race.field import FACTS
 
 RULES = ("adam", "adamw", "muon", "nesterov", "soap")
+ADAM = replace(FACTS, optimizers=(Optimizer("torch.optim.adam:Adam", 1, True, False, ("cpu",), False, False, True),))
 costs = st.builds(Costs, st.integers(10, 10**6), st.floats(0.1, 60), st.floats(1e-4, 1.0), st.floats(0, 0.1))
 
 
@@ -67,3 +75,14 @@ def test_variants_are_run_whole() -> None:
     shape, _ = afford(found, ("--lr 1", "--lr 2"), None, "standard", whole=True)
 
     assert shape.forecast_s(found) == pytest.approx(100.0 * (5 + 2 + 8 * 3))
+
+
+def test_the_page_tells_what_the_shapes_cost() -> None:
+    """Whole runs of the script, without start-up and admission, for a script that uses Adam itself."""
+    page = (Path(__file__).parents[2] / "docs" / "race.md").read_text(encoding="utf-8")
+    found, rules = Costs(10_000_000, 0.0, 1.0), rules_for(Wish(), ADAM)
+    for name in SHAPES:
+        shape, _ = afford(found, rules, None, name)
+        runs = shape.forecast_s(found) / found.run_s()
+
+        assert re.search(rf"\| `{name}` \| {round(runs + 0.1)}\b.* \| {shape.seeds} seeds \|", page), runs
