@@ -31,6 +31,14 @@ def test_most_of_the_seeds_come_to_the_default_goal() -> None:
     assert all(crossing(curve, found.loose) is not None for curve in seeds)
 
 
+def test_the_loose_goal_is_never_the_harder_one() -> None:
+    """Seeds may differ by more than a twentieth of the improvement."""
+    found = goals([falling(0.5), falling(0.8), falling(0.6)])
+
+    assert found.loose == found.default
+    assert found.improvement == pytest.approx(2.0 - found.strict)
+
+
 def test_equal_seeds_come_to_their_goal() -> None:
     """Without noise the goal still is no knife's edge."""
     found = goals([falling(0.5)] * 3)

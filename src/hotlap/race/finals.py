@@ -152,7 +152,6 @@ def _finalist(
     ends = [run.final for run in entry.runs]
     known = [end for end in ends if end is not None]
     final = fmean(known) if len(known) == len(ends) and known else None
-    improvement = _improvement(script, goals)
     return Finalist(
         name=entry.name,
         role=entry.role,
@@ -170,14 +169,9 @@ def _finalist(
         vs_incumbent=against(incumbent, DEFAULT, rejected[1], RESOLUTION),
         non_inferior=None
         if entry is script
-        else compare.non_inferior(script.runs, entry.runs, improvement, goals.sigma),
+        else compare.non_inferior(script.runs, entry.runs, goals.improvement, goals.sigma),
         curves=tuple(entry.curves),
     )
-
-
-def _improvement(script: Entry, goals: Goals) -> float:
-    """From the first point of the untouched script's curves to where they come."""
-    return 0.0 if goals.loose == goals.strict else (goals.loose - goals.strict) / 0.05
 
 
 def chosen(finalists: Sequence[Finalist], simpler: Mapping[str, tuple[int, int]]) -> Finalist | None:

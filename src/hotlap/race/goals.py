@@ -28,10 +28,12 @@ class Goals:
     strict: float
     """Their mean."""
     loose: float
-    """95 % of the improvement from the first point to the mean."""
+    """95 % of the improvement from the first point to the mean, or the default where seeds differ by more than that."""
     sigma: float
     """Standard deviation of what a seed reaches."""
 
+    improvement: float
+    """From the first point of the baselines to the strict goal."""
     seeds: int = 3
     """From which it was told."""
 
@@ -72,9 +74,11 @@ def goals(baselines: Sequence[LearningCurve], wanted: float | None = None) -> Go
             fix="train longer, or name another number with --metric",
         )
     if wanted is not None:
-        return Goals(wanted, wanted, start - _LOOSE * (start - wanted), sigma, len(reached))
+        return Goals(wanted, wanted, start - _LOOSE * (start - wanted), sigma, start - wanted, len(reached))
     # What a further seed reaches is less certain than the mean of those seen, by Student's t (a prediction interval);
     # no narrower than a thousandth of the improvement, for equal seeds would leave a goal on a knife's edge.
     count = len(reached)
     band = float(stdtrit(count - 1, _OFTEN)) * sigma * sqrt(1 + 1 / count)
-    return Goals(mean + max(band, 1e-3 * (start - mean)), mean, start - _LOOSE * (start - mean), sigma, count)
+    default = mean + max(band, 1e-3 * (start - mean))
+    loose = max(default, start - _LOOSE * (start - mean))
+    return Goals(default, mean, loose, sigma, start - mean, count)
