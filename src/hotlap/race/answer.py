@@ -77,4 +77,4 @@ def why(won: Finalist | None, first: Finalist | None, cut_short: str) -> str:
     if found.proven:
         ends = "ends worse" if first.non_inferior is False else "was not shown to end as well"
         return f"{first.name} comes to the goal sooner and {ends}"
-    return f"{first.name} was the soonest: {found.reason}"
+    return found.reason

@@ -8,7 +8,6 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from hotlap.race.goals import DEFAULT
 from hotlap.race.result import RaceResult, Row
 from hotlap.report import numbers
 from hotlap.report import race_words as words
@@ -53,18 +52,10 @@ def race_summary(result: RaceResult) -> RenderableType:
 
 
 def _finalists(result: RaceResult) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for name in ("arm", "came", "time", "over the script", "over it tuned", "ends at"):
-        table.add_column(name, no_wrap=True, overflow="ellipsis")
+    table = Table.grid(padding=(0, 2, 0, 0))
+    table.add_column(min_width=16)
     for one in result.finalists:
-        table.add_row(
-            Text(one.name, style="green" if one.name == result.winner else ""),
-            Text(words.came(one)),
-            Text(words.time_to_goal(one)),
-            Text(words.brief(one.vs_script.get(DEFAULT))),
-            Text(words.brief(one.vs_incumbent)),
-            Text(f"{words.value(one.final)} {'worse' if one.non_inferior is False else ''}".rstrip()),
-        )
+        table.add_row(Text(one.name, style="green" if one.name == result.winner else ""), Text(words.finals(one)))
     return table
 
 

@@ -66,9 +66,10 @@ def body(result: RaceResult) -> str:
         return f"{result.reason}."
     if result.winner:
         return f"{speedup(result.speedup_vs_script)} to the goal with {named(first)}, which ends no worse."
-    return (
-        f"{named(first)} came to the goal {speedup(result.speedup_vs_script)} as fast as the script; {result.reason}."
-    )
+    what = f"{named(first)} came to the goal soonest, {speedup(result.speedup_vs_script)} over the script"
+    if result.speedup_vs_script.indicative:
+        return f"{what}. So few seeds prove nothing; a race with more can, as --budget standard."
+    return f"{what}; {result.reason}."
 
 
 def effect(result: RaceResult) -> str:
@@ -119,6 +120,14 @@ def came(finalist: Finalist, goal: str = DEFAULT) -> str:
 def value(number: float | None) -> str:
     """A value of the metric."""
     return "never there" if number is None else f"{number:.4g}"
+
+
+def finals(finalist: Finalist) -> str:
+    """What became of an arm in the finals, in one line."""
+    said = [f"{came(finalist)} came to the goal", f"median {time_to_goal(finalist)}"]
+    for found, of in ((finalist.vs_script.get(DEFAULT), "the script"), (finalist.vs_incumbent, "it tuned")):
+        said += [f"{brief(found)} over {of}"] if found else []
+    return ", ".join([*said, *(["ends worse"] if finalist.non_inferior is False else [])])
 
 
 def quality(finalist: Finalist) -> str:
