@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -11,6 +12,18 @@ import torch
 from hotlap.inside.host import Host
 from hotlap.inside.journal import Journal
 from hotlap.knobs import OPTIMIZER_RULE, knob_by_id
+
+
+@pytest.fixture(autouse=True, scope="package")
+def quick() -> Iterator[None]:
+    """Networks this small gain nothing from threads; and a search for modules passes by what was there before."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture

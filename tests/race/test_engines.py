@@ -13,6 +13,7 @@ from torch import nn, optim
 from torch.utils.data import DataLoader, TensorDataset
 
 from hotlap.inside.host import Host
+from hotlap.inside.race.muon import Muon
 from hotlap.race.rules import RULES
 
 Swapped = Callable[[str], Host]
@@ -106,6 +107,26 @@ def test_every_rule_learns(rule: str, swapped: Swapped) -> None:
 
     assert host.failures == {}
     assert sum(losses[-4:]) < sum(losses[:4]) / 2
+
+
+def test_matrices_of_one_shape_are_orthogonalised_together() -> None:
+    """Within the rounding of bfloat16 as torch does it one by one; tall ones, wide ones, and one without a gradient."""
+    found: list[list[nn.Parameter]] = []
+    for kind, options in ((Muon, {}), (optim.Muon, {"adjust_lr_fn": "match_rms_adamw"})):
+        draws = torch.Generator().manual_seed(0)
+        shapes = ((8, 4), (4, 8), (8, 4), (4, 8), (5, 5), (8, 4))
+        matrices = [nn.Parameter(torch.randn(shape, generator=draws)) for shape in shapes]
+        optimizer = kind(matrices, lr=0.1, weight_decay=0.1, **options)
+        for _ in range(3):
+            for p in matrices[:-1]:
+                p.grad = torch.randn(p.shape, generator=draws)
+            optimizer.step()
+        found.append(matrices)
+
+    for ours, torchs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, torchs, rtol=0.0, atol=3 * 0.1 * 2**-7)
+    assert torch.equal(found[0][4], found[1][4])
+    assert torch.equal(found[0][5], found[1][5])
 
 
 @pytest.mark.parametrize("rule", [rule for rule in RULES if RULES[rule].needs_library or rule == "muon"])

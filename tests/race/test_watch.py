@@ -96,6 +96,7 @@ def test_a_loss_that_is_no_number_ends_it(place: Place) -> None:
     assert (end["outcome"], end["reason"]) == ("script ended early", NON_FINITE)
 
 
+@pytest.mark.slow
 def test_what_cannot_be_swapped_ends_it(place: Place) -> None:
     """Also in the baseline, so that no time is spent on arms."""
     place.write(

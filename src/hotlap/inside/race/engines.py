@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from hotlap.inside.race.muon import Muon
 from hotlap.inside.race.refusals import RefusalError, refuse
 from hotlap.race.rules import RULES
 
@@ -30,7 +31,6 @@ _TORCH: dict[str, tuple[str, dict[str, Any]]] = {
     "nadamw": ("NAdam", {"decoupled_weight_decay": True}),
     "radam": ("RAdam", {"decoupled_weight_decay": True}),
     "adafactor": ("Adafactor", {}),
-    "muon": ("Muon", {"adjust_lr_fn": "match_rms_adamw"}),
 }
 _PYTORCH_OPTIMIZER: dict[str, tuple[str, dict[str, Any]]] = {
     "lion": ("Lion", {}),
@@ -58,6 +58,8 @@ def class_of(rule: str) -> tuple[type[torch.optim.Optimizer], dict[str, Any]]:
     Raises:
         RefusalError: It is in pytorch-optimizer, which the user's interpreter does not have.
     """
+    if rule == "muon":
+        return Muon, {}
     if rule in _TORCH:
         name, options = _TORCH[rule]
         return getattr(torch.optim, name), options
