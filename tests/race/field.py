@@ -19,17 +19,24 @@ from hotlap.race.result import RaceResult
 from hotlap.race.simulated import SimulatedRunner, Truth
 from hotlap.race.study import open_storage
 from hotlap.race.trainings import Trainings
+from hotlap.records import Facts
 from hotlap.target import Target
 
 FACTS = replace(facts(loaders=(), epoch_steps=None), optimizers=(), manual_update=False)
 
 
 def simulated(
-    folder: Path, truths: Mapping[str, Truth], wish: Wish, seed: int = 0, known: list[Any] | None = None, **more: Any
+    folder: Path,
+    truths: Mapping[str, Truth],
+    wish: Wish,
+    seed: int = 0,
+    known: list[Any] | None = None,
+    found: Facts = FACTS,
+    **more: Any,
 ) -> RaceResult:
     """A race from top to bottom."""
     target = Target((sys.executable, "train.py"), None, ("train.py",), sys.executable, folder)
-    runner = SimulatedRunner(target, folder, FACTS, truths, seed=seed, **more)
+    runner = SimulatedRunner(target, folder, found, truths, seed=seed, **more)
     book = Logbook(folder / "logbook.jsonl")
     book.start("train.py", "", 1, "test")
     lab = Lab(runner, book, wish.budget_s or 1e9, 1, clock=lambda: runner.spent_s, known=known or [])

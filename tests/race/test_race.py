@@ -176,3 +176,15 @@ def test_every_race_screens_the_classics_and_the_script_s_own_rule_once() -> Non
     assert not any(RULES[rule].tier is Tier.WIDE for rule in found)
     assert set(rules_for(Wish(wide=True), FACTS)) == set(RULES)
     assert rules_for(Wish(only=("lion", "adam"), skip=("adam",)), FACTS) == ["lion"]
+
+
+def test_gradient_descent_needs_many_epochs(tmp_path: Path) -> None:
+    """One update an epoch: with few of them it is not applicable, and that is said."""
+    few = replace(FACTS, epoch_steps=64)
+    truths = {**EQUAL, "gradient-descent": Truth(best_lr=0.5)}
+    wish = Wish(only=("gradient-descent", "adamw"), shape="quick")
+    told = simulated(tmp_path, truths, wish, found=few)
+
+    descent = next(one for one in told.screened if one.rule == "gradient-descent")
+    assert descent.out == "not applicable: it updates once in an epoch, 4 times in the whole training"
+    assert not descent.tried

@@ -26,6 +26,7 @@ from hotlap.trials import blocks
 _MARGIN = 1.0  # of the spread below the strict goal: a horizon that just comes there misses in every few runs
 _ADMISSION_S = 2.5  # window of the admission test
 _FINALS_SHARE = 0.6  # of what is left, at most, that is kept for the finals: without them a race has no answer
+_ONCE_AN_EPOCH, _FEWEST_UPDATES = "gradient-descent", 16  # two of them at the shortest rung
 SCRIPT_AS_WRITTEN = "as written"
 
 
@@ -33,14 +34,11 @@ def rule_entries(
     trainings: Trainings, shape: Shape, reach: Goals, first: Run, storage: Any, *, lr_finder: bool
 ) -> tuple[list[Candidate], list[Entry]]:
     """Screen the rules, look for the horizons of the best, and enter them for the finals."""
-    lab, rates = trainings.lab, first.record.race.rates if first.record.race else ()
-    own = own_schedule(rates, trainings.steps)
-    candidates = [candidate(rule, peak(rates), own) for rule in (SCRIPT, *shape.rules)]
+    lab, candidates = trainings.lab, begun(trainings, shape, first)
     if lr_finder:
         bracket(trainings, candidates[0])
-    admit(
-        trainings, candidates, blocks.window_for(trainings.step_s, _ADMISSION_S, first.record.warmup_steps, first.steps)
-    )
+    window = blocks.window_for(trainings.step_s, _ADMISSION_S, first.record.warmup_steps, first.steps)
+    admit(trainings, [found for found in candidates if not found.out], window)
     trainings.spent_on("admission")
     if candidates[0].out:
         what = f"The script's own optimizer cannot be swapped: {candidates[0].out}."
@@ -57,11 +55,27 @@ def rule_entries(
     entries = [Entry(SCRIPT_AS_WRITTEN, "script", AS_WRITTEN, trainings.steps)]
     for found in candidates:
         if found.rule in (SCRIPT, *best):
-            entries.append(entered(trainings, found, shape, reach))
+            hurry = lab.left_s < reserve_s
+            entries.append(entered(trainings, found, replace(shape, notches=0, checks=0) if hurry else shape, reach))
         elif not found.out:
             found.out = "others came there sooner at half of the training"
     trainings.spent_on("horizons")
     return candidates, entries
+
+
+def begun(trainings: Trainings, shape: Shape, first: Run) -> list[Candidate]:
+    """The rules with their first settings, the script's own first."""
+    rates = first.record.race.rates if first.record.race else ()
+    own = own_schedule(rates, trainings.steps)
+    candidates = [candidate(rule, peak(rates), own) for rule in (SCRIPT, *shape.rules)]
+    facts = trainings.lab.facts
+    epoch = facts.epoch_steps if facts else None
+    for found in candidates:
+        if found.rule == _ONCE_AN_EPOCH and epoch and trainings.steps < _FEWEST_UPDATES * epoch:
+            updates = trainings.steps // epoch
+            found.out = f"not applicable: it updates once in an epoch, {updates} times in the whole training"
+            trainings.show(found.words, said=found.out)
+    return candidates
 
 
 def bracket(trainings: Trainings, own: Candidate) -> None:

@@ -11,7 +11,7 @@ from hotlap.errors import HotlapError
 from hotlap.race import compare
 from hotlap.race.arm import Arm
 from hotlap.race.compare import Comparison, FinalRun
-from hotlap.race.curves import crossing, spacing
+from hotlap.race.curves import crossing
 from hotlap.race.goals import DEFAULT, Goals
 from hotlap.race.halving import NOTCH
 from hotlap.race.result import Finalist
@@ -104,13 +104,13 @@ def drop_hopeless(trainings: Trainings, live: Sequence[Entry]) -> None:
                 trainings.show(entry.name, said="far behind: no more seeds")
 
 
-def judged(entries: Sequence[Entry], goals: Goals, steps: int, grows: bool) -> list[Finalist]:
+def judged(entries: Sequence[Entry], goals: Goals, every: int, grows: bool) -> list[Finalist]:
     """The finalists with everything that their runs prove.
 
     Args:
         entries: The script as written first, then its tuned rule.
         goals: Of the race.
-        steps: Of the script's own training.
+        every: Steps between two points of a curve.
         grows: More of the metric is better.
     """
     script = entries[0]
@@ -118,7 +118,7 @@ def judged(entries: Sequence[Entry], goals: Goals, steps: int, grows: bool) -> l
     challengers = [entry for entry in entries if entry not in (script, incumbent)]
     rejected = _rejected(script, [entry for entry in entries if entry is not script])
     of_rule = _rejected(incumbent, challengers) if incumbent else set[str]()
-    tie = _tie(script, steps)
+    tie = _tie(script, every)
     return [_finalist(entry, script, incumbent, goals, (rejected, of_rule), tie, grows) for entry in entries]
 
 
@@ -127,10 +127,10 @@ def _rejected(reference: Entry, others: Sequence[Entry]) -> set[str]:
     return compare.holm({entry.name: compare.p_value(reference.runs, entry.runs, DEFAULT) for entry in others})
 
 
-def _tie(script: Entry, steps: int) -> float:
+def _tie(script: Entry, every: int) -> float:
     """Three per cent, or one interval of the grid where that is more of the way to the goal."""
     came = [run.crossings[DEFAULT] for run in script.runs if run.crossings[DEFAULT]]
-    return max(compare.TIE, spacing(steps) / fmean(step for step in came if step) if came else 0.0)
+    return max(compare.TIE, every / fmean(step for step in came if step) if came else 0.0)
 
 
 def _finalist(

@@ -78,7 +78,7 @@ def race(trainings: Trainings, wish: Wish, storage: Any) -> RaceResult:
         screened = [found.screened(found.out) for found in candidates]
     cut_short = run_finals(trainings, entries, shape.seeds, reach)
     trainings.spent_on("finals")
-    finalists = judged(entries, reach, trainings.steps, wish.metric.grows)
+    finalists = judged(entries, reach, trainings.every, wish.metric.grows)
     return concluded(trainings, (shape, forecast_s), reach, screened, finalists, cut_short)
 
 

@@ -92,6 +92,11 @@ class Trainings:
             run = self._with_curve(record, "")
         return run
 
+    @property
+    def every(self) -> int:
+        """Steps between two points of a curve."""
+        return self.printed or spacing(self.steps)
+
     def rung(self, share: float) -> int:
         """Steps of a rung; up to where the script prints its metric, if that is raced for."""
         steps = max(2, round(share * self.steps))
