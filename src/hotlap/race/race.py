@@ -114,15 +114,16 @@ def plan_time(trainings: Trainings, costs: Costs, rules: Sequence[str], wish: Wi
     shape, limit_s = afford(costs, wish.variants or rules, wish.budget_s, wish.shape, whole=bool(wish.variants))
     forecast_s = shape.forecast_s(costs)
     lab.budget_s = lab.spent_s + limit_s if wish.budget_s is None else wish.budget_s
-    what = f"{len(shape.rules)} rules besides the script's own" if not wish.variants else f"{len(rules)} variants"
+    count = len(shape.rules)
+    arms = f"{count} variant{'s' * (count != 1)}" if wish.variants else f"the script's own rule and {count} more"
     proof = "" if shape.proves else "; too few seeds to prove anything, so the answer will be indicative"
     lab.learnt(
-        f"a run takes {costs.run_s():.0f} s for {costs.steps} steps. Forecast: a {shape.name} race of {what}, finals"
+        f"a run takes {costs.run_s():.0f} s for {costs.steps} steps. Forecast: a {shape.name} race of {arms}, finals"
         f" over {shape.seeds} seeds, about {forecast_s / 60:.1f} min, at most {lab.budget_s / 60:.1f} min{proof}"
     )
     if left := [rule for rule in rules if rule not in shape.rules and not wish.variants]:
-        lab.learnt(f"not tried for want of time: {', '.join(left)}")
-        lab.notes.append(f"not tried for want of time: {', '.join(left)}")
+        lab.notes.append(f"not tried in a {shape.name} race: {', '.join(left)}")
+        lab.learnt(lab.notes[-1])
     lab.logbook.append("forecast", shape=shape, costs=costs, forecast_s=forecast_s, limit_s=lab.budget_s)
     return shape, forecast_s
 
