@@ -16,8 +16,8 @@ from hotlap.race.race import Wish, rules_for
 from hotlap.race.result import Metric, RaceResult
 from hotlap.race.rules import RULES, Tier
 from hotlap.race.screening import INCUMBENT
-from hotlap.race.simulated import Truth
-from hotlap.records import Optimizer, Recording
+from hotlap.race.simulated import SimulatedRunner, Truth
+from hotlap.records import Facts, Optimizer, Recording, Trial
 from race.field import FACTS, simulated
 
 pytest.importorskip("optuna")
@@ -87,6 +87,28 @@ def test_a_step_that_costs_too_much_is_not_admitted(tmp_path: Path) -> None:
     assert "2." in muon.out
     assert not muon.tried
     assert muon.words not in {finalist.name for finalist in result.finalists}
+
+
+def test_one_disturbed_timing_keeps_no_rule_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What looks odd is timed again, and the middle of three counts."""
+    plain, disturbed = SimulatedRunner.run, []
+
+    def run(runner: SimulatedRunner, trial: Trial, facts: Facts | None = None) -> Recording:
+        record = plain(runner, trial, facts)
+        if trial.purpose == "time" and "muon" in str(trial.setup) and not disturbed:
+            disturbed.append(trial.id)
+            slow = replace(record.steps, total_s=tuple(10 * s for s in record.steps.total_s))
+            return replace(record, steps=slow)
+        return record
+
+    monkeypatch.setattr(SimulatedRunner, "run", run)
+    result = simulated(tmp_path, EQUAL, replace(WISH, shape="quick"))
+
+    muon = next(one for one in result.screened if one.rule == "muon")
+    assert disturbed
+    assert muon.tried
+    assert muon.step_ratio is not None
+    assert muon.step_ratio < 1.75
 
 
 def test_a_first_rate_far_off_is_left_behind(tmp_path: Path) -> None:

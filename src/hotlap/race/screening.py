@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from math import inf, isfinite
+from math import inf, isfinite, log
+from statistics import median
 from typing import Any
 
 from hotlap.knobs import OPTIMIZER_RULE
@@ -24,6 +25,8 @@ from hotlap.trials.blocks import Window
 INCUMBENT = "the script's own"
 _WIDE = 30.0  # times the script's own rate, up and down: where its rule is searched
 _CAP = 1.2  # times the soonest so far; later than that it can be no winner
+_ADMISSIONS = 3  # blocks at most: a busy machine once made one step ten times as long
+_ODD = 0.4  # log ratio beyond which a step is timed again
 _NO_DECAY = Range(0.0, 0.0, 0.0)
 
 
@@ -80,9 +83,16 @@ def admit(trainings: Trainings, candidates: Sequence[Candidate], window: Window)
         Setup.of({OPTIMIZER_RULE: str(replace(c.base, schedule="constant", horizon=None, reference=None))}): c
         for c in candidates
     }
-    pairs = lab.block("admission", AS_WRITTEN, list(setups), window)
-    for pair in pairs:
-        setups[pair.setup].step_ratio = pair.candidate_s / pair.reference_s
+    ratios: dict[Setup, list[float]] = {setup: [] for setup in setups}
+    doubtful = list(setups)
+    for _ in range(_ADMISSIONS):
+        for pair in lab.block("admission", AS_WRITTEN, doubtful, window):
+            ratios[pair.setup].append(pair.candidate_s / pair.reference_s)
+        doubtful = [setup for setup in doubtful if ratios[setup] and abs(log(median(ratios[setup]))) > _ODD]
+        if not doubtful:
+            break
+    for setup, found in setups.items():
+        found.step_ratio = median(ratios[setup]) if ratios[setup] else None
     reasons = {rejected.setup: rejected.reason for rejected in lab.rejected}
     for setup, found in setups.items():
         if found.step_ratio is None:
