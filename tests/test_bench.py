@@ -208,3 +208,15 @@ def test_tunes_over_recordings(tmp_path: Path, gain: str, claims: range) -> None
     assert found["tunes"] == 10
     assert found["claims"] in claims
     assert found["recordings"] == 90
+
+
+def test_a_race_is_simulated_in_every_field() -> None:
+    """Whole races through the protocol; a planted worse rule does not win, and shares come with their intervals."""
+    pytest.importorskip("optuna")
+    simulate = bench("simulate_race")
+    for name, field in simulate.FIELDS.items():
+        results = [simulate.one_race(field, "quick", seed=3)]
+
+        assert name in simulate.row(name, results)
+        assert results[0].finalists
+    assert simulate.share(0, 100).split() == ["0.0%", "(0.0%", "to", "3.7%)"]

@@ -26,21 +26,9 @@ app = typer.Typer(
 # Everything from the script on belongs to the script.
 TRAINING = {"allow_interspersed_args": False, "ignore_unknown_options": False}
 OPTIONS_WITH_VALUE = (
-    "--budget",
-    "--out",
-    "--python",
-    "--seed",
-    "--set",
-    "--only",
-    "--skip",
-    "--allow",
-    "--plan",
-    "--sandbox",
-    "--planned-steps",
-    "--against",
-    "--memory-limit",
-    "--goal",
-    "--slowdown",
+    *("--budget", "--out", "--python", "--seed", "--set", "--only", "--skip", "--allow", "--plan", "--sandbox"),
+    *("--planned-steps", "--against", "--memory-limit", "--goal", "--slowdown"),
+    *("--arm", "--metric", "--mode", "--target", "--storage"),
 )
 
 Command = Annotated[
@@ -68,16 +56,8 @@ def main() -> None:
 
 
 _USAGE = (
-    "no-script",
-    "no-such-script",
-    "no-such-command",
-    "no-such-python",
-    "bad-budget",
-    "bad-slowdown",
-    "bad-setting",
-    "unknown-knob",
-    "bad-choice",
-    "nothing-to-verify",
+    *("no-script", "no-such-script", "no-such-command", "no-such-python", "bad-budget", "bad-slowdown", "bad-setting"),
+    *("unknown-knob", "bad-choice", "nothing-to-verify", "unknown-rule", "no-optuna", "bad-storage"),
 )
 
 
@@ -191,6 +171,53 @@ def run(
     from hotlap import commands
 
     commands.run(commands.Job(tuple(command), out, python, False, "none"), plan, allow, anyway=anyway)
+
+
+@app.command(context_settings=TRAINING)
+def race(
+    command: Command,
+    out: Out = None,
+    python: Python = None,
+    json: Json = False,
+    budget: Annotated[
+        str, typer.Option(help="How thorough: quick, standard, thorough; or time for everything: 30m, 2h.")
+    ] = "standard",
+    wide: Annotated[bool, typer.Option("--wide", help="Try the less usual rules too.")] = False,
+    only: Annotated[list[str] | None, typer.Option(help="Try these rules and no others. Repeatable.")] = None,
+    skip: Annotated[list[str] | None, typer.Option(help="Leave these rules out. Repeatable.")] = None,
+    arm: Annotated[
+        list[str] | None,
+        typer.Option(help="Race this variant of the command line instead of rules, as '--batch-size 64'. Repeatable."),
+    ] = None,
+    metric: Annotated[
+        str | None,
+        typer.Option(help="What is raced for, a regular expression on the output.", show_default="the training loss"),
+    ] = None,
+    mode: Annotated[str, typer.Option(help="Whether --metric is better when it is min or max.")] = "min",
+    target: Annotated[
+        float | None, typer.Option(help="The value to reach.", show_default="what four in five untouched runs reach")
+    ] = None,
+    lr_finder: Annotated[
+        bool, typer.Option("--lr-finder", help="A range test of the script's own rate first, to bracket the search.")
+    ] = False,
+    seed: Annotated[int, typer.Option(help="All randomness of the race comes from it.")] = 1,
+    plan: Annotated[Path, typer.Option(help="Where a proven winner is written.")] = Path("hotlap.toml"),
+    resume: Annotated[bool, typer.Option(help="Go on from where a race was interrupted.")] = False,
+    storage: Annotated[
+        str | None, typer.Option(help="Optuna's storage, as a URL.", show_default="SQLite beside the logbook")
+    ] = None,
+    sandbox: Sandbox = "auto",
+) -> None:
+    """Which optimizer, with which settings, brings the training to its goal soonest."""
+    from hotlap import commands
+    from hotlap.race import command as race_command
+
+    with interruptible("the same command with --resume after `race` goes on from there"):
+        job = commands.Job(tuple(command), out, python, json, sandbox)
+        wish = race_command.wishes(budget, only or [], skip or [], arm or [], metric, mode, target)
+        wish = replace(wish, wide=wide, lr_finder=lr_finder)
+        answered = race_command.race(job, wish, seed, plan, storage, resume=resume)
+    sys.exit(0 if answered else 1)
 
 
 @app.command(context_settings=TRAINING)

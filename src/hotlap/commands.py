@@ -236,9 +236,15 @@ def verify(
 
 def report(folder: Path, *, as_json: bool) -> None:
     """`hotlap report`."""
-    results = [event for event in Logbook(folder / "logbook.jsonl").events() if event["kind"] == "result"]
+    events = Logbook(folder / "logbook.jsonl").events()
+    if races := [event for event in events if event["kind"] == "race"]:
+        from hotlap.race import command, result
+
+        command.publish(msgspec.convert(races[-1]["result"], result.RaceResult), folder, as_json=as_json)
+        return
+    results = [event for event in events if event["kind"] == "result"]
     if not results:
-        raise HotlapError("no-result", f"The tune in {folder} did not come to an end.", fix="run `hotlap tune` again")
+        raise HotlapError("no-result", f"What was run in {folder} did not come to an end.", fix="run it again")
     _publish(msgspec.convert(results[-1]["result"], Result), folder, as_json=as_json)
 
 

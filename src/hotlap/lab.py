@@ -20,7 +20,7 @@ from hotlap.verify.gates import ArmRecord
 
 _FIRST_GUESS_S = 15.0
 _TIMED_S = 6.0  # that a trial trains, roughly
-_STAGES = ("noise", "screen", "combine", "confirm", "leave-one-out", "bound")
+_STAGES = ("noise", "screen", "combine", "confirm", "leave-one-out", "bound", "admission")
 _OBSERVED_STEPS = 12  # fewer than this and there is nothing to time
 
 

@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Self
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.text import Text
+
+
+class _Progress(Progress):
+    """A progress line, below whatever is shown above it."""
+
+    above: RenderableType | None = None
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        if self.above is not None:
+            yield self.above
+        yield from super().get_renderables()
 
 
 class Voice:
@@ -21,12 +33,12 @@ class Voice:
 
     def __init__(self, console: Console, budget_s: float) -> None:
         self._console = console
-        self._progress = Progress(
+        self._progress = _Progress(
             SpinnerColumn(),
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=16),
             TimeElapsedColumn(),
-            TextColumn(f"of {budget_s:.0f} s"),
+            TextColumn("of {task.total:.0f} s"),
             console=console,
             transient=True,
             disable=not console.is_terminal,
@@ -43,6 +55,14 @@ class Voice:
     def trying(self, text: str, spent_s: float) -> None:
         """What is being run from now on."""
         self._progress.update(self._task, description=Text(text).plain, completed=spent_s)
+
+    def limit(self, budget_s: float) -> None:
+        """The time for everything is known now."""
+        self._progress.update(self._task, total=budget_s)
+
+    def show(self, table: RenderableType) -> None:
+        """What stands above the moving line, until something else does."""
+        self._progress.above = table
 
     def learnt(self, text: str) -> None:
         """Something that stays on the screen."""

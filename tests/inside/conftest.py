@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from hotlap.records import Outcome, Recording, Setup, Trial
+from hotlap.records import Outcome, Raced, Recording, Setup, Trial
 from hotlap.trials import environment, journals
 
 HEAD = """
@@ -47,6 +47,12 @@ class Ran:
     def record(self) -> Recording:
         trial = Trial("test", "time", Setup(), 0, 0, 0, 0.0)
         return journals.recording(trial, self.folder, Outcome.ENDED, "", self.code, 0.0)
+
+    @property
+    def raced(self) -> Raced:
+        """What it saw as a trial of the race."""
+        every = [line for journal in self.journals for line in journal]
+        return journals.raced(self.lines, every)
 
     @property
     def facts(self) -> dict[str, Any]:

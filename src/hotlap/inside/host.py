@@ -10,7 +10,7 @@ import functools
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
-from weakref import WeakSet
+from weakref import WeakSet, ref
 
 import torch
 from torch.optim.optimizer import register_optimizer_step_pre_hook
@@ -41,6 +41,8 @@ class Host:
         self._undo: list[Callable[[], Any]] = []
         self._first_step: list[Callable[[torch.optim.Optimizer], None]] = []
         self._stepped: WeakSet[torch.optim.Optimizer] = WeakSet()  # by id, a later one would pass for an earlier
+        self.failures: dict[str, str] = {}
+        """Knobs that could not take hold, with the reason."""
 
     # -- the primitive: set, and remember how to take it back
 
@@ -55,6 +57,17 @@ class Host:
                 (type.__delattr__ if isinstance(owner, type) else object.__delattr__)(owner, name)
             else:
                 assign(owner, name, old)
+
+        self._undo.append(restore)
+
+    def become(self, thing: Any, kind: type) -> None:
+        """Give an object another class of the same layout, for as long as it lives."""
+        own, alive = type(thing), ref(thing)
+        thing.__class__ = kind
+
+        def restore() -> None:
+            if (living := alive()) is not None:
+                living.__class__ = own
 
         self._undo.append(restore)
 
@@ -162,6 +175,7 @@ class Host:
 
     def failed(self, knob: str, reason: str) -> None:
         """A knob found out later that it could not take hold."""
+        self.failures[knob] = reason
         self.journal.write("knob-failed", knob=knob, reason=reason)
         print(f"hotlap: {knob} could not be applied, so the script runs without it: {reason}", file=sys.stderr)
 

@@ -62,6 +62,12 @@ class Losses:
         except (AttributeError, RuntimeError):
             pass  # it is no tensor, has many values, or is under a transform of torch.func and has none of its own
 
+    def latest(self) -> list[torch.Tensor | float | None]:
+        """Those of the step that has just ended, not read yet where they live on a device."""
+        ended = self._values[:-1]
+        start = next((place + 1 for place in range(len(ended) - 1, -1, -1) if ended[place] is END), 0)
+        return ended[start:]
+
     def clear(self) -> None:
         """The steps so far were none."""
         self._take()

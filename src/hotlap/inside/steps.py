@@ -274,12 +274,12 @@ class Recorder:
             cuda_peak_bytes=torch.cuda.max_memory_allocated() if torch.cuda.is_initialized() else None,
         )
 
-    def end(self, outcome: str) -> None:
+    def end(self, outcome: str, reason: str = "") -> None:
         """Report and leave at once: an exception would be caught by real scripts, an exit would save and upload."""
         if process.rank() != "0":
             return  # the first rank's record is the one that counts; the others are ended after it
         self.close()
-        self.host.journal.write("end", outcome=outcome)
+        self.host.journal.write("end", outcome=outcome, reason=reason)
         sys.stdout.flush()
         os._exit(0)
 

@@ -13,12 +13,28 @@ if TYPE_CHECKING:
 def install(host: Host) -> None:
     """Put the recorder in, and what the purpose of the trial adds to it."""
     recorder = Recorder(host)
-    purpose = host.task["purpose"]
     host.loaders.watch()
+    _for_purpose(host, recorder, host.task["purpose"])
+    if pattern := host.task["options"].get("metric"):
+        from hotlap.inside.printed import Printed
+
+        Printed(host, recorder, pattern, host.task["options"].get("metric_from", 0)).install()
+    if host.task.get("arms"):
+        from hotlap.inside.interleave import Interleaver
+
+        Interleaver(host, recorder).install()
+    recorder.install()
+
+
+def _for_purpose(host: Host, recorder: Recorder, purpose: str) -> None:
     if purpose == "observe":
         from hotlap.inside.observe import Observer
 
         Observer(host, recorder).install()
+    elif purpose == "race":
+        from hotlap.inside.race.watch import RaceTrial
+
+        RaceTrial(host, recorder).install()
     elif purpose in ("reference", "noise", "candidate"):
         from hotlap.inside.gates import install_gates
 
@@ -43,8 +59,3 @@ def install(host: Host) -> None:
         from hotlap.inside.growth import GrowthTrial
 
         GrowthTrial(host, recorder).install()
-    if host.task.get("arms"):
-        from hotlap.inside.interleave import Interleaver
-
-        Interleaver(host, recorder).install()
-    recorder.install()

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from hotlap.knobs.knob import Knob
 
+OPTIMIZER_RULE = "optimizer-rule"
+"""The knob by which an arm of a race reaches the script."""
 KNOBS = {
     "whole-batch-fetch": "data.whole_batch_fetch:WholeBatchFetch",
     "sample-cache": "data.sample_cache:SampleCache",
@@ -28,6 +30,7 @@ KNOBS = {
     "distribution-checks": "model.distribution_checks:DistributionChecks",
     "fused-update": "optimizer.fused_update:FusedUpdate",
     "foreach-update": "optimizer.foreach_update:ForeachUpdate",
+    OPTIMIZER_RULE: "optimizer.optimizer_rule:OptimizerRule",
     "grads-to-none": "optimizer.grads_to_none:GradsToNone",
     "malloc-thresholds": "hardware.malloc_thresholds:MallocThresholds",
     "malloc-mappings": "hardware.malloc_mappings:MallocMappings",
@@ -56,12 +59,13 @@ KNOBS = {
     "ddp-bf16-gradients": "hardware.ddp_bf16_gradients:DdpBf16Gradients",
 }
 AGAINST = "against"  # another version of the script
+ARGUMENTS = "arguments"  # more of them on the script's command line
 BOUNDS = {
     "batch-in-hand": "bounds.batch_in_hand:BatchInHand",
     "no-update": "bounds.no_update:NoUpdate",
 }
 """Variants that train wrong, to see what a part of the step costs."""
-_NOBODYS = {AGAINST: "against:Against", **BOUNDS}  # no user turns these
+_NOBODYS = {AGAINST: "against:Against", ARGUMENTS: "arguments:Arguments", **BOUNDS}  # no user turns these
 
 
 def knob_by_id(knob_id: str) -> Knob:

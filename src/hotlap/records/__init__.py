@@ -5,6 +5,7 @@ through msgspec. Units are in the field names: `_s` seconds, `_bytes`, `_share` 
 """
 
 from hotlap.records.facts import Facts, Loader, Machine, Optimizer, Precision, Root, Signature
+from hotlap.records.race import DIVERGED, NON_FINITE, OUT_OF_TIME, Raced
 from hotlap.records.result import Curve, Finding, Gate, Kept, Pair, Phases, Rejected, Result, Verdict, Verification
 from hotlap.records.seen import Seen
 from hotlap.records.trial import AS_WRITTEN, Recording, Setting, Setup, Steps, Trial
@@ -12,6 +13,9 @@ from hotlap.records.words import PHASES, SCHEMA, Contract, Estimate, Goal, Outco
 
 __all__ = [
     "AS_WRITTEN",
+    "DIVERGED",
+    "NON_FINITE",
+    "OUT_OF_TIME",
     "PHASES",
     "SCHEMA",
     "Contract",
@@ -29,6 +33,7 @@ __all__ = [
     "Pair",
     "Phases",
     "Precision",
+    "Raced",
     "Recording",
     "Rejected",
     "Result",

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hotlap.records.facts import Facts
+from hotlap.records.race import Raced
 from hotlap.records.words import Outcome, Value
 
 
@@ -65,7 +66,7 @@ class Trial:
 
     id: str
     purpose: str
-    """observe, time, reference, noise, candidate or repeat."""
+    """observe, time, race, reference, noise, candidate or repeat."""
     setup: Setup
     seed: int
     """Mixed into the script's own seeds; 0 leaves them as written."""
@@ -135,3 +136,5 @@ class Recording:
     step_peak_bytes: int | None = None
     """The most that was held from the end of the warm-up on: by the training process, or by tensors on its device; None
     where the kernel does not let that be seen apart from the start."""
+    race: Raced | None = None
+    """What a trial of the race saw of the optimizer; None in any other."""

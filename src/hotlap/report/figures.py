@@ -30,10 +30,10 @@ def step_anatomy(result: Result) -> Figure:
     steps: dict[str, Phases] = {"tuned": result.tuned} if result.tuned else {}
     steps["as written"] = result.baseline
     bars = [_phase_bar(name, steps) for name in words.phase_names(*steps.values())]
-    layout = _layout(height=56 + 58 * len(steps), barmode="stack", bargap=0.28)
-    layout["xaxis"].update(ticksuffix=" ms", rangemode="tozero", nticks=6)
-    layout["yaxis"].update(automargin=True, showgrid=False)
-    return {"data": bars, "layout": layout}
+    drawn = layout(height=56 + 58 * len(steps), barmode="stack", bargap=0.28)
+    drawn["xaxis"].update(ticksuffix=" ms", rangemode="tozero", nticks=6)
+    drawn["yaxis"].update(automargin=True, showgrid=False)
+    return {"data": bars, "layout": drawn}
 
 
 def _phase_bar(name: str, steps: dict[str, Phases]) -> Figure:
@@ -42,11 +42,11 @@ def _phase_bar(name: str, steps: dict[str, Phases]) -> Figure:
     return {
         "type": "bar",
         "orientation": "h",
-        "name": _label(name),
+        "name": label(name),
         "y": list(steps),
         "x": [1000 * time_s for time_s in times],
         "text": [numbers.share(share) if share >= 0.08 else "" for share in shares],
-        "hovertext": [f"{_label(name)}: {numbers.seconds(t)}, {numbers.share(s)}" for t, s in zip(times, shares)],
+        "hovertext": [f"{label(name)}: {numbers.seconds(t)}, {numbers.share(s)}" for t, s in zip(times, shares)],
         "hoverinfo": "text",
         "textposition": "inside",
         "insidetextanchor": "middle",
@@ -98,22 +98,22 @@ def screened(result: Result) -> dict[Setup, Estimate]:
     return gains
 
 
-def forest(rows: Sequence[Row]) -> Figure:
-    """Each row's ratio with its interval, beside the line of no change."""
+def forest(rows: Sequence[Row], what: str = "times as fast per step") -> Figure:
+    """Each row's ratio with its interval, beside the line of no change; `what` names the axis."""
     places = {id(row): len(rows) - place for place, row in enumerate(rows)}
     traces = [_marks(kind, [row for row in rows if row.kind == kind], places) for kind in _KINDS]
-    layout = _layout(height=66 + 30 * len(rows))
-    layout["xaxis"].update(type="log", title=_title("times as fast per step"), **_ticks(rows))
-    layout["yaxis"].update(
+    drawn = layout(height=66 + 30 * len(rows))
+    drawn["xaxis"].update(type="log", title=title(what), **_ticks(rows))
+    drawn["yaxis"].update(
         tickvals=list(places.values()),
-        ticktext=[_label(_short(row.label)) for row in rows],
+        ticktext=[label(_short(row.label)) for row in rows],
         range=[0.4, len(rows) + 0.6],
         automargin=True,
         showgrid=False,
     )
     line = {"type": "line", "x0": 1, "x1": 1, "yref": "paper", "y0": 0, "y1": 1, "layer": "below"}
-    layout["shapes"] = [{**line, "line": {"color": "var(--ink)", "width": 1, "dash": "dot"}}]
-    return {"data": [trace for trace in traces if trace["x"]], "layout": layout}
+    drawn["shapes"] = [{**line, "line": {"color": "var(--ink)", "width": 1, "dash": "dot"}}]
+    return {"data": [trace for trace in traces if trace["x"]], "layout": drawn}
 
 
 def _marks(kind: str, rows: list[Row], places: dict[int, int]) -> Figure:
@@ -133,7 +133,7 @@ def _marks(kind: str, rows: list[Row], places: dict[int, int]) -> Figure:
             "width": 0,
             "color": colour,
         },
-        "hovertext": [f"{_label(row.label)}: {numbers.estimate(row.gain)}" for row in rows],
+        "hovertext": [f"{label(row.label)}: {numbers.estimate(row.gain)}" for row in rows],
         "hoverinfo": "text",
         "marker": {
             "symbol": symbol,
@@ -189,17 +189,18 @@ def _seed(seed: int, arms: list[Arm], bounds: list[float] | None) -> Figure:
         strong = {"name": name, "line": {"width": 2.4, "color": colour, "dash": dash}}
         traces += [{**curve, **faint, "y": raw}, {**curve, **strong, "y": smooth}]
     traces = [traces[0], traces[2], traces[1], traces[3]]  # both raw curves lie under both means
-    layout = _layout(height=230, hovermode="x unified")
-    layout["title"] = {"text": f"seed {seed}", "font": {"size": 13}, "x": 0.02, "y": 0.97}
-    layout["margin"].update(t=30, b=44)
-    layout["xaxis"].update(title=_title("training step"), nticks=5)
-    layout["yaxis"].update(title=_title("loss"), automargin=True, hoverformat=".4f", nticks=5)
+    drawn = layout(height=230, hovermode="x unified")
+    drawn["title"] = {"text": f"seed {seed}", "font": {"size": 13}, "x": 0.02, "y": 0.97}
+    drawn["margin"].update(t=30, b=44)
+    drawn["xaxis"].update(title=title("training step"), nticks=5)
+    drawn["yaxis"].update(title=title("loss"), automargin=True, hoverformat=".4f", nticks=5)
     if bounds:
-        layout["yaxis"]["range"] = bounds
-    return {"data": traces, "layout": layout}
+        drawn["yaxis"]["range"] = bounds
+    return {"data": traces, "layout": drawn}
 
 
-def _layout(height: int, **more: Any) -> Figure:
+def layout(height: int, **more: Any) -> Figure:
+    """What all plots have in common."""
     axis = {"gridcolor": "var(--line)", "linecolor": "var(--line)", "zeroline": False, "fixedrange": True}
     return {
         "height": height,
@@ -215,7 +216,8 @@ def _layout(height: int, **more: Any) -> Figure:
     }
 
 
-def _title(text: str) -> Figure:
+def title(text: str) -> Figure:
+    """The name of an axis."""
     return {"text": text, "font": {"size": 13, "color": "var(--muted)"}}
 
 
@@ -223,6 +225,6 @@ def _short(label: str) -> str:
     return label if len(label) <= LABEL_LENGTH else f"{label[: LABEL_LENGTH - 1]}\u2026"
 
 
-def _label(text: str) -> str:
+def label(text: str) -> str:
     """Plotly reads markup in its labels, so what comes from outside is escaped for it."""
     return html.escape(text, quote=False)

@@ -17,7 +17,7 @@ from hotlap.report.document import finite
 from hotlap.report.inert import inert_result
 from hotlap.report.roofline import roofline
 
-_PAGE = jinja2.Environment(
+PAGES = jinja2.Environment(
     autoescape=True,
     loader=jinja2.PackageLoader("hotlap", "report"),
     undefined=jinja2.StrictUndefined,
@@ -44,7 +44,7 @@ def page(result: Result) -> str:
         drawn["forest"] = figures.forest(rows)
     curves = figures.loss_curves(result.curves)
     drawn |= {f"curve-{place}": figure for place, figure in enumerate(curves)}
-    return _PAGE.get_template("page.html.jinja").render(
+    return PAGES.get_template("page.html.jinja").render(
         result=result,
         words=words,
         memory_words=memory_words,
@@ -62,7 +62,7 @@ def page(result: Result) -> str:
         phases=words.phase_names(result.baseline, result.tuned),
         settings=_settings(result),
         facts=json.dumps(msgspec.to_builtins(result.facts), indent=2, ensure_ascii=False),
-        figures=_island(drawn),
+        figures=island(drawn),
         plotly=Markup(get_plotlyjs()),
     )
 
@@ -73,7 +73,7 @@ def _settings(result: Result) -> str:
     return "\n".join(f"[[settings]]\n{tomli_w.dumps(table)}" for table in tables).strip()
 
 
-def _island(data: Any) -> Markup:
+def island(data: Any) -> Markup:
     """JSON that no parser of HTML takes for anything else."""
     text = json.dumps(finite(data), separators=(",", ":"), allow_nan=False)
     for character in "<>&\u2028\u2029":

@@ -10,7 +10,8 @@ from typing import Any
 
 import msgspec
 
-from hotlap.records import PHASES, Facts, Outcome, Recording, Signature, Steps, Trial
+from hotlap.knobs import OPTIMIZER_RULE
+from hotlap.records import PHASES, Facts, Outcome, Raced, Recording, Signature, Steps, Trial
 from hotlap.trials.replay import Replay, Row, helpers_are_part
 from hotlap.trials.warmup import warmup_of
 from hotlap.verify.gates import ArmRecord
@@ -143,7 +144,28 @@ def recording(
         installed_knobs=tuple(line["knob"] for line in of_kind(lines, "installed")),
         notes=tuple(dict.fromkeys(line["text"] for line in of_kind(every, "remark"))),
         log=str(folder.name) + "/output.log",
-        seen={line["probe"]: line["what"] for line in of_kind(lines, "seen")} | streams_of(every),
+        seen={line["probe"]: line["what"] for line in of_kind(lines, "seen")} | streams_of(every) | metric_of(lines),
+        race=raced(lines, every) if trial.purpose == "race" else None,
+    )
+
+
+def raced(lines: list[dict[str, Any]], every: list[dict[str, Any]]) -> Raced:
+    """What a trial of the race saw of the optimizer.
+
+    Args:
+        lines: Of the process that trains; none when it never stepped.
+        every: Of all processes: a swap may be refused before the first step.
+    """
+    seen = of_kind(since_restart(lines), "race")
+    refused = [line["reason"] for line in of_kind(every, "knob-failed") if line["knob"] == OPTIMIZER_RULE]
+    closing = seen[-1] if seen else {}
+    return Raced(
+        rates=tuple((step, tuple(rates)) for line in seen for step, rates in line["rates"]),
+        gradient_norms=tuple((step, norm) for line in seen for step, norm in line["norms"] if norm is not None),
+        state_bytes=closing.get("state_bytes", 0),
+        mode_calls=closing.get("mode_calls", 0),
+        refused=refused[0] if refused else "",
+        killed=next((line["why"] for line in of_kind(lines, "killed")), ""),
     )
 
 
@@ -151,6 +173,12 @@ def streams_of(lines: list[dict[str, Any]]) -> dict[str, Any]:
     """The random streams that a loader's workers told of, each in a journal of its own, as one probe's; {} of none."""
     streams = [{key: value for key, value in line.items() if key != "kind"} for line in of_kind(lines, "stream")]
     return {"streams": {"streams": streams}} if streams else {}
+
+
+def metric_of(lines: list[dict[str, Any]]) -> dict[str, Any]:
+    """Step and value of each number that was read from the script's own output; {} of none."""
+    values = [[line["step"], line["value"]] for line in of_kind(since_restart(lines), "metric")]
+    return {"metric": values} if values else {}
 
 
 def facts(folder: Path, script: str, sha256: str, argv: tuple[str, ...], steps: Steps, warmup: int) -> Facts | None:

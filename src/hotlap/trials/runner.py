@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 from hotlap.errors import HotlapError
-from hotlap.knobs import AGAINST, knob_by_id
+from hotlap.knobs import AGAINST, ARGUMENTS, knob_by_id
 from hotlap.plan import PlannedSignature
 from hotlap.records import Facts, Outcome, Recording, Signature, Trial, Value
 from hotlap.target import Target, resolve
@@ -160,8 +161,10 @@ class ProcessRunner:
         return record, ending.denied
 
     def _version(self, trial: Trial) -> Target:
-        """The training, or another version of it with the same arguments."""
-        path = trial.setup.values.get(AGAINST)
+        """The training, with more arguments, or another version of it with the same."""
+        path, more = trial.setup.values.get(AGAINST), trial.setup.values.get(ARGUMENTS)
+        if more is not None:
+            return resolve((*self.target.arguments, *shlex.split(str(more))), self.target.python, self.target.cwd)
         if path is None:
             return self.target
         if self.target.script is None or self.target.arguments[:1] == ("-m",):

@@ -35,6 +35,7 @@ class ForeachUpdate(Knob):
     contract: ClassVar[Contract] = Contract.ROUNDING
     when: ClassVar[When] = When.FIRST_STEP
     phase: ClassVar[str] = "optimizer"
+    conflicts: ClassVar[tuple[str, ...]] = ("optimizer-rule",)
 
     def choices(self, facts: Facts) -> tuple[Value, ...] | Skip:
         """On for such optimizers of many small parameters on a CPU."""

@@ -34,6 +34,7 @@ class FusedUpdate(Knob):
     when: ClassVar[When] = When.FIRST_STEP
     goals: ClassVar[tuple[Goal, ...]] = (Goal.SPEED, Goal.MEMORY)
     phase: ClassVar[str] = "optimizer"
+    conflicts: ClassVar[tuple[str, ...]] = ("optimizer-rule",)
 
     def choices(self, facts: Facts) -> tuple[Value, ...] | Skip:
         """On for scripts with an optimizer that has a fused kernel and does not use it."""

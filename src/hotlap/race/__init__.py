@@ -1,0 +1,1 @@
+"""The optimizer race: which rule, with which settings, brings a script to its target soonest."""

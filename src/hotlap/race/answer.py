@@ -1,0 +1,80 @@
+"""From the finals of a race to its answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hotlap.race.arm import Arm
+from hotlap.race.budget import Shape
+from hotlap.race.finals import chosen, leader
+from hotlap.race.goals import DEFAULT, Goals
+from hotlap.race.result import Finalist, Metric, RaceResult, Screened
+from hotlap.race.rules import RULES
+from hotlap.race.trainings import Trainings
+
+
+def concluded(
+    trainings: Trainings,
+    planned: tuple[Shape, float],
+    reach: Goals,
+    screened: Sequence[Screened],
+    finalists: Sequence[Finalist],
+    cut_short: str,
+) -> RaceResult:
+    """The answer, written down."""
+    lab, (shape, forecast_s) = trainings.lab, planned
+    won = chosen(finalists, {f.name: simplicity(f) for f in finalists})
+    first = won or leader(finalists)
+    assert lab.facts is not None
+    notes = (*lab.notes, *([cut_short] if cut_short else []))
+    result = RaceResult(
+        target=" ".join(lab.runner.target.arguments),
+        facts=lab.facts,
+        metric=trainings.metric,
+        shape=shape.name,
+        seeds=max((len(finalist.runs) for finalist in finalists), default=0),
+        steps=trainings.steps,
+        goals=shown_goals(reach, trainings.metric),
+        screened=tuple(screened),
+        finalists=tuple(finalists),
+        winner=won.name if won else "",
+        leader=first.name if first else "",
+        reason=why(won, first, cut_short),
+        speedup_vs_script=first.vs_script.get(DEFAULT) if first else None,
+        speedup_vs_tuned_incumbent=first.vs_incumbent if first else None,
+        range_test=trainings.range_test,
+        cost_s=trainings.cost_s,
+        spent_s=lab.spent_s,
+        forecast_s=forecast_s,
+        runs=trainings.runs,
+        notes=notes,
+    )
+    lab.logbook.append("race", result=result)
+    return result
+
+
+def simplicity(finalist: Finalist) -> tuple[int, int]:
+    """What decides between equals: torch's own before a library's, then less state."""
+    arm = Arm.parse(finalist.arm) if finalist.arm else None
+    library = arm is not None and arm.rule in RULES and RULES[arm.rule].needs_library
+    return int(library), finalist.state_bytes or 0
+
+
+def shown_goals(reach: Goals, metric: Metric) -> Goals:
+    """The goals as the script has the metric."""
+    return Goals(
+        metric.shown(reach.default), metric.shown(reach.strict), metric.shown(reach.loose), reach.sigma, reach.seeds
+    )
+
+
+def why(won: Finalist | None, first: Finalist | None, cut_short: str) -> str:
+    """What decided, in one sentence."""
+    if won is not None:
+        return f"{won.name} is proven sooner than the script as written, and ends no worse"
+    if first is None or not first.vs_script.get(DEFAULT):
+        return cut_short or "no arm came to the finals"
+    found = first.vs_script[DEFAULT]
+    if found.proven:
+        ends = "ends worse" if first.non_inferior is False else "was not shown to end as well"
+        return f"{first.name} comes to the goal sooner and {ends}"
+    return found.reason

@@ -1,0 +1,136 @@
+"""What a race may cost, and what of the protocol that pays for: decided from the first run of the script."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from hotlap.errors import HotlapError
+
+RUNGS = (1 / 8, 1 / 4, 1 / 2)
+"""Shares of the training over which the whole schedule is run in turn."""
+PROVABLE = 7
+"""Seeds from which two-sided sign flips can prove three comparisons at once: 3 / 2^6 < 0.05."""
+_TIMED_S = 5.0  # that an arm trains in the admission test, warm-up included
+_SLACK = 1.25  # of the forecast, for a noisy machine
+
+
+@dataclass(frozen=True)
+class Costs:
+    """What a run of the script takes."""
+
+    steps: int
+    """Of the whole training."""
+    start_s: float
+    """To the first step."""
+    step_s: float
+    evaluation_s: float = 0.0
+    """Spread over the steps."""
+
+    def run_s(self, share: float = 1.0) -> float:
+        """Time of a run over a share of the training."""
+        return self.start_s + share * self.steps * (self.step_s + self.evaluation_s)
+
+
+@dataclass(frozen=True)
+class Shape:
+    """How much of each part of the protocol is run."""
+
+    name: str
+    baselines: int
+    """Seeds of the untouched script, from which the goals come."""
+    points: int
+    """Settings of each rule at the first rung."""
+    extensions: int
+    """Further points where the best lies at the edge of those tried."""
+    notches: int
+    """Runs that look for each finalist's horizon."""
+    checks: int
+    """Further seeds on which each finalist must come to the goal; its horizon is lengthened for each that does not."""
+    finalists: int
+    """Rules in the finals besides the script's own, tuned and as written."""
+    seeds: int
+    """Of the finals."""
+    rules: tuple[str, ...] = ()
+    whole: bool = False
+    """Arms are variants of the command line, which has no schedule to shorten: each is run whole, once."""
+
+    @property
+    def proves(self) -> bool:
+        """Enough seeds for a claim; with fewer the answer is indicative."""
+        return self.seeds >= PROVABLE
+
+    def rung_sizes(self) -> tuple[int, ...]:
+        """Settings of a rule at each rung: a half goes on, and one to the last."""
+        return (self.points, max(1, self.points // 2), 1)
+
+    def forecast_s(self, costs: Costs) -> float:
+        """What everything will take, kills not counted."""
+        if self.whole:
+            finalists = min(self.finalists, len(self.rules))
+            return (self.baselines + len(self.rules) + self.seeds * (1 + finalists)) * costs.run_s()
+        rungs = [
+            count * costs.run_s(share)
+            for share, count, after in zip(RUNGS, self.rung_sizes(), (*self.rung_sizes()[1:], 0))
+            if count > after  # where nothing is dropped nothing is run
+        ]
+        return (
+            self.baselines * costs.run_s()
+            + (1 + len(self.rules)) * (costs.start_s + _TIMED_S)
+            + (1 + len(self.rules)) * sum(rungs)
+            + (1 + self.finalists) * (self.notches + self.checks) * costs.run_s(0.75)
+            + self.seeds * (2 + self.finalists) * costs.run_s()
+        )
+
+
+SHAPES = {
+    "thorough": Shape("thorough", baselines=5, points=12, extensions=2, notches=3, checks=3, finalists=3, seeds=10),
+    "standard": Shape("standard", baselines=5, points=4, extensions=2, notches=2, checks=2, finalists=2, seeds=8),
+    "quick": Shape("quick", baselines=3, points=3, extensions=1, notches=1, checks=1, finalists=1, seeds=3),
+}
+"""From the richest to the poorest."""
+_FIRST = ("adamw", "nesterov", "muon", "adam", "sgd", "momentum")
+"""Where not all can be screened."""
+
+
+def afford(
+    costs: Costs, rules: Sequence[str], budget_s: float | None, word: str = "", *, whole: bool = False
+) -> tuple[Shape, float]:
+    """The shape of the race, and its hard limit on the wall clock [s].
+
+    Args:
+        costs: Of a run.
+        rules: That would be screened, besides the script's own.
+        budget_s: The user's time for everything; None where a shape was named.
+        word: The shape named.
+        whole: The rules are variants of the command line.
+
+    Raises:
+        HotlapError: Not even the smallest race fits into the time.
+    """
+    if budget_s is None:
+        named = replace(SHAPES[word], rules=tuple(rules), whole=whole)
+        if word == "quick" and not whole:
+            named = replace(named, rules=tuple(sorted(rules, key=_rank)[:3]))
+        return named, _SLACK * named.forecast_s(costs)
+    full = (replace(shape, rules=tuple(rules), whole=whole) for shape in SHAPES.values())
+    ordered = sorted(rules, key=_rank)
+    fewer = (replace(SHAPES["quick"], rules=tuple(ordered[:count])) for count in range(len(rules) - 1, 0, -1))
+    bare = replace(
+        SHAPES["quick"], baselines=2, points=2, extensions=0, notches=0, checks=0, seeds=2, rules=tuple(ordered[:1])
+    )
+    if whole:
+        fewer, bare = iter(()), replace(bare, rules=tuple(rules), whole=True)
+    for shape in (*full, *fewer, bare):
+        if shape.forecast_s(costs) <= budget_s:
+            return shape, budget_s
+    least, quick = bare.forecast_s(costs), _SLACK * replace(SHAPES["quick"], rules=tuple(ordered[:3])).forecast_s(costs)
+    raise HotlapError(
+        "race-too-short",
+        f"A whole run of the script takes {costs.run_s():.0f} s, and the smallest race about {least:.0f} s.",
+        fix=f"give it --budget {quick / 60:.0f}m, or let the script train for fewer steps",
+    )
+
+
+def _rank(rule: str) -> int:
+    return _FIRST.index(rule) if rule in _FIRST else len(_FIRST)

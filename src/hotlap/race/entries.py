@@ -1,0 +1,144 @@
+"""The arms of the finals: one of each of the best rules, with its horizon, or variants of the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from math import isfinite
+from typing import Any
+
+from hotlap.errors import HotlapError
+from hotlap.knobs import ARGUMENTS, OPTIMIZER_RULE
+from hotlap.race import range_test
+from hotlap.race.budget import Shape
+from hotlap.race.curves import crossing
+from hotlap.race.finals import Entry
+from hotlap.race.goals import Goals
+from hotlap.race.halving import NOTCH, Reach, best_rules, find_horizon, time_to
+from hotlap.race.result import Screened, Tried
+from hotlap.race.rules import SCRIPT
+from hotlap.race.screening import INCUMBENT, Candidate, admit, candidate, screen
+from hotlap.race.shapes import decays, own_schedule, peak
+from hotlap.race.trainings import Run, Trainings
+from hotlap.records import AS_WRITTEN, Setup
+from hotlap.trials import blocks
+
+_MARGIN = 1.0  # of the spread below the strict goal: a horizon that just comes there misses in every few runs
+_ADMISSION_S = 2.5  # window of the admission test
+_FINALS_SHARE = 0.6  # of what is left, at most, that is kept for the finals: without them a race has no answer
+_ONCE_AN_EPOCH, _FEWEST_UPDATES = "gradient-descent", 16  # two of them at the shortest rung
+SCRIPT_AS_WRITTEN = "as written"
+
+
+def rule_entries(
+    trainings: Trainings, shape: Shape, reach: Goals, first: Run, storage: Any, *, lr_finder: bool
+) -> tuple[list[Candidate], list[Entry]]:
+    """Screen the rules, look for the horizons of the best, and enter them for the finals."""
+    lab, candidates = trainings.lab, begun(trainings, shape, first)
+    if lr_finder:
+        bracket(trainings, candidates[0])
+    window = blocks.window_for(trainings.step_s, _ADMISSION_S, first.record.warmup_steps, first.steps)
+    admit(trainings, [found for found in candidates if not found.out], window)
+    trainings.spent_on("admission")
+    if candidates[0].out:
+        what = f"The script's own optimizer cannot be swapped: {candidates[0].out}."
+        raise HotlapError("not-swappable", what, fix="race variants of its command line with --arm instead")
+    reserve_s = shape.seeds * (2 + shape.finalists) * lab.cost_s(AS_WRITTEN, "race")
+    reserve_s = min(reserve_s, _FINALS_SHARE * lab.left_s)
+    admitted = [found for found in candidates if not found.out]
+    reached = screen(trainings, admitted, shape, reach, storage, reserve_s)
+    trainings.spent_on("screening")
+    if SCRIPT not in reached:
+        what = f"The script's own rule came to nothing when it was tuned: {candidates[0].out}."
+        raise HotlapError("not-swappable", what, fix="race variants of its command line with --arm instead")
+    best = best_rules({rule: found for rule, found in reached.items() if rule != SCRIPT}, shape.finalists)
+    entries = [Entry(SCRIPT_AS_WRITTEN, "script", AS_WRITTEN, trainings.steps)]
+    for found in candidates:
+        if found.rule in (SCRIPT, *best):
+            hurry = lab.left_s < reserve_s
+            entries.append(entered(trainings, found, replace(shape, notches=0, checks=0) if hurry else shape, reach))
+        elif not found.out:
+            found.out = "others came there sooner at half of the training"
+    trainings.spent_on("horizons")
+    return candidates, entries
+
+
+def begun(trainings: Trainings, shape: Shape, first: Run) -> list[Candidate]:
+    """The rules with their first settings, the script's own first."""
+    rates = first.record.race.rates if first.record.race else ()
+    own = own_schedule(rates, trainings.steps)
+    candidates = [candidate(rule, peak(rates), own) for rule in (SCRIPT, *shape.rules)]
+    facts = trainings.lab.facts
+    epoch = facts.epoch_steps if facts else None
+    for found in candidates:
+        if found.rule == _ONCE_AN_EPOCH and epoch and trainings.steps < _FEWEST_UPDATES * epoch:
+            updates = trainings.steps // epoch
+            found.out = f"not applicable: it updates once in an epoch, {updates} times in the whole training"
+            trainings.show(found.words, said=found.out)
+    return candidates
+
+
+def bracket(trainings: Trainings, own: Candidate) -> None:
+    """A range test of the script's own rule, which narrows where its rate is searched."""
+    arm = range_test.sweep(own.lr.first, trainings.steps)
+    assert arm.horizon is not None
+    run = trainings.arm(own.words, arm, "search", 9)
+    found = range_test.read(run.record.steps.losses, own.lr.first, arm.horizon)
+    if found is None:
+        trainings.lab.notes.append("the range test was too short to tell anything, so it brackets nothing")
+        return
+    trainings.range_test = found
+    own.lr = found.bracket(own.lr.first)
+    trainings.lab.learnt(
+        f"range test: the loss falls fastest at a rate of {found.steepest:.2g} and blows up at {found.edge:.2g}; the"
+        f" script's own rule is searched from {own.lr.low:.2g} to {own.lr.high:.2g}"
+    )
+
+
+def entered(trainings: Trainings, found: Candidate, shape: Shape, reach: Goals) -> Entry:
+    """A rule with the shortest horizon that comes well below the goal: the luck of one seed must not set it."""
+    assert found.best is not None
+    assert found.half is not None
+    arm, half, level = found.best, found.half, reach.strict - _MARGIN * reach.spread
+
+    def best(steps: int, number: int = 3) -> float:
+        whole = replace(arm, horizon=trainings.rung(steps / trainings.steps))
+        return trainings.arm(found.words, whole, "search", number).curve.best
+
+    horizon = trainings.steps
+    if decays(arm):
+        horizon = find_horizon(trainings.steps, best, shape.notches, half.curve.best, level)
+        for number in range(shape.checks):
+            if horizon < trainings.steps and best(horizon, 4 + number) > reach.strict:
+                horizon = min(trainings.steps, round(horizon * NOTCH))
+        horizon = trainings.rung(horizon / trainings.steps)
+    arm = replace(arm, horizon=horizon)
+    trainings.lab.learnt(f"in the finals: {arm}")
+    role = "incumbent" if found.rule == SCRIPT else "challenger"
+    name = f"{INCUMBENT}, tuned" if found.rule == SCRIPT else found.words
+    return Entry(name, role, Setup.of({OPTIMIZER_RULE: str(arm)}), horizon, arm)
+
+
+def variant_entries(
+    trainings: Trainings, variants: Sequence[str], most: int, reach: Goals
+) -> tuple[list[Screened], list[Entry]]:
+    """The script as written, and those of its variants that came to the goal soonest in one run each."""
+    script = Entry(SCRIPT_AS_WRITTEN, "script", AS_WRITTEN, trainings.steps)
+    entries = [Entry(text, "variant", Setup.of({ARGUMENTS: text}), trainings.steps) for text in variants]
+    if len(entries) <= most:
+        return [], [script, *entries]
+    reached: dict[str, Reach] = {}
+    tried: dict[str, Tried] = {}
+    for entry in entries:
+        trainings.lab.trying(f"search: {entry.name}")
+        run = trainings.variant(entry.setup, "search", 1)
+        reached[entry.name] = Reach(time_to(crossing(run.curve, reach.default), run.step_s), run.curve.final)
+        end = trainings.metric.shown(run.curve.final) if isfinite(run.curve.final) else None
+        tried[entry.name] = Tried("", None, run.steps, end, run.curve.stopped, run.record.trial.id)
+        trainings.show(entry.name, stage="search", said=run.curve.stopped)
+    names = best_rules(reached, most)
+    screened = [
+        Screened(name, name, None, (tried[name],), "", "" if name in names else "others came to the goal sooner")
+        for name in reached
+    ]
+    return screened, [script, *(entry for entry in entries if entry.name in names)]

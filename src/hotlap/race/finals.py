@@ -1,0 +1,208 @@
+"""The finals: fresh paired seeds, and what they prove."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from math import isfinite
+from statistics import fmean
+
+from hotlap.errors import HotlapError
+from hotlap.race import compare
+from hotlap.race.arm import Arm
+from hotlap.race.compare import Comparison, FinalRun
+from hotlap.race.curves import crossing
+from hotlap.race.goals import DEFAULT, Goals
+from hotlap.race.halving import NOTCH
+from hotlap.race.result import Finalist
+from hotlap.race.trainings import Run, Trainings
+from hotlap.records import Setup
+from hotlap.trials import blocks
+
+_FIRST_SEEDS = 3
+"""After which an arm that is far behind is left."""
+RESOLUTION = NOTCH**0.5 - 1
+"""Of a horizon as it was searched: less than that between two tuned arms may be the luck of the search."""
+
+
+@dataclass
+class Entry:
+    """One arm of the finals while they run."""
+
+    name: str
+    role: str
+    setup: Setup
+    horizon: int
+    """Steps that it takes; the whole training for the script as written."""
+    arm: Arm | None = None
+    runs: list[FinalRun] = field(default_factory=list)
+    curves: list[tuple[tuple[int, float], ...]] = field(default_factory=list)
+    state_bytes: int | None = None
+    dropped: bool = False
+
+
+def run_finals(trainings: Trainings, entries: Sequence[Entry], seeds: int, goals: Goals) -> str:
+    """Train every entry on the same fresh seeds, each seed's runs adjacent and in random order.
+
+    Returns:
+        Why there are fewer seeds than were planned; "" when there are not.
+    """
+    lab = trainings.lab
+    for number in range(1, seeds + 1):
+        live = [entry for entry in entries if not entry.dropped]
+        if lab.left_s < sum(cost(trainings, entry) for entry in live):
+            return f"the budget ended after {number - 1} of {seeds} seeds"
+        by_setup = {entry.setup: entry for entry in live}
+        for setup in blocks.order(lab.seed, number, [entry.setup for entry in live]):
+            entry = by_setup[setup]
+            lab.trying(f"final {number} of {seeds}: {entry.name}")
+            if entry.role == "variant":
+                run = trainings.variant(setup, "final", number)
+            else:
+                run = trainings.setup(setup, "final", number, entry.horizon)
+            keep(trainings, entry, run, goals)
+        if number == _FIRST_SEEDS:
+            drop_hopeless(trainings, live)
+    return ""
+
+
+def cost(trainings: Trainings, entry: Entry) -> float:
+    """What a run of it will take [s]."""
+    return trainings.lab.cost_s(entry.setup, "race") if entry.runs else trainings.lab.cost_s(Setup(), "race")
+
+
+def keep(trainings: Trainings, entry: Entry, run: Run, goals: Goals) -> None:
+    """Note what a run of the finals came to."""
+    curve = run.curve
+    if not run.steps:
+        if entry.role == "script":
+            what = f"The untouched script took no step in the finals: {run.record.outcome.value}: {run.record.reason}."
+            raise HotlapError("baseline-failed", what, fix="run it alone and look at its output")
+        entry.dropped = True
+        trainings.show(entry.name, said=run.curve.stopped or run.record.outcome.value)
+        return
+    crossings = {name: crossing(curve, goal) for name, goal in goals.named.items()}
+    record = run.record
+    end = curve.final if isfinite(curve.final) else None
+    final = FinalRun(record.trial.id, record.trial.seed, run.steps, run.step_s, end, crossings, curve.stopped)
+    entry.runs.append(final)
+    entry.curves.append(tuple((step, trainings.metric.shown(value)) for step, value in curve.points))
+    if record.race is not None:
+        entry.state_bytes = record.race.state_bytes
+    shown = None if end is None else trainings.metric.shown(end)
+    came = compare.reached(entry.runs, DEFAULT)
+    trainings.show(entry.name, stage=f"finals, seed {len(entry.runs)}", value=shown, said=f"at the goal {came} times")
+
+
+def drop_hopeless(trainings: Trainings, live: Sequence[Entry]) -> None:
+    """Leave challengers that are three sigma behind the soonest; the script and its tuned rule stay."""
+    best = min(live, key=lambda entry: compare.expected_s(entry.runs, DEFAULT) or float("inf"))
+    for entry in live:
+        if entry.role in ("challenger", "variant") and entry is not best:
+            entry.dropped = compare.hopeless(best.runs, entry.runs, DEFAULT)
+            if entry.dropped:
+                trainings.show(entry.name, said="far behind: no more seeds")
+
+
+def judged(entries: Sequence[Entry], goals: Goals, every: int, grows: bool) -> list[Finalist]:
+    """The finalists with everything that their runs prove.
+
+    Args:
+        entries: The script as written first, then its tuned rule.
+        goals: Of the race.
+        every: Steps between two points of a curve.
+        grows: More of the metric is better.
+    """
+    script = entries[0]
+    incumbent = next((entry for entry in entries if entry.role == "incumbent"), None)
+    challengers = [entry for entry in entries if entry not in (script, incumbent)]
+    rejected = _rejected(script, [entry for entry in entries if entry is not script])
+    of_rule = _rejected(incumbent, challengers) if incumbent else set[str]()
+    tie = _tie(script, every)
+    return [_finalist(entry, script, incumbent, goals, (rejected, of_rule), tie, grows) for entry in entries]
+
+
+def _rejected(reference: Entry, others: Sequence[Entry]) -> set[str]:
+    """Names of those that Holm's correction over all of them leaves different."""
+    return compare.holm({entry.name: compare.p_value(reference.runs, entry.runs, DEFAULT) for entry in others})
+
+
+def _tie(script: Entry, every: int) -> float:
+    """Three per cent, or one interval of the grid where that is more of the way to the goal."""
+    came = [run.crossings[DEFAULT] for run in script.runs if run.crossings[DEFAULT]]
+    return max(compare.TIE, every / fmean(step for step in came if step) if came else 0.0)
+
+
+def _finalist(
+    entry: Entry,
+    script: Entry,
+    incumbent: Entry | None,
+    goals: Goals,
+    rejected: tuple[set[str], set[str]],
+    tie: float,
+    grows: bool,
+) -> Finalist:
+    def against(reference: Entry | None, goal: str, held: set[str], bar: float = 0.0) -> Comparison | None:
+        if reference is None or entry is reference or entry is script:
+            return None
+        return compare.compare(reference.runs, entry.runs, goal, rejected=entry.name in held, tie=tie, bar=bar)
+
+    names = goals.named
+    vs_script = {goal: found for goal in names if (found := against(script, goal, rejected[0]))}
+    ends = [run.final for run in entry.runs]
+    known = [end for end in ends if end is not None]
+    final = fmean(known) if len(known) == len(ends) and known else None
+    return Finalist(
+        name=entry.name,
+        role=entry.role,
+        arm=str(entry.arm) if entry.arm else "",
+        setup=entry.setup,
+        horizon=entry.horizon,
+        runs=tuple(entry.runs),
+        reached={goal: compare.reached(entry.runs, goal) for goal in names},
+        median_s={goal: compare.median_s(entry.runs, goal) if entry.runs else None for goal in names},
+        expected_s={goal: compare.expected_s(entry.runs, goal) for goal in names},
+        step_s=fmean(run.step_s for run in entry.runs) if entry.runs else float("nan"),
+        final=None if final is None else (-final if grows else final),
+        state_bytes=entry.state_bytes,
+        vs_script=vs_script,
+        vs_incumbent=against(incumbent, DEFAULT, rejected[1], RESOLUTION),
+        non_inferior=None
+        if entry is script
+        else compare.non_inferior(script.runs, entry.runs, goals.improvement, goals.sigma),
+        curves=tuple(entry.curves),
+    )
+
+
+def chosen(finalists: Sequence[Finalist], simpler: Mapping[str, tuple[int, int]]) -> Finalist | None:
+    """The winner; None when nothing is proven sooner than the script as written at a quality no worse.
+
+    Of those that are, the soonest; but where it is not proven sooner than the script's own rule, tuned, and that one
+    is itself proven, the script's own rule. Among challengers that no comparison separates the simpler one.
+
+    Args:
+        finalists: All of them.
+        simpler: Name to what makes a challenger simple: 0 for torch's own, 1 for a library's; bytes of state.
+    """
+    proven = [f for f in finalists if (c := f.vs_script.get(DEFAULT)) and c.proven and f.non_inferior]
+    if not proven:
+        return None
+    own = next((f for f in proven if f.role == "incumbent"), None)
+    better = [f for f in proven if f.vs_incumbent is not None and f.vs_incumbent.proven]
+    if own is not None and not better:
+        return own
+    pool = better or proven
+    soonest = max(pool, key=_speed)
+    equal = [f for f in pool if _speed(f) > _speed(soonest) / (1 + compare.TIE)]
+    return min(equal, key=lambda f: (simpler.get(f.name, (1, 0)), -_speed(f)))
+
+
+def _speed(finalist: Finalist) -> float:
+    found = finalist.vs_script[DEFAULT].speedup
+    return found.value if found else 0.0
+
+
+def leader(finalists: Sequence[Finalist]) -> Finalist | None:
+    """The one that was soonest over the script as written, proven or not."""
+    compared = [finalist for finalist in finalists if finalist.vs_script.get(DEFAULT)]
+    return max(compared, key=_speed, default=None)

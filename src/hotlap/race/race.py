@@ -1,0 +1,135 @@
+"""One race, told from top to bottom."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from statistics import fmean
+from typing import Any
+
+from hotlap.errors import HotlapError
+from hotlap.lab import Lab
+from hotlap.race.answer import concluded
+from hotlap.race.budget import Costs, Shape, afford
+from hotlap.race.entries import rule_entries, variant_entries
+from hotlap.race.finals import judged, run_finals
+from hotlap.race.goals import Goals, goals
+from hotlap.race.result import Metric, RaceResult
+from hotlap.race.rules import RULES, Tier
+from hotlap.race.trainings import Run, Trainings
+from hotlap.records import Facts
+
+_OBSERVED_S, _OBSERVED_SHARE = 20.0, 0.05
+_FIRST_RUN_S, _FIRST_RUN_SHARE = 3600.0, 0.2  # that the first whole run may take
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What the user asked for."""
+
+    budget_s: float | None = None
+    """Time for everything; None where a shape is named."""
+    shape: str = "standard"
+    wide: bool = False
+    lr_finder: bool = False
+    """A range test first, which brackets where the script's own rule is searched."""
+    only: tuple[str, ...] = ()
+    skip: tuple[str, ...] = ()
+    variants: tuple[str, ...] = ()
+    """Arguments that are added to the script's own, one arm each."""
+    metric: Metric = field(default_factory=Metric)
+    goal: float | None = None
+    """The user's own, as the script has the metric."""
+
+
+def rules_for(wish: Wish, facts: Facts) -> list[str]:
+    """The rules to screen besides the script's own, in the order of the table."""
+    own = {optimizer.name.rpartition(":")[2].lower() for optimizer in facts.optimizers if optimizer.main}
+    own -= {"sgd"}  # whether it has a momentum is not known, and both are classics
+    tiers = set(Tier) if wish.wide else {Tier.CLASSIC, Tier.DEFAULT}
+    found = [rule.id for rule in RULES.values() if rule.tier in tiers and rule.id not in own]
+    if wish.only:
+        found = [rule for rule in RULES if rule in wish.only]
+    return [rule for rule in found if rule not in wish.skip]
+
+
+def race(trainings: Trainings, wish: Wish, storage: Any) -> RaceResult:
+    """Find the rule and the settings that bring the script to its goal soonest, and prove it.
+
+    Raises:
+        HotlapError: The script cannot be raced, or the budget pays for no race of it.
+    """
+    lab = trainings.lab
+    facts = look(lab, wish)
+    first = trainings.baseline(1, _FIRST_RUN_S if wish.budget_s is None else _FIRST_RUN_SHARE * wish.budget_s)
+    costs = learn_costs(trainings, first)
+    rules = () if wish.variants else rules_for(wish, facts)
+    shape, forecast_s = plan_time(trainings, costs, rules, wish)
+    baselines = [first, *(trainings.baseline(number, lab.left_s) for number in range(2, shape.baselines + 1))]
+    trainings.spent_on("observation and baselines")
+    trainings.step_s = fmean(run.step_s for run in baselines)
+    reach = goals([run.curve for run in baselines], None if wish.goal is None else wish.metric.shown(wish.goal))
+    say_goals(trainings, reach)
+    if wish.variants:
+        screened, entries = variant_entries(trainings, wish.variants, shape.finalists, reach)
+        trainings.spent_on("screening")
+    else:
+        candidates, entries = rule_entries(trainings, shape, reach, first, storage, lr_finder=wish.lr_finder)
+        screened = [found.screened(found.out) for found in candidates]
+    cut_short = run_finals(trainings, entries, shape.seeds, reach)
+    trainings.spent_on("finals")
+    finalists = judged(entries, reach, trainings.every, wish.metric.grows)
+    return concluded(trainings, (shape, forecast_s), reach, screened, finalists, cut_short)
+
+
+def look(lab: Lab, wish: Wish) -> Facts:
+    """What the script is made of."""
+    lab.trying("observing the script as written")
+    limit = _OBSERVED_S if wish.budget_s is None else min(_OBSERVED_S, max(6.0, _OBSERVED_SHARE * wish.budget_s))
+    facts = lab.observe(limit).facts
+    assert facts is not None
+    if not wish.variants and facts.manual_update:
+        what = "The script updates its weights by hand, so there is no optimizer to put another in the place of."
+        raise HotlapError("not-swappable", what, fix="race variants of its command line with --arm instead")
+    return facts
+
+
+def learn_costs(trainings: Trainings, first: Run) -> Costs:
+    """What runs of the script take, from the first whole one."""
+    record = first.record
+    if not trainings.metric.pattern and not first.curve.points:
+        raise HotlapError(
+            "no-metric",
+            "The losses of the script were not seen, so there is nothing to race for.",
+            fix="name a number that it prints with --metric REGEX and --mode min or max",
+        )
+    trained_s = sum(record.steps.total_s)
+    start_s = max(0.0, record.wall_s - trained_s - record.evaluation_s)
+    return Costs(first.steps, start_s, trained_s / first.steps, record.evaluation_s / first.steps)
+
+
+def plan_time(trainings: Trainings, costs: Costs, rules: Sequence[str], wish: Wish) -> tuple[Shape, float]:
+    """How much of the protocol the budget pays for; told before it is run."""
+    lab = trainings.lab
+    shape, limit_s = afford(costs, wish.variants or rules, wish.budget_s, wish.shape, whole=bool(wish.variants))
+    forecast_s = shape.forecast_s(costs)
+    lab.budget_s = lab.spent_s + limit_s if wish.budget_s is None else wish.budget_s
+    count = len(shape.rules)
+    arms = f"{count} variant{'s' * (count != 1)}" if wish.variants else f"the script's own rule and {count} more"
+    proof = "" if shape.proves else "; too few seeds to prove anything, so the answer will be indicative"
+    lab.learnt(
+        f"a run takes {costs.run_s():.0f} s for {costs.steps} steps. Forecast: a {shape.name} race of {arms}, finals"
+        f" over {shape.seeds} seeds, about {forecast_s / 60:.1f} min, at most {lab.budget_s / 60:.1f} min{proof}"
+    )
+    if left := [rule for rule in rules if rule not in shape.rules and not wish.variants]:
+        lab.notes.append(f"not tried in a {shape.name} race: {', '.join(left)}")
+        lab.learnt(lab.notes[-1])
+    lab.logbook.append("forecast", shape=shape, costs=costs, forecast_s=forecast_s, limit_s=lab.budget_s)
+    return shape, forecast_s
+
+
+def say_goals(trainings: Trainings, reach: Goals) -> None:
+    """Tell and write down what there is to reach."""
+    shown = ", ".join(f"{name} {trainings.metric.shown(value):.4g}" for name, value in reach.named.items())
+    trainings.lab.learnt(f"goals ({trainings.metric.words}): {shown}; seeds differ by {reach.sigma:.2g}")
+    trainings.lab.logbook.append("goals", goals=reach)

@@ -1,0 +1,212 @@
+"""From all rules to one arm of each: the admission test, then rungs over whole schedules."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from math import inf, isfinite, log
+from statistics import median
+from typing import Any
+
+from hotlap.knobs import OPTIMIZER_RULE
+from hotlap.race.arm import Arm
+from hotlap.race.budget import RUNGS, Shape
+from hotlap.race.curves import crossing
+from hotlap.race.goals import Goals
+from hotlap.race.halving import ADMITTED, Reach, edge, survivors, time_to
+from hotlap.race.result import Screened, Tried
+from hotlap.race.rules import RULES, SCRIPT, Range
+from hotlap.race.shapes import schedule_for
+from hotlap.race.study import Search
+from hotlap.race.trainings import Run, Trainings
+from hotlap.records import AS_WRITTEN, Setup
+from hotlap.trials.blocks import Window
+
+INCUMBENT = "the script's own"
+_WIDE = 30.0  # times the script's own rate, up and down: where its rule is searched
+_CAP = 1.2  # times the soonest so far; later than that it can be no winner
+_ADMISSIONS = 3  # blocks at most: a busy machine once made one step ten times as long
+_ODD = 0.4  # log ratio beyond which a step is timed again
+_NO_DECAY = Range(0.0, 0.0, 0.0)
+
+
+@dataclass
+class Candidate:
+    """A rule while it is screened."""
+
+    rule: str
+    base: Arm
+    lr: Range
+    weight_decay: Range = _NO_DECAY
+    step_ratio: float | None = None
+    out: str = ""
+    tried: list[Tried] = field(default_factory=list)
+    best: Arm | None = None
+    half: Run | None = None
+    """Of the best arm, over half of the training."""
+
+    @property
+    def words(self) -> str:
+        """Its name for people."""
+        return INCUMBENT if self.rule == SCRIPT else RULES[self.rule].words
+
+    def screened(self, out: str) -> Screened:
+        """What there is to tell of it."""
+        plain = {"schedule": "script", "horizon": None, "reference": None}
+        best = str(replace(self.best, **plain)) if self.best else ""
+        return Screened(self.rule, self.words, self.step_ratio, tuple(self.tried), best, out)
+
+
+def candidate(rule: str, reference: float | None, own: str) -> Candidate:
+    """A rule with its first settings.
+
+    Args:
+        rule: Its id, or that of the script's own.
+        reference: The script's highest learning rate.
+        own: The script's own schedule, "" for a constant rate.
+    """
+    schedule = schedule_for(rule, own)
+    if rule != SCRIPT:
+        found = RULES[rule]
+        decay = found.weight_decay.first or None
+        base = Arm(rule, lr=found.lr.first, weight_decay=decay, schedule=schedule, horizon=1)
+        return Candidate(rule, base, found.lr, found.weight_decay)
+    rate = reference or 1e-3
+    base = Arm(SCRIPT, lr=rate, schedule=schedule, horizon=1, reference=reference)
+    return Candidate(SCRIPT, base, Range(rate, rate / _WIDE, rate * _WIDE))
+
+
+def admit(trainings: Trainings, candidates: Sequence[Candidate], window: Window) -> None:
+    """Time some steps of each rule beside the untouched script; one whose step costs too much is out."""
+    lab = trainings.lab
+    setups = {
+        Setup.of({OPTIMIZER_RULE: str(replace(c.base, schedule="constant", horizon=None, reference=None))}): c
+        for c in candidates
+    }
+    ratios: dict[Setup, list[float]] = {setup: [] for setup in setups}
+    doubtful = list(setups)
+    for _ in range(_ADMISSIONS):
+        for pair in lab.block("admission", AS_WRITTEN, doubtful, window):
+            ratios[pair.setup].append(pair.candidate_s / pair.reference_s)
+        doubtful = [setup for setup in doubtful if ratios[setup] and abs(log(median(ratios[setup]))) > _ODD]
+        if not doubtful:
+            break
+    for setup, found in setups.items():
+        found.step_ratio = median(ratios[setup]) if ratios[setup] else None
+    reasons = {rejected.setup: rejected.reason for rejected in lab.rejected}
+    for setup, found in setups.items():
+        if found.step_ratio is None:
+            found.out = reasons.get(setup, "it could not be timed")
+        elif found.step_ratio > ADMITTED and found.rule != SCRIPT:
+            found.out = f"its step takes {found.step_ratio:.2f}x as long, and no rule saves so many steps"
+        trainings.show(found.words, stage="admitted", step_ratio=found.step_ratio, said=found.out)
+
+
+def screen(
+    trainings: Trainings, candidates: Sequence[Candidate], shape: Shape, goals: Goals, storage: Any, reserve_s: float
+) -> dict[str, Reach]:
+    """Bring each rule to one arm, the script's own first, and see how soon it comes where that one ends.
+
+    Args:
+        trainings: Where they run.
+        candidates: Those admitted; `best` and `half` are filled in.
+        shape: How much of it.
+        goals: For the noise between seeds.
+        storage: Of Optuna.
+        reserve_s: Time that the finals will need.
+    """
+    reached: dict[str, Reach] = {}
+    level, soonest = inf, inf
+    for found in candidates:
+        cost_s = sum(trainings.lab.cost_s(AS_WRITTEN, "race") * share for share in RUNGS)
+        if found.rule != SCRIPT and trainings.lab.left_s < reserve_s + cost_s:
+            found.out = "the budget ended before it was tried"
+            continue
+        cap_s = None if soonest == inf else _CAP * soonest
+        bring_up(trainings, found, shape, goals.sigma, storage, cap_s)
+        if found.half is None:
+            continue
+        if found.rule == SCRIPT:
+            level = found.half.curve.final
+        step_s = trainings.step_s * (found.step_ratio or 1.0)
+        reach = Reach(time_to(crossing(found.half.curve, level), step_s), found.half.curve.points[-1][1])
+        reached[found.rule] = reach
+        soonest = min(soonest, reach.time_s)
+    return reached
+
+
+def bring_up(
+    trainings: Trainings, found: Candidate, shape: Shape, sigma: float, storage: Any, cap_s: float | None
+) -> None:
+    """The rungs of one rule."""
+    search = Search(
+        storage,
+        f"{trainings.name} {found.rule}",
+        found.base,
+        found.lr,
+        found.weight_decay,
+        shape.points,
+        trainings.lab.seed,
+    )
+    ends = first_rung(trainings, found, search, shape)
+    last = dict(ends)
+    keep = shape.rung_sizes()
+    going = survivors(ends, keep[1], sigma, most=keep[1] + 1)
+    for rung in (1, 2):
+        if rung == 1 and len(going) == 1:
+            continue  # with one left there is nothing to choose
+        cap = cap_s if rung == 2 else None
+        runs = {arm: run_at(trainings, found, arm, rung, cap) for arm in going}
+        ends = {arm: run.curve.final for arm, run in runs.items()}
+        last |= ends
+        for arm in going:
+            search.report(arm, ends[arm], rung)
+        if rung == 1:
+            going = survivors(ends, keep[2], sigma, most=1)
+        elif going:
+            found.best, found.half = going[0], runs[going[0]]
+    if found.best is None or found.half is None or not found.half.curve.points:
+        found.out, found.best, found.half = "no setting of it came through the rungs", None, None
+    search.tell(last, found.best)
+
+
+def first_rung(trainings: Trainings, found: Candidate, search: Search, shape: Shape) -> dict[Arm, float]:
+    """Every setting over the shortest schedule; beyond the edge of those tried when the best lies there."""
+    ends: dict[Arm, float] = {}
+
+    def attempt(lr: float | None = None) -> None:
+        arm = search.ask(lr)
+        ends[arm] = run_at(trainings, found, arm, 0, None).curve.final
+        search.report(arm, ends[arm], 0)
+
+    for _ in range(shape.points):
+        attempt()
+    for _ in range(shape.extensions):
+        by_rate: dict[float, float] = {}
+        for arm, value in ends.items():
+            assert arm.lr is not None
+            by_rate[arm.lr] = min(value, by_rate.get(arm.lr, inf))
+        beyond = edge(by_rate)
+        if beyond is None:
+            break
+        attempt(beyond)
+    return ends
+
+
+def run_at(trainings: Trainings, found: Candidate, arm: Arm, rung: int, cap_s: float | None) -> Run:
+    """Train an arm over the whole of its schedule, shortened to a rung."""
+    steps = trainings.rung(RUNGS[rung])
+    run = trainings.arm(found.words, replace(arm, horizon=steps), "search", rung, cap_s)
+    final = run.curve.final
+    value = trainings.metric.shown(final) if isfinite(final) else None
+    found.tried.append(Tried(str(arm), arm.lr, steps, value, run.curve.stopped, run.record.trial.id))
+    return run
+
+
+def rates_tried(tried: Sequence[Tried]) -> Mapping[int, list[tuple[float, float]]]:
+    """For each rung, rate and value of what came to its end, by rate."""
+    found: dict[int, list[tuple[float, float]]] = {}
+    for one in tried:
+        if one.lr is not None and one.final is not None:
+            found.setdefault(one.steps, []).append((one.lr, one.final))
+    return {steps: sorted(points) for steps, points in found.items()}

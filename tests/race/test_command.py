@@ -1,0 +1,152 @@
+"""`hotlap race` as a user meets it: flags, and whole races of small scripts whose best settings are known."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hotlap.errors import HotlapError
+from hotlap.race.command import wishes
+from hotlap.race.result import Metric
+
+HOTLAP = (sys.executable, "-m", "hotlap", "race")
+SCRIPT = """
+import argparse
+import torch
+from torch import nn
+
+parser = argparse.ArgumentParser()
+parser.add_argument("--steps", type=int, default=192)
+parser.add_argument("--lr", type=float, default={lr})
+args = parser.parse_args()
+torch.set_num_threads(1)
+torch.manual_seed(0)
+truth = torch.ones(8, 1)
+model = nn.Linear(8, 1, bias=False)
+optimizer = torch.optim.{optimizer}(model.parameters(), lr=args.lr)
+for step in range(args.steps):
+    x = torch.randn(64, 8)
+    {loss}
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    if step % 16 == 15:
+        print(f"step {{step + 1}}: loss {{loss.item():.5f}}", flush=True)
+"""
+QUADRATIC = "loss = (model(x) - x @ truth).square().mean() + 0.01 * torch.rand(())"
+LOGISTIC = (
+    "y = (x @ truth + torch.randn(64, 1) > 0).float()\n"
+    "    loss = nn.functional.binary_cross_entropy_with_logits(model(x), y)"
+)
+
+
+def plain(**changes: Any) -> Any:
+    flags: dict[str, Any] = {"budget": "quick", "only": [], "skip": [], "arms": [], "metric": None, "mode": "min"}
+    return wishes(**{**flags, "target": None, **changes})
+
+
+@pytest.mark.parametrize(
+    ("changes", "slug"),
+    [
+        ({"budget": "soon"}, "bad-budget"),
+        ({"only": ["admw"]}, "unknown-rule"),
+        ({"skip": ["nothing"]}, "unknown-rule"),
+        ({"mode": "most"}, "bad-choice"),
+        ({"metric": "accuracy"}, "bad-choice"),
+        ({"metric": "(a"}, "bad-choice"),
+        ({"target": float("nan")}, "bad-choice"),
+        ({"arms": ["--name 'open"]}, "bad-choice"),
+    ],
+)
+def test_what_cannot_be_meant_is_an_error(changes: dict[str, Any], slug: str) -> None:
+    with pytest.raises(HotlapError) as raised:
+        plain(**changes)
+
+    assert raised.value.slug == slug
+
+
+def test_flags_become_a_wish() -> None:
+    timed = plain(budget="2h", only=["adam"], arms=["--lr 1", "--lr 1"], metric="acc ([0-9]+)", mode="max", target=0.9)
+
+    assert (timed.budget_s, timed.only, timed.variants) == (7200.0, ("adam",), ("--lr 1",))
+    assert timed.metric == Metric("acc ([0-9]+)", grows=True)
+    assert (plain().budget_s, plain().shape) == (None, "quick")
+
+
+def test_a_wrong_rule_is_a_usage_error(tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text("")
+    done = subprocess.run(
+        [*HOTLAP, "--only", "admw", "train.py"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 2
+    assert "Did you mean adamw?" in done.stderr
+
+
+def raced(folder: Path, *flags: str, **script: Any) -> tuple[dict[str, Any], subprocess.CompletedProcess[str]]:
+    """A race of a small script, and its document."""
+    (folder / "train.py").write_text(SCRIPT.format(**{"lr": 0.01, "optimizer": "SGD", "loss": QUADRATIC, **script}))
+    command = [*HOTLAP, "--json", *flags, "train.py"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=1500, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout), done
+
+
+def tuned_rate(document: dict[str, Any]) -> float:
+    own = next(one for one in document["screened"] if one["rule"] == "script")
+    return float(own["best"].split("lr=")[1].split()[0])
+
+
+@pytest.mark.slow
+def test_the_best_rate_of_a_quadratic_is_found(tmp_path: Path) -> None:
+    """Its Hessian is twice the identity, so a step of about a half is best; the script is written with a fiftieth."""
+    document, done = raced(tmp_path, "--budget", "quick", "--only", "momentum", "--storage", "sqlite:///race.db")
+
+    assert 0.05 <= tuned_rate(document) <= 1.0
+    assert document["indicative"] is True
+    assert document["winner"] is None
+    assert document["speedup_vs_script"]["value"] > 2
+    assert "at most" in done.stderr
+    assert not (tmp_path / "hotlap.toml").exists()
+    assert (tmp_path / "race.db").exists()
+    shown = subprocess.run(
+        [sys.executable, "-m", "hotlap", "report", ".hotlap/train/race"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "Indicative" in shown.stdout
+
+
+@pytest.mark.slow
+def test_a_rate_far_too_small_is_proven_so_and_the_plan_trains_with_the_winner(tmp_path: Path) -> None:
+    """Logistic regression with SGD at a hundredth of a good rate; `hotlap run` applies what was proven."""
+    document, _ = raced(tmp_path, "--budget", "standard", "--only", "adam", lr=0.02, loss=LOGISTIC)
+
+    assert document["winner"]
+    assert document["speedup_vs_script"]["proven"] is True
+    assert document["speedup_vs_script"]["low"] > 1.03
+    arm = document["winner"]["arm"]
+    assert arm in (tmp_path / "hotlap.toml").read_text()
+    command = [sys.executable, "-m", "hotlap", "run", "--allow", "recipe", "train.py"]
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    as_written = subprocess.run([sys.executable, "train.py"], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert run.stdout.splitlines()[-1] != as_written.stdout.splitlines()[-1]
+    last = [float(done.stdout.splitlines()[-1].split()[-1]) for done in (run, as_written)]
+    assert last[0] < last[1]
+
+
+@pytest.mark.slow
+def test_variants_and_a_metric_of_the_script(tmp_path: Path) -> None:
+    flags = ("--budget", "quick", "--metric", "loss ([0-9.]+)", "--arm", "--lr 0.1", "--arm", "--lr 0.001")
+    document, _ = raced(tmp_path, *flags)
+
+    assert document["leader"] == "--lr 0.1"
+    assert document["speedup_vs_tuned_incumbent"] is None
+    assert all(step % 16 == 0 for arm in document["arms"] for curve in arm["curves"] for step, _ in curve)

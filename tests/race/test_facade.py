@@ -1,0 +1,38 @@
+"""The optimizer as the script sees it, whatever does the update."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import pytest
+
+from hotlap.inside.host import Host
+
+from .tricky import SCRIPTS
+
+Swapped = Callable[[str], Host]
+RULES = ("adamw lr=0.013", "muon lr=0.013", "script lr=0.01 reference=0.1 clip=1")
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_its_own_rule_gives_the_same_bits(name: str, swapped: Swapped) -> None:
+    """Around the script's own class and settings nothing changes, whatever the script does with its optimizer."""
+    as_written = SCRIPTS[name]()
+    host = swapped("script")
+
+    assert SCRIPTS[name]() == as_written
+    assert host.failures == {}
+
+
+@pytest.mark.parametrize("arm", RULES)
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_the_script_does_not_notice_another_rule(name: str, arm: str, swapped: Swapped) -> None:
+    """Its own checks hold, and the rule is not the script's."""
+    as_written = SCRIPTS[name]()
+    host = swapped(arm)
+    losses = SCRIPTS[name]()
+
+    assert host.failures == {}
+    assert all(map(math.isfinite, losses))
+    assert losses != as_written
