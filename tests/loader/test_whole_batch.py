@@ -286,7 +286,7 @@ def test_source_must_be_the_code_that_runs(tmp_path: Any) -> None:
 @pytest.mark.parametrize(
     "indices",
     [[-1, 2], [np.int64(3), 1], [torch.tensor(3)], [True, False], (1, 2), range(3), [], [64], [1, "a"], iter([1, 2])],
-    ids=str,
+    ids=lambda indices: type(indices).__name__ if hasattr(indices, "__next__") else str(indices),
 )
 def test_odd_indices(indices: Any) -> None:
     """The same batch, or the stock path."""
