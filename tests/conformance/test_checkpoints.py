@@ -14,8 +14,14 @@ from hotlap.inside.journal import Journal
 from hotlap.inside.roots import Wanted
 from hotlap.knobs import all_knobs
 from hotlap.knobs.knob import Knob
+from hotlap.records import Contract
 
-KNOBS = [knob for knob in all_knobs() if knob.area in ("model", "optimizer")]
+KNOBS = [
+    knob
+    for knob in all_knobs()
+    if knob.area in ("model", "optimizer")
+    and knob.contract is not Contract.RECIPE  # another rule has a state of its own
+]
 OPTIMIZERS: dict[str, Callable[[Any], torch.optim.Optimizer]] = {
     "sgd": lambda parameters: torch.optim.SGD(parameters, lr=0.01, momentum=0.9),
     "adamw": lambda parameters: torch.optim.AdamW(parameters, lr=0.01, amsgrad=True),
