@@ -57,8 +57,21 @@ def record(path: FetchAhead) -> Any:
 
 
 def children() -> list[int]:
-    """Processes that this one has forked and not seen the end of."""
+    """Processes of this one that were not there when the test began: multiprocessing keeps its resource tracker."""
+    return [child for child in _children() if child not in _before]
+
+
+def _children() -> list[int]:
     return [int(child) for child in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()]
+
+
+_before: list[int] = []
+
+
+@pytest.fixture(autouse=True)
+def others() -> None:
+    """Take down who is there already."""
+    _before[:] = _children()
 
 
 def shuffled(kind: Any, **options: Any) -> Callable[[], DataLoader[Any]]:
