@@ -280,6 +280,7 @@ def test_check_shows_phases_that_sum_to_the_step(tmp_path: Path) -> None:
     assert document["facts"]["stochastic"] is True
 
 
+@pytest.mark.slow
 def test_an_interrupted_tune_goes_on_where_it_was(tmp_path: Path) -> None:
     """Ctrl-C leaves nobody behind, exits with 130 and names the way on; --resume runs no trial twice."""
     folder = copied("conv_norm.py", tmp_path / "work")
