@@ -5,6 +5,8 @@ from __future__ import annotations
 import datetime
 from collections.abc import Mapping, Sequence
 
+import msgspec
+
 from hotlap.plan import (
     Gain,
     Header,
@@ -16,7 +18,7 @@ from hotlap.plan import (
     PlannedSignature,
     PlannedVerdict,
 )
-from hotlap.records import SCHEMA, Contract, Estimate, Goal, Result, Signature
+from hotlap.records import SCHEMA, Contract, Estimate, Facts, Goal, Result, Signature
 from hotlap.trials.runner import RootKey
 
 
@@ -54,8 +56,8 @@ def plan_of(result: Result, signatures: Mapping[RootKey, Sequence[Signature]], d
     return Plan(schema=SCHEMA, header=_header(result, date), settings=settings, levels=levels, roots=roots)
 
 
-def _header(result: Result, date: datetime.date) -> Header:
-    facts, verdict = result.facts, result.verdict
+def header_of(facts: Facts, date: datetime.date) -> Header:
+    """What a plan was made of and where, before anything is said of what it gains."""
     return Header(
         date=date,
         script=facts.script,
@@ -66,6 +68,13 @@ def _header(result: Result, date: datetime.date) -> Header:
         device=facts.device,
         machine=PlannedMachine(cpu=facts.machine.cpu, cores=facts.machine.cores),
         world_size=facts.world_size,
+    )
+
+
+def _header(result: Result, date: datetime.date) -> Header:
+    verdict = result.verdict
+    return msgspec.structs.replace(
+        header_of(result.facts, date),
         goal=result.goal,
         speedup=_gain(result.speedup),
         saving=_gain(result.saving),

@@ -8,7 +8,8 @@ from pathlib import Path
 import msgspec
 
 from hotlap.knobs import OPTIMIZER_RULE
-from hotlap.plan import Header, Level, Plan, PlannedMachine, PlannedSetting, read, write
+from hotlap.plan import Level, Plan, PlannedSetting, read, write
+from hotlap.planned import header_of
 from hotlap.race.result import RaceResult
 from hotlap.records import SCHEMA, Contract
 from hotlap.run import known_knobs
@@ -18,7 +19,8 @@ def with_winner(result: RaceResult, path: Path, date: datetime.date) -> None:
     """Write the winner's setting to a plan; one that is there for the same script keeps its other settings.
 
     The winner changes the training algorithm, so its contract is `recipe`. What was measured of the other settings
-    stays as their level; of all together nothing was measured, and nothing is said.
+    stays as their level; of all together nothing was measured, and nothing is said: a time to a goal is no speed-up per
+    step.
 
     Raises:
         HotlapError: The plan that is there cannot be read, or the new one cannot be written.
@@ -28,7 +30,7 @@ def with_winner(result: RaceResult, path: Path, date: datetime.date) -> None:
     setting = PlannedSetting(knob=OPTIMIZER_RULE, value=won.arm, contract=Contract.RECIPE)
     earlier = read(path, known_knobs()) if path.exists() else None
     if earlier is None or not earlier.settings or earlier.header.script_sha256 != result.facts.script_sha256:
-        write(Plan(schema=SCHEMA, header=header(result, date), settings=(setting,)), path)
+        write(Plan(schema=SCHEMA, header=header_of(result.facts, date), settings=(setting,)), path)
         return
     others = tuple(other for other in earlier.settings if other.knob != OPTIMIZER_RULE)
     write(merged(earlier, (*others, setting)), path)
@@ -40,19 +42,3 @@ def merged(earlier: Plan, settings: tuple[PlannedSetting, ...]) -> Plan:
     levels[Contract.RECIPE] = Level(contract=Contract.RECIPE)
     bare = msgspec.structs.replace(earlier.header, speedup=None, verdict=None, payback_steps=None)
     return msgspec.structs.replace(earlier, header=bare, settings=settings, levels=tuple(levels.values()))
-
-
-def header(result: RaceResult, date: datetime.date) -> Header:
-    """What was measured, and on what; a time to a goal is no speed-up per step, so it is not in here."""
-    facts = result.facts
-    return Header(
-        date=date,
-        script=facts.script,
-        script_sha256=facts.script_sha256,
-        argv=facts.argv,
-        torch=facts.torch,
-        python=facts.python,
-        device=facts.device,
-        machine=PlannedMachine(cpu=facts.machine.cpu, cores=facts.machine.cores),
-        world_size=facts.world_size,
-    )
