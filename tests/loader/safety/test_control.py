@@ -58,7 +58,11 @@ def test_s32_ends_raised_by_samples(error: Any, same: Same) -> None:
 
 
 class Interrupts(Computed):
-    """Sends the script an interruption while it fetches or waits."""
+    """Sends the script an interruption while it fetches or waits.
+
+    A worker lets the script reach its wait first: CPython may be interrupted between taking the lock of a
+    queue and the block that would release it, and torch's own loader then never ends.
+    """
 
     def __init__(self, script: int) -> None:
         super().__init__()
@@ -67,6 +71,7 @@ class Interrupts(Computed):
     def __getitem__(self, i):
         if i == 9 and not self.sent:
             self.sent.fill_(True)
+            time.sleep(0 if get_worker_info() is None else 0.3)
             os.kill(self.script, signal.SIGINT)
             time.sleep(0.2)
         return self.x[i] * 2
