@@ -118,6 +118,7 @@ def test_a_script_without_modules_is_told_so(tmp_path: Path) -> None:
     assert not done.stdout
 
 
+@pytest.mark.slow
 def test_batches_grow_until_memory_ends_and_that_is_survived(tmp_path: Path) -> None:
     """Memory that jumps by 4 GiB ends sooner than any line promises; the trial dies, and the answer is there."""
     folder = work(tmp_path, "x + torch.ones((len(x) > 300) << 30).sum()")
@@ -140,8 +141,10 @@ def test_batches_grow_until_memory_ends_and_that_is_survived(tmp_path: Path) -> 
 
 @pytest.mark.parametrize(
     ("loader", "words"),
-    [(SAMPLER, "batch sampler of its own"), ("[(data.tensors[0][:64],)] * 10", "no DataLoader")],
-    ids=["own sampler", "no loader"],
+    [
+        pytest.param(SAMPLER, "batch sampler of its own", id="own sampler", marks=pytest.mark.slow),
+        pytest.param("[(data.tensors[0][:64],)] * 10", "no DataLoader", id="no loader"),
+    ],
 )
 def test_what_cannot_grow_is_said(tmp_path: Path, loader: str, words: str) -> None:
     """No batch is claimed to fit that was not run."""

@@ -1,4 +1,4 @@
-"""`hotlap check`: one observed run, and where asked for what each module costs and what holds the memory."""
+"""`hotlap check`: one observed run, and where asked for a closer look at modules, memory and fetching."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from hotlap.audits import all_audits
 from hotlap.audits.judge import audited
 from hotlap.commands import Job, seconds
 from hotlap.errors import HotlapError
+from hotlap.fetch_table import fetch_table
 from hotlap.growth import largest_batch
 from hotlap.knobs import all_knobs
 from hotlap.knobs.knob import Knob
@@ -20,9 +21,10 @@ from hotlap.lab import Lab
 from hotlap.memory_table import MEMORY_STEPS, memory_table
 from hotlap.model_table import TRACED_STEPS, model_table, traced
 from hotlap.records import Facts, Goal, Recording, Skip, Value
-from hotlap.records.views import MemoryTable, ModuleTable
+from hotlap.records.views import FetchTable, MemoryTable, ModuleTable
 from hotlap.report.check_view import check_view
 from hotlap.report.document import check_document
+from hotlap.report.fetch_view import fetch_view
 from hotlap.report.memory_view import memory_view
 from hotlap.report.model_view import model_view
 from hotlap.report.views_document import views_document
@@ -39,15 +41,16 @@ class Asked:
 
     model: bool = False
     memory: bool = False
+    data: bool = False
     limit_bytes: int | None = None
     """What a batch is to fit into; None for what there is."""
 
     @classmethod
-    def of(cls, *, model: bool, memory: bool, memory_limit: str | None) -> Asked:
+    def of(cls, *, model: bool, memory: bool, data: bool, memory_limit: str | None) -> Asked:
         """From the flags."""
         if memory_limit is not None and not memory:
             raise HotlapError("bad-choice", "--memory-limit belongs to --memory.", fix="add --memory")
-        return cls(model, memory, None if memory_limit is None else size_bytes(memory_limit))
+        return cls(model, memory, data, None if memory_limit is None else size_bytes(memory_limit))
 
     @property
     def usual_budget(self) -> str:
@@ -67,6 +70,15 @@ def size_bytes(text: str) -> int:
     return int(number * (1024 if found[3] else 1000) ** " kmgt".index(found[2].lower() or " "))
 
 
+@dataclass(frozen=True)
+class Looks:
+    """What the closer looks showed; None for what was not asked for."""
+
+    modules: ModuleTable | None = None
+    memory: MemoryTable | None = None
+    fetching: FetchTable | None = None
+
+
 def check(job: Job, budget: str, asked: Asked) -> None:
     """Observe, and print.
 
@@ -76,39 +88,50 @@ def check(job: Job, budget: str, asked: Asked) -> None:
         asked: What is to be shown.
     """
     budget_s = seconds(budget)
-    modules, held = None, None
     with Voice(Console(stderr=True), budget_s) as voice:
         lab = job.lab(budget_s, 1, voice)
         lab.learn_ceiling()
         lab.trying("observing the script as written")
-        more = asked.model or asked.memory
+        more = asked.model or asked.memory or asked.data
         observed = lab.observe(limit_s=budget_s * (_LOOK_SHARE if more else 1.0))
         facts = observed.facts
         assert facts is not None
-        if more:
-            lab.trying("following its modules")
-            limit_s = max(budget_s * _LOOK_SHARE, _FEWEST * phases_of(observed).total_s)
-            record = traced(lab, observed, limit_s, TRACED_STEPS if asked.model else MEMORY_STEPS)
-            modules = model_table(record, lab.ceiling, is_cuda=facts.is_cuda) if asked.model else None
-            held = memory_table(record, largest_batch(lab, facts, asked.limit_bytes)) if asked.memory else None
+        looks = _looks(lab, observed, facts, budget_s * _LOOK_SHARE, asked)
     if job.as_json:
         found = audited(seen_of(observed), all_audits())
         document = check_document(facts, phases_of(observed), found, lab.ceiling)
-        print(json.dumps(document | views_document(facts, modules, held), indent=1))
+        added = views_document(facts, looks.modules, looks.memory, looks.fetching)
+        print(json.dumps(document | added, indent=1))
     else:
-        Console().print(_view(lab, observed, modules, held))
+        Console().print(_view(lab, observed, facts, looks))
 
 
-def _view(lab: Lab, observed: Recording, modules: ModuleTable | None, held: MemoryTable | None) -> RenderableType:
-    facts = observed.facts
-    assert facts is not None
+def _looks(lab: Lab, observed: Recording, facts: Facts, limit_s: float, asked: Asked) -> Looks:
+    """Each in trials of its own."""
+    modules, held, fetching = None, None, None
+    if asked.data:
+        lab.trying("following how batches are fetched")
+        fetching = fetch_table(lab, facts, limit_s)
+    if asked.model or asked.memory:
+        lab.trying("following its modules")
+        limit_s = max(limit_s, _FEWEST * phases_of(observed).total_s)
+        record = traced(lab, observed, limit_s, TRACED_STEPS if asked.model else MEMORY_STEPS)
+        modules = model_table(record, lab.ceiling, is_cuda=facts.is_cuda) if asked.model else None
+        held = memory_table(record, largest_batch(lab, facts, asked.limit_bytes)) if asked.memory else None
+    return Looks(modules, held, fetching)
+
+
+def _view(lab: Lab, observed: Recording, facts: Facts, looks: Looks) -> RenderableType:
     parts: list[RenderableType] = []
-    if modules is not None:
-        parts.append(model_view(modules, facts, lab.ceiling))
-    if held is not None:
-        parts += [""] if parts else []
-        parts.append(memory_view(held, facts))
-    return Group(*parts) if parts else _plain(lab, observed, facts)
+    if looks.fetching is not None:
+        choices = {knob.id: _choices(knob, facts) for knob in all_knobs() if knob.area == "data"}
+        parts.append(fetch_view(looks.fetching, facts, choices))
+    if looks.modules is not None:
+        parts.append(model_view(looks.modules, facts, lab.ceiling))
+    if looks.memory is not None:
+        parts.append(memory_view(looks.memory, facts))
+    apart = [line for part in parts for line in (part, "")][:-1]
+    return Group(*apart) if parts else _plain(lab, observed, facts)
 
 
 def _choices(knob: Knob, facts: Facts) -> tuple[Value, ...] | Skip:

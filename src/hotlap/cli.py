@@ -96,6 +96,7 @@ def check(
     memory: Annotated[
         bool, typer.Option("--memory", help="What holds the memory, and the largest batch that fits.")
     ] = False,
+    data: Annotated[bool, typer.Option("--data", help="Where fetching a batch spends its time, line by line.")] = False,
     memory_limit: Annotated[
         str | None,
         typer.Option(help="What a batch is to fit into: 8GiB, 24GB.", show_default="what there is, less 10 %"),
@@ -111,7 +112,7 @@ def check(
     from hotlap.check import check as run_check
 
     with interruptible("nothing was changed"):
-        asked = Asked.of(model=model, memory=memory, memory_limit=memory_limit)
+        asked = Asked.of(model=model, memory=memory, data=data, memory_limit=memory_limit)
         run_check(commands.Job(tuple(command), out, python, json, sandbox), budget or asked.usual_budget, asked)
 
 

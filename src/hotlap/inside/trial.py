@@ -59,3 +59,7 @@ def _for_purpose(host: Host, recorder: Recorder, purpose: str) -> None:
         from hotlap.inside.growth import GrowthTrial
 
         GrowthTrial(host, recorder).install()
+    elif purpose == "fetches":
+        from hotlap.inside.fetches import FetchTrial
+
+        FetchTrial(host, recorder).install()

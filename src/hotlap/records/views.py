@@ -1,4 +1,4 @@
-"""What one traced run shows of a training: what each module costs, and what holds the memory."""
+"""What a closer look shows of a training: what each module costs, what holds the memory, how batches are fetched."""
 
 from __future__ import annotations
 
@@ -145,3 +145,46 @@ class MemoryTable:
     saved_bytes: int = 0
     """All of that."""
     largest: LargestBatch | None = None
+
+
+@dataclass(frozen=True)
+class FetchRow:
+    """Where a part of a batch's fetching goes."""
+
+    stage: str
+    """"sample" or "collate"."""
+    file: str
+    """"" for a transform and for what torch does itself, which have a name and no line."""
+    line: int
+    function: str
+    text: str
+    """The statement as written, or the name."""
+    time_s: float
+    """For a batch."""
+
+
+@dataclass(frozen=True)
+class FetchTable:
+    """How the loader that trains makes a batch, in the training's own process. The rows sum to `fetch_s`."""
+
+    dataset: str
+    """Qualified class name."""
+    samples: float
+    """In a batch."""
+    fetch_s: float
+    """Median time of a batch, nothing followed."""
+    sampler_s: float
+    """Median time until the sampler has named a batch."""
+    waiting: float
+    """Share of `fetch_s` in which the fetching thread ran on no core, but waited for files, a network or threads."""
+    rows: tuple[FetchRow, ...]
+    """The most expensive first."""
+    batches: int
+    """Fetched so."""
+    followed: float
+    """How many times as long a batch took while it was followed; its shares are those of such batches."""
+    num_workers: int
+    wait_s: float | None
+    """What the training waits for a batch; None where it was not seen."""
+    use_s: float | None
+    """What it does between two batches."""

@@ -1,4 +1,4 @@
-"""The keys that `--model` and `--memory` add to the document of `hotlap check --json`."""
+"""The keys that `--model`, `--memory` and `--data` add to the document of `hotlap check --json`."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ from typing import Any
 import msgspec
 
 from hotlap.records import Facts
-from hotlap.records.views import MemoryTable, ModuleTable
+from hotlap.records.views import FetchTable, MemoryTable, ModuleTable
 from hotlap.report.document import finite
 from hotlap.report.inert import inert, secrets_of
 
 
-def views_document(facts: Facts, modules: ModuleTable | None, memory: MemoryTable | None) -> dict[str, Any]:
-    """What was asked for, under "modules" and "memory"; its keys are stable."""
+def views_document(
+    facts: Facts, modules: ModuleTable | None, memory: MemoryTable | None, fetching: FetchTable | None = None
+) -> dict[str, Any]:
+    """What was asked for, under "modules", "memory" and "fetching"; its keys are stable."""
     added: dict[str, Any] = {}
     if modules is not None:
         plain = inert(modules, secrets_of(facts))
@@ -26,4 +28,6 @@ def views_document(facts: Facts, modules: ModuleTable | None, memory: MemoryTabl
         }
     if memory is not None:
         added["memory"] = msgspec.to_builtins(inert(memory, secrets_of(facts)))
+    if fetching is not None:
+        added["fetching"] = msgspec.to_builtins(inert(fetching, secrets_of(facts)))
     return finite(added)
