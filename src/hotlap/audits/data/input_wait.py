@@ -36,5 +36,7 @@ class InputWait(Audit):
             return self.not_applicable("no DataLoader feeds the training")
         if share < _MUCH:
             return self.passes(f"waiting for data is {share:.1%} of the step", share=share)
-        advice = "see `hotlap check --data`; fetch in more workers, cache what every epoch decodes, or index whole batches"
+        advice = (
+            "see `hotlap check --data`; fetch in more workers, cache what every epoch decodes, or index whole batches"
+        )
         return self.fails(f"{share:.0%} of the step is waiting for data", advice, per_step(seen.steps.phases_s["data"]))
