@@ -122,6 +122,7 @@ def lab_of(script: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lab
     return lab
 
 
+@pytest.mark.alone
 def test_what_the_script_asks_for_has_a_price(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Measured whether or not anybody would take it off, unless the user does not want to know."""
     script = tmp_path / "careful.py"
@@ -138,6 +139,7 @@ def test_what_the_script_asks_for_has_a_price(tmp_path: Path, monkeypatch: pytes
     assert "with deterministic-algorithms off" in words.prices(prices_of(lab.pairs))
 
 
+@pytest.mark.alone
 def test_the_work_is_left_out_while_a_real_script_trains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Fetching is cheaper with the batch in hand, updating without gradients, and the script goes on training."""
     lab = lab_of(SCRIPTS / "conv_norm.py", tmp_path, monkeypatch)

@@ -68,6 +68,7 @@ def test_operations_belong_to_the_module_that_does_them(place: Place) -> None:
     assert seen["optimizer"]["moved_bytes"][0] > 0
 
 
+@pytest.mark.alone
 def test_times_of_all_owners_are_the_phases(place: Place) -> None:
     """Forward and backward of the traced steps are divided among the owners, and nothing of them is lost."""
     record = followed(place, BLOCKS + LOOP).record
