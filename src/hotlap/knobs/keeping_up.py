@@ -14,7 +14,7 @@ _IN_HAND = 1.2
 
 
 def why_nothing_to_gain(training: Sequence[Loader]) -> str:
-    """Why more or fewer workers cannot pay for the loaders that feed the training; "" when they may."""
+    """Why it cannot pay to fetch in other processes for the loaders that feed the training; "" when it may."""
     shares = [
         one.wait_s / (one.wait_s + one.use_s) for one in training if one.wait_s is not None and one.use_s is not None
     ]

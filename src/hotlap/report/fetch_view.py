@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 from rich.console import Group, RenderableType
 from rich.table import Table
@@ -78,7 +77,7 @@ def _rows(table: FetchTable) -> RenderableType:
 def _where(row: FetchRow) -> str:
     if not row.file:
         return row.stage
-    return f"{Path(row.file).name}:{row.line} {row.function}"
+    return f"{row.file.rpartition('/')[2]}:{row.line} {row.function}"
 
 
 def _explained(table: FetchTable) -> list[str]:

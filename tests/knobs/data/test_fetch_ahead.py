@@ -45,6 +45,8 @@ def test_for_whom(changes: dict[str, Any]) -> None:
             {"loader": {"draws_randomness": None}, "stochastic": True},
             "the model draws random numbers between two batches",
         ),
+        ({"loader": {"wait_s": 0.001, "use_s": 0.1}}, "the training waits for its batches for less than 2%"),
+        ({"loader": {"fetch_s": 0.001, "carry_s": 0.001}}, "a batch takes about as long to be handed"),
     ],
 )
 def test_for_whom_not(changes: dict[str, Any], reason: str) -> None:

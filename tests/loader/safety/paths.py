@@ -101,7 +101,8 @@ def _with_workers(loader: Loader, told: list[dict[str, Any]]) -> Loader:
     mine = [line for line in told if line["dataset"] == loader.dataset]
     draws = _draws(fields, [line["draws"] for line in mine])
     tied = _tied(fields, [line["tied"] for line in mine]) if loader.num_workers else loader.tied
-    return replace(msgspec.convert(fields, Loader), draws_randomness=draws, tied=tied)
+    pace = {"fetch_s": None, "wait_s": None, "use_s": None}  # a path is held to the checklist wherever it may be taken
+    return replace(msgspec.convert(fields, Loader), draws_randomness=draws, tied=tied, **pace)
 
 
 class _NoTape:

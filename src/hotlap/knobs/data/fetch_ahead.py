@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
+from hotlap.knobs.keeping_up import why_nothing_to_gain
 from hotlap.knobs.knob import Knob, When
 from hotlap.records import Contract, Facts, Skip, Value
 
@@ -24,7 +25,8 @@ class FetchAhead(Knob):
     numbers, which rules out loader workers.
     ## When it cannot
     A model that draws from the same generators between two batches (dropout on the CPU) while fetching draws as well,
-    CUDA in use, open files or locks in the dataset, a dataset that fetching changes, one core.
+    CUDA in use, open files or locks in the dataset, a dataset that fetching changes, one core; batches that hardly keep
+    the training waiting, or take about as long to be handed over as to be fetched.
     ## Source
     torch.utils.data documentation, "Multi-process data loading" and its notes on randomness.
     """
@@ -53,6 +55,8 @@ class FetchAhead(Knob):
             return Skip("; ".join(reasons))
         if facts.stochastic and all(loader.draws_randomness is not False for loader in here):
             return Skip("the model draws random numbers between two batches, as fetching does")
+        if reason := why_nothing_to_gain(training):
+            return Skip(reason)
         return (True,)
 
     def install(self, value: Value, host: Host) -> None:
