@@ -1,7 +1,8 @@
 """Is the judge good? Faults that are known to be faults, and changes that are known to be none, on the scripts given.
 
 Run: python bench/planted_faults.py [--results FILE] SCRIPT [its arguments]     (adds one script's answers to a file)
-     python bench/planted_faults.py --oracle 12 --results FILE SCRIPT [its arguments]  (does each fault matter there?)
+     python bench/planted_faults.py --oracle 12 [--steps 60] --results FILE SCRIPT [its arguments]
+                                                                                (does each fault matter there?)
      python bench/planted_faults.py --table [--results FILE]                    (what the file says)
 Each fault of tests/faults.py is judged by the exact gates alone, without the trajectory, on its own, and again beside
 bfloat16 autocast where it does not bring a reduced precision itself, for that is where faults could hide. A fault
@@ -47,7 +48,6 @@ FAULTS = (
 )
 HONEST = ("LessExact",)
 ROUNDING = "OneUlp"
-_ORACLE_STEPS = 60
 _ORACLE_TRIES = 2
 """Seeds in which a fault may find nothing to break before it is left out."""
 HIDING_PLACE = "autocast-bf16"
@@ -91,26 +91,26 @@ class Bench:
         script = Path(self.lab.runner.target.name).stem
         return Case(script, str(setup), is_fault, ACTED in self._notes, verdict.word, verdict.reason)
 
-    def oracle(self, seeds: int, file: Path) -> None:
+    def oracle(self, seeds: int, steps: int, file: Path) -> None:
         """Add a line for each seed that the file lacks: fault to whether it acted and strayed further than rounding."""
         script = Path(self.lab.runner.target.name).stem
         known = {seed: tried for one, seed, tried in trials(file) if one == script}
         for seed in (seed for seed in range(seeds) if seed not in known):
-            plain, _ = self._losses(AS_WRITTEN, seed)
-            rounded, _ = self._losses(Setup.of({f"faults:{ROUNDING}": True}), seed)
+            plain, _ = self._losses(AS_WRITTEN, seed, steps)
+            rounded, _ = self._losses(Setup.of({f"faults:{ROUNDING}": True}), seed, steps)
             known[seed] = {}
             for name in FAULTS:
                 if seed >= _ORACLE_TRIES and not any(name in known[first] for first in range(_ORACLE_TRIES)):
                     continue  # it finds nothing to break in this script, and each training takes seconds
-                losses, acted = self._losses(Setup.of({f"faults:{name}": True}), seed)
+                losses, acted = self._losses(Setup.of({f"faults:{name}": True}), seed, steps)
                 if acted:
                     known[seed][name] = strayed(plain, losses) > strayed(plain, rounded)
             with file.open("a") as lines:
                 lines.write(json.dumps([script, seed, known[seed]]) + "\n")
             print(f"seed {seed}: {known[seed]}", file=sys.stderr)
 
-    def _losses(self, setup: Setup, seed: int) -> tuple[list[float], bool]:
-        trial = Trial(self.lab.next_id("oracle"), "time", setup, seed, seed, _ORACLE_STEPS, 300.0)
+    def _losses(self, setup: Setup, seed: int, steps: int) -> tuple[list[float], bool]:
+        trial = Trial(self.lab.next_id("oracle"), "time", setup, seed, seed, steps, 300.0)
         record = self.lab.run(trial)
         return [loss for loss in record.steps.losses if loss is not None], ACTED in record.notes
 
@@ -127,7 +127,7 @@ class Bench:
 
 def strayed(plain: Sequence[float], other: Sequence[float]) -> float:
     """Mean distance of two trainings' losses over their second half; infinite where one broke off."""
-    both = list(zip(plain, other, strict=False))[_ORACLE_STEPS // 2 :]
+    both = list(zip(plain, other, strict=False))[len(plain) // 2 :]
     return fmean(abs(a - b) for a, b in both) if both else inf
 
 
@@ -186,6 +186,7 @@ def main() -> None:
     parser.add_argument("--results", type=Path, default=Path(".hotlap/faults/results.jsonl"))
     parser.add_argument("--only", default="", metavar="TEXT", help="judge the setups that hold it in their name")
     parser.add_argument("--oracle", type=int, default=0, metavar="SEEDS", help="train instead of judging")
+    parser.add_argument("--steps", type=int, default=60, help="of each of these trainings")
     parser.add_argument("--table", action="store_true", help="print what was judged so far")
     parser.add_argument("--json", action="store_true", help="one document on stdout")
     parser.add_argument("script", nargs=argparse.REMAINDER)
@@ -197,7 +198,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory(prefix="hotlap-faults-") as folder, args.results.open("a") as file:
             bench = Bench(args.script, Path(folder))
             if args.oracle:
-                bench.oracle(args.oracle, args.results)
+                bench.oracle(args.oracle, args.steps, args.results)
                 tell(trials(args.results))
                 return
             for setup, is_fault in [(s, fault) for s, fault in bench.setups() if args.only in str(s)]:
