@@ -255,8 +255,9 @@ def _changed(sample: str, dtype: torch.dtype, change: Any) -> tuple[str, torch.d
 
 
 def _gather(source: torch.Tensor, indices: _Indices, shared: bool) -> torch.Tensor:
-    picked = indices.gather(source.shape[0])
-    if len(indices.items) * source[:1].nbytes > _LARGE_BYTES and torch.get_num_threads() > 1:
+    rows = source.shape[0]
+    picked = indices.gather(rows)  # so there is a row at least
+    if len(indices.items) * (source.nbytes // rows) > _LARGE_BYTES and torch.get_num_threads() > 1:
         raise UnfitError("the batches are so large that torch's threads stack them faster")
     out = _empty((len(indices.items), *source.shape[1:]), source.dtype, shared)
     if type(picked) is torch.Tensor or not source.is_contiguous():  # numpy would first copy all that is not contiguous
