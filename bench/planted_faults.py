@@ -32,7 +32,7 @@ from hotlap.judge import Judge
 from hotlap.knobs import all_knobs, knob_by_id
 from hotlap.lab import Lab
 from hotlap.logbook import Logbook
-from hotlap.records import AS_WRITTEN, Recording, Setup, Trial, Word
+from hotlap.records import AS_WRITTEN, Outcome, Recording, Setup, Trial, Word
 from hotlap.search.candidates import Request, candidates
 from hotlap.target import resolve
 from hotlap.trials.launch import best_tier
@@ -48,6 +48,7 @@ FAULTS = (
 )
 HONEST = ("LessExact",)
 ROUNDING = "OneUlp"
+_LIMIT_S = 300.0  # of each training of the oracle
 _ORACLE_TRIES = 2
 """Seeds in which a fault may find nothing to break before it is left out."""
 HIDING_PLACE = "autocast-bf16"
@@ -110,8 +111,10 @@ class Bench:
             print(f"seed {seed}: {known[seed]}", file=sys.stderr)
 
     def _losses(self, setup: Setup, seed: int, steps: int) -> tuple[list[float], bool]:
-        trial = Trial(self.lab.next_id("oracle"), "time", setup, seed, seed, steps, 300.0)
+        trial = Trial(self.lab.next_id("oracle"), "time", setup, seed, seed, steps, _LIMIT_S)
         record = self.lab.run(trial)
+        if record.outcome is Outcome.BUDGET and len(record.steps.total_s) < steps:
+            raise SystemExit(f"{setup}: {steps} steps took longer than {_LIMIT_S:.0f} s; name fewer --steps")
         return [loss for loss in record.steps.losses if loss is not None], ACTED in record.notes
 
     def setups(self) -> list[tuple[Setup, bool]]:
