@@ -72,6 +72,34 @@ def test_a_better_schedule_is_no_effect_of_a_rule(tmp_path: Path) -> None:
     assert any(result.winner for result in results)
 
 
+def test_the_schedule_that_a_rule_likes_is_found(tmp_path: Path) -> None:
+    """The script's own rule is given the same choice, so what only the schedule brings is no effect of a rule."""
+    likes = {"one-cycle": 1.8}
+    (tmp_path / "all").mkdir()
+    one = simulated(tmp_path, {**EQUAL, "muon": Truth(1.3, 2e-3, likes=likes)}, WISH)
+    all_ = simulated(tmp_path / "all", {rule: replace(truth, likes=likes) for rule, truth in EQUAL.items()}, WISH)
+
+    assert "schedule=one-cycle" in arm_of(one, RULES["muon"].words)
+    assert one.winner == RULES["muon"].words
+    assert "schedule=one-cycle" in arm_of(all_, TUNED)
+    assert not any(f.vs_incumbent is not None and f.vs_incumbent.proven for f in all_.finalists)
+
+
+def test_no_schedule_is_taken_for_its_luck(tmp_path: Path) -> None:
+    """All being alike, the arm that came through the rungs stays."""
+    results = repeated(tmp_path, EQUAL, 5, gap=0.0)
+    arms = [arm_of(result, TUNED) for result in results]
+
+    assert sum("schedule=linear" in arm for arm in arms) >= 4, arms
+
+
+def arm_of(result: RaceResult, name: str) -> str:
+    """The settings of a finalist."""
+    found = result.finalist(name)
+    assert found is not None
+    return found.arm
+
+
 def test_a_planted_worse_arm_never_wins(tmp_path: Path) -> None:
     """The script's own rule at a third of its pace."""
     truths = {**EQUAL, "adamw": Truth(1 / 3), "nesterov": Truth(1 / 3, 0.1), "muon": Truth(1 / 3)}

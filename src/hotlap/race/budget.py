@@ -43,6 +43,8 @@ class Shape:
     """Settings of each rule at the first rung."""
     extensions: int
     """Further points where the best lies at the edge of those tried."""
+    variations: int
+    """Changes of each finalist's schedule and momentum that are tried over half of the training."""
     notches: int
     """Runs that look for each finalist's horizon."""
     checks: int
@@ -78,15 +80,22 @@ class Shape:
             self.baselines * costs.run_s()
             + (1 + len(self.rules)) * (costs.start_s + _TIMED_S)
             + (1 + len(self.rules)) * sum(rungs)
+            + (1 + self.finalists) * self.variations * costs.run_s(RUNGS[-1])
             + (1 + self.finalists) * (self.notches + self.checks) * costs.run_s(0.75)
             + self.seeds * (2 + self.finalists) * costs.run_s()
         )
 
 
 SHAPES = {
-    "thorough": Shape("thorough", baselines=5, points=12, extensions=2, notches=3, checks=3, finalists=3, seeds=10),
-    "standard": Shape("standard", baselines=5, points=4, extensions=2, notches=2, checks=2, finalists=2, seeds=8),
-    "quick": Shape("quick", baselines=3, points=3, extensions=1, notches=1, checks=1, finalists=1, seeds=3),
+    "thorough": Shape(
+        "thorough", baselines=5, points=12, extensions=2, variations=5, notches=3, checks=3, finalists=3, seeds=10
+    ),
+    "standard": Shape(
+        "standard", baselines=5, points=4, extensions=2, variations=2, notches=2, checks=2, finalists=2, seeds=8
+    ),
+    "quick": Shape(
+        "quick", baselines=3, points=3, extensions=1, variations=1, notches=1, checks=1, finalists=1, seeds=3
+    ),
 }
 """From the richest to the poorest."""
 _FIRST = ("adamw", "nesterov", "muon", "adam", "sgd", "momentum")
@@ -117,7 +126,15 @@ def afford(
     ordered = sorted(rules, key=_rank)
     fewer = (replace(SHAPES["quick"], rules=tuple(ordered[:count])) for count in range(len(rules) - 1, 0, -1))
     bare = replace(
-        SHAPES["quick"], baselines=2, points=2, extensions=0, notches=0, checks=0, seeds=2, rules=tuple(ordered[:1])
+        SHAPES["quick"],
+        baselines=2,
+        points=2,
+        extensions=0,
+        variations=0,
+        notches=0,
+        checks=0,
+        seeds=2,
+        rules=tuple(ordered[:1]),
     )
     if whole:
         fewer, bare = iter(()), replace(bare, rules=tuple(rules), whole=True)

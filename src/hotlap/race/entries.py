@@ -20,6 +20,7 @@ from hotlap.race.rules import SCRIPT
 from hotlap.race.screening import INCUMBENT, Candidate, admit, candidate, screen
 from hotlap.race.shapes import decays, own_schedule, peak
 from hotlap.race.trainings import Run, Trainings
+from hotlap.race.variations import vary
 from hotlap.records import AS_WRITTEN, Setup
 from hotlap.trials import blocks
 
@@ -55,8 +56,10 @@ def rule_entries(
     entries = [Entry(SCRIPT_AS_WRITTEN, "script", AS_WRITTEN, trainings.steps)]
     for found in candidates:
         if found.rule in (SCRIPT, *best):
-            hurry = lab.left_s < reserve_s
-            entries.append(entered(trainings, found, replace(shape, notches=0, checks=0) if hurry else shape, reach))
+            if lab.left_s < reserve_s:
+                shape = replace(shape, variations=0, notches=0, checks=0)
+            vary(trainings, found, shape.variations, reach.sigma)
+            entries.append(entered(trainings, found, shape, reach))
         elif not found.out:
             found.out = "others came there sooner at half of the training"
     trainings.spent_on("horizons")

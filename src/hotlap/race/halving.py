@@ -13,7 +13,8 @@ ADMITTED = 1.75
 """Times the untouched script's step: the largest saving of steps in any fair table is about 1.7x (race.md 2)."""
 FACTOR = 3.0
 """Between the first point of a search and its neighbours, and beyond the edge."""
-_SIGMAS = 2.0
+SIGMAS = 2.0
+"""A smaller gap between two runs is noise."""
 
 
 def survivors(values: Mapping[K, float], keep: int, sigma: float, most: int | None = None) -> list[K]:
@@ -30,7 +31,7 @@ def survivors(values: Mapping[K, float], keep: int, sigma: float, most: int | No
     ranked = sorted((key for key in values if isfinite(values[key])), key=lambda key: values[key])
     if len(ranked) <= keep:
         return ranked
-    cut = values[ranked[keep - 1]] + _SIGMAS * sigma
+    cut = values[ranked[keep - 1]] + SIGMAS * sigma
     kept = [key for place, key in enumerate(ranked) if place < keep or values[key] < cut]
     return kept[:most]
 

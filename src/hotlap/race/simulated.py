@@ -32,6 +32,8 @@ class Truth:
     best_lr: float = 1e-3
     cost: float = 1.0
     """Time of its step, over that of the script's."""
+    likes: Mapping[str, float] = field(default_factory=dict[str, float])
+    """Schedule to the times as much progress that it makes under it."""
 
 
 @dataclass
@@ -95,7 +97,11 @@ class SimulatedRunner:
     def _losses(self, trial: Trial, arm: Arm, truth: Truth, count: int, luck: random.Random) -> list[float]:
         common = random.Random(f"{self.seed} {trial.seed}").gauss(0, self.seed_noise)  # a pair's runs share half of it
         off = log((arm.lr or self.script_lr) / truth.best_lr) / _WIDTH
-        speed = truth.speed * exp(-off * off / 2 + common + luck.gauss(0, self.seed_noise))
+        speed = (
+            truth.speed
+            * truth.likes.get(arm.schedule, 1.0)
+            * exp(-off * off / 2 + common + luck.gauss(0, self.seed_noise))
+        )
         shape = shape_of("constant" if arm.schedule == SCRIPT else arm.schedule)
         horizon = arm.horizon or self.steps
         found: list[float] = []
