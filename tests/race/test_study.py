@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 from pathlib import Path
 
@@ -85,3 +86,13 @@ def test_without_optuna_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch)
         open_storage(None)
 
     assert raised.value.slug == "no-optuna"
+
+
+def test_a_missing_driver_is_named_with_its_package() -> None:
+    """What pip calls it, which is not what Python imports."""
+    if importlib.util.find_spec("MySQLdb"):
+        pytest.skip("it is installed here")
+    with pytest.raises(HotlapError, match="pip install mysqlclient") as raised:
+        open_storage("mysql://user:hunter2@host/db")
+
+    assert "hunter2" not in str(raised.value)

@@ -18,6 +18,8 @@ from hotlap.race.halving import FACTOR
 from hotlap.race.rules import Range
 
 _SECOND_SETTING = 10  # points; with fewer the learning rate alone is searched (Google's tuning playbook)
+_PACKAGES = {"psycopg": "'psycopg[binary]'", "psycopg2": "psycopg2-binary", "MySQLdb": "mysqlclient"}
+"""A driver's module to the package that has it, where the names differ."""
 
 
 def optuna() -> Any:
@@ -53,6 +55,11 @@ def open_storage(url: str | None) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return package.storages.RDBStorage(url)
+    except ImportError as error:
+        missing = getattr(error.__cause__, "name", None) or "the driver"
+        what = f"{missing}, which opens a {url.partition(':')[0]} database, is not installed beside hotlap."
+        install = f"install it with `pip install {_PACKAGES.get(missing, missing)}`"
+        raise HotlapError("bad-storage", what, fix=install) from None
     except Exception as error:
         what = f"Optuna cannot open the storage {url.split('@')[-1]}: {type(error).__name__}."
         raise HotlapError(
