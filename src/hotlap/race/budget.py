@@ -44,7 +44,7 @@ class Shape:
     extensions: int
     """Further points where the best lies at the edge of those tried."""
     variations: int
-    """Changes of each finalist's schedule and momentum that are tried over half of the training."""
+    """Changes of each finalist's schedule, momentum and clipping that are tried over half of the training."""
     notches: int
     """Runs that look for each finalist's horizon."""
     checks: int
@@ -88,10 +88,10 @@ class Shape:
 
 SHAPES = {
     "thorough": Shape(
-        "thorough", baselines=5, points=12, extensions=2, variations=5, notches=3, checks=3, finalists=3, seeds=10
+        "thorough", baselines=5, points=12, extensions=2, variations=6, notches=3, checks=3, finalists=3, seeds=10
     ),
     "standard": Shape(
-        "standard", baselines=5, points=4, extensions=2, variations=2, notches=2, checks=2, finalists=2, seeds=8
+        "standard", baselines=5, points=4, extensions=2, variations=3, notches=2, checks=2, finalists=2, seeds=8
     ),
     "quick": Shape(
         "quick", baselines=3, points=3, extensions=1, variations=1, notches=1, checks=1, finalists=1, seeds=3

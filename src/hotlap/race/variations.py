@@ -1,9 +1,10 @@
-"""Other schedules and momenta for the rules that reach the finals, one change at a time over half of the training."""
+"""Other schedules, momenta and clipping for the rules of the finals, one change at a time over half of the training."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import replace
+from statistics import quantiles
 
 from hotlap.race.arm import Arm
 from hotlap.race.budget import RUNGS
@@ -14,12 +15,17 @@ from hotlap.race.shapes import decays
 from hotlap.race.trainings import Trainings
 
 _SHAPES = ("one-cycle", "wsd", "cosine")
+_MOMENTA = (0.5, 2.0)  # times what is left of a direction after a step
+_UNBOUND = ("lion", "muon", "gradient-descent")  # whose step does not grow with the gradient, or is taken once an epoch
+_FEWEST_NORMS = 10
+_OUTLIER = 1.2  # times the level: where no gradient is longer, clipping changes little
 
 
 def vary(trainings: Trainings, found: Candidate, count: int, sigma: float) -> None:
     """Try so many changes of a rule's best arm; what ends lower by more than noise takes its place.
 
-    Every rule of the finals gets as many, the script's own among them, on the seed on which the arm came through.
+    The script's own rule is given the same choice, but for its momentum, which is the script's. All run on the seed on
+    which the arm came through.
 
     Args:
         trainings: Where they run.
@@ -29,17 +35,35 @@ def vary(trainings: Trainings, found: Candidate, count: int, sigma: float) -> No
     """
     assert found.best is not None
     assert found.half is not None
-    for change in _changes(found.best, found.rule)[:count]:
+    seen = found.half.record.race
+    norms = [norm for _, norm in seen.gradient_norms] if seen else []
+    for change in _changes(found.best, found.rule, norms)[:count]:
         run = run_at(trainings, found, change, len(RUNGS) - 1, None)
         if run.curve.final < found.half.curve.final - SIGMAS * sigma:
             found.best, found.half = change, run
 
 
-def _changes(arm: Arm, rule: str) -> list[Arm]:
+def _changes(arm: Arm, rule: str, norms: Sequence[float]) -> list[Arm]:
     """Each differs from the arm in one thing; the likeliest to help first."""
-    shapes: Iterator[Arm] = (replace(arm, schedule=shape) for shape in _SHAPES if shape != arm.schedule)
-    made = list(shapes) if decays(arm) else []  # averaging rules want none
+    shapes = [replace(arm, schedule=shape) for shape in _SHAPES if shape != arm.schedule] if decays(arm) else []
+    momenta: list[Arm] = []
     if rule != SCRIPT and RULES[rule].momentum:
         own = arm.momentum or RULES[rule].default_momentum
-        made[2:2] = [replace(arm, momentum=round(1 - (1 - own) * factor, 4)) for factor in (0.5, 2.0) if own]
-    return made
+        momenta = [replace(arm, momentum=round(1 - (1 - own) * factor, 4)) for factor in _MOMENTA if own]
+    level = None if rule in _UNBOUND else clip_level(norms)
+    clipped = [] if level is None else [replace(arm, clip=level)]
+    return [*shapes[:2], *clipped, *momenta, *shapes[2:]]
+
+
+def clip_level(norms: Sequence[float]) -> float | None:
+    """Where one gradient in ten would be clipped; None where that is no outlier, or the script clips already.
+
+    Google's tuning playbook, "How can I debug and mitigate optimization failures?".
+
+    >>> clip_level([1.0] * 19 + [9.0])
+    1.0
+    """
+    if len(norms) < _FEWEST_NORMS:
+        return None
+    level = quantiles(norms, n=10, method="inclusive")[-1]
+    return float(f"{level:.3g}") if max(norms) > _OUTLIER * level else None
