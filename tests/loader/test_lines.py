@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections import Counter
@@ -15,7 +16,8 @@ from torch.utils.data import Dataset, IterableDataset
 from torch.utils.data import _DatasetKind as Kind
 from torch.utils.data._utils.collate import default_collate
 
-from hotlap.loader.lines import FETCHER, Lines, statement
+import hotlap.loader
+from hotlap.loader.lines import FETCHER, Lines, _is_own, statement
 
 NAP_S = 0.004
 
@@ -164,3 +166,20 @@ def test_statements_are_found_from_any_of_their_lines() -> None:
     assert statement(__file__, number["[index],"])[1] == "return torch.tensor( \u2026"
     assert statement(__file__, number["x = transform(x)"])[1] == "x = transform(x)"
     assert statement("/nowhere.py", 3) == (3, "")
+
+
+@pytest.mark.parametrize(
+    ("file", "own"),
+    [
+        ("/home/somebody/hotlap/train.py", True),
+        ("train.py", True),
+        (os.__file__, False),
+        (torch.__file__, False),
+        (hotlap.loader.__file__, False),
+        ("/usr/lib/python3/dist-packages/PIL/Image.py", False),
+        ("<frozen importlib._bootstrap>", False),
+    ],
+)
+def test_the_scripts_own_code_is_what_no_library_holds(file: str, own: bool) -> None:
+    """Wherever it lies, if only it is not installed."""
+    assert _is_own(file) is own

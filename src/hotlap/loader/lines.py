@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import ast
 import linecache
+import os
 import sys
 import sysconfig
 from collections import Counter
 from collections.abc import Callable
 from functools import lru_cache
+from pathlib import Path
 from time import perf_counter_ns
-from types import CodeType, FrameType
+from types import FrameType
 from typing import Any
 
 from torch.utils.data import Dataset
@@ -25,13 +27,15 @@ Place = tuple[str, str, int, str]
 FETCHER: Place = ("sample", "", 0, "torch's fetcher")
 _FETCHING = ("__getitem__", "__getitems__", "__iter__", "__next__")
 _CALLING = ("__call__", "_wrapped_call_impl", "_call_impl", "forward")
-_LIBRARIES = tuple({sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")})
+_HERE = str(Path(__file__).parents[1])  # hotlap's own code
+_LIBRARIES = ("<", _HERE + os.sep, *(sysconfig.get_path(name) + os.sep for name in ("stdlib", "platstdlib")))
+_PACKAGES = (f"site-packages{os.sep}", f"dist-packages{os.sep}")
 
 
 @lru_cache(maxsize=4096)
-def _is_own(code: CodeType) -> bool:
-    """Whether the code was written for this training: it is in no library."""
-    return not code.co_filename.startswith(("<", *_LIBRARIES)) and "/hotlap/" not in code.co_filename
+def _is_own(file: str) -> bool:
+    """Whether the code in it was written for this training: it is in no library."""
+    return not file.startswith(_LIBRARIES) and not any(folder in file for folder in _PACKAGES)
 
 
 class Lines:
@@ -95,13 +99,13 @@ class Lines:
         code, stage = frame.f_code, self._here[0]
         if code is self._collate:
             stage = "collate"
-            if not _is_own(code):
+            if not _is_own(code.co_filename):
                 return (stage, "", 0, code.co_name)
         if code.co_name in _CALLING and (member := self._member(frame)):
             return None if self._here == member else member
         if self._here != FETCHER and not self._here[1]:
             return None  # within a member of a chain, or in torch's own collation
-        if _is_own(code) or (code.co_name in _FETCHING and isinstance(_first(frame), Dataset)):
+        if _is_own(code.co_filename) or (code.co_name in _FETCHING and isinstance(_first(frame), Dataset)):
             return (stage, code.co_filename, frame.f_lineno, code.co_name)
         return None
 
