@@ -3,6 +3,7 @@
 Run: python bench/planted_faults.py [--results FILE] SCRIPT [its arguments]     (adds one script's answers to a file)
      python bench/planted_faults.py --oracle 12 [--steps 60] --results FILE SCRIPT [its arguments]
                                                                                 (does each fault matter there?)
+     python bench/planted_faults.py --oracle 12 --table --results bench/recorded/oracle.jsonl   (what it has seen)
      python bench/planted_faults.py --table [--results FILE]                    (what the file says)
 Each fault of tests/faults.py is judged by the exact gates alone, without the trajectory, on its own, and again beside
 bfloat16 autocast where it does not bring a reduced precision itself, for that is where faults could hide. A fault
@@ -24,6 +25,7 @@ from dataclasses import dataclass
 from math import inf
 from pathlib import Path
 from statistics import fmean
+from typing import TextIO
 
 from scipy.stats import binomtest
 
@@ -110,6 +112,14 @@ class Bench:
                 lines.write(json.dumps([script, seed, known[seed]]) + "\n")
             print(f"seed {seed}: {known[seed]}", file=sys.stderr)
 
+    def judge_all(self, only: str, file: TextIO) -> None:
+        """Add a line for each setup whose name holds `only`."""
+        for setup, is_fault in [(setup, is_fault) for setup, is_fault in self.setups() if only in str(setup)]:
+            case = self.case(setup, is_fault=is_fault)
+            print(f"{case.setup}: {_word(case)}, {case.reason}", file=sys.stderr)
+            file.write(json.dumps({**vars(case), "word": case.word.value}) + "\n")
+            file.flush()
+
     def _losses(self, setup: Setup, seed: int, steps: int) -> tuple[list[float], bool]:
         trial = Trial(self.lab.next_id("oracle"), "time", setup, seed, seed, steps, _LIMIT_S)
         record = self.lab.run(trial)
@@ -167,14 +177,17 @@ def trials(file: Path) -> list[tuple[str, int, dict[str, bool]]]:
 
 def tell(tried: Sequence[tuple[str, int, dict[str, bool]]]) -> None:
     """Print what the oracle saw."""
+    acting = mattering = 0
     for script in dict.fromkeys(script for script, _, _ in tried):
         seeds = [faults for one, _, faults in tried if one == script]
         print(f"\n{script}: {len(seeds)} seeds")
         for name in FAULTS:
             further = [faults[name] for faults in seeds if name in faults]
-            sure = further and binomtest(sum(further), len(further), alternative="greater").pvalue < 0.01
+            sure = bool(further) and binomtest(sum(further), len(further), alternative="greater").pvalue < 0.01
             said = f"further than rounding in {sum(further)} of {len(further)}" if further else "had nothing to break"
             print(f"{name}: {said}{', matters' if sure else ''}")
+            acting, mattering = acting + bool(further), mattering + sure
+    print(f"\n{mattering} of {acting} faults that acted matter")
 
 
 def _word(case: Case | None) -> str:
@@ -202,13 +215,11 @@ def main() -> None:
             bench = Bench(args.script, Path(folder))
             if args.oracle:
                 bench.oracle(args.oracle, args.steps, args.results)
-                tell(trials(args.results))
-                return
-            for setup, is_fault in [(s, fault) for s, fault in bench.setups() if args.only in str(s)]:
-                case = bench.case(setup, is_fault=is_fault)
-                print(f"{case.setup}: {_word(case)}, {case.reason}", file=sys.stderr)
-                file.write(json.dumps({**vars(case), "word": case.word.value}) + "\n")
-                file.flush()
+            else:
+                bench.judge_all(args.only, file)
+    if args.oracle:
+        tell(trials(args.results))
+        return
     lines = [json.loads(line) for line in args.results.read_text().splitlines()]
     cases = [Case(**{**line, "word": Word(line["word"])}) for line in lines]
     if args.json:
