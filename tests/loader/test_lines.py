@@ -84,7 +84,7 @@ class Stream(IterableDataset[Any]):
 def fetched(dataset: Any, collate: Any = default_collate, indices: Any = (0, 1)) -> Lines:
     """The lines of one batch."""
     kind = Kind.Iterable if isinstance(dataset, IterableDataset) else Kind.Map
-    fetcher, lines = Kind.create_fetcher(kind, dataset, True, collate, False), Lines(collate)
+    fetcher, lines = Kind.create_fetcher(kind, dataset, True, collate, False), Lines(dataset, collate)
     lines.follow(lambda: fetcher.fetch(list(indices)))
     return lines
 
@@ -110,8 +110,9 @@ def test_lines_and_members_of_chains_have_their_own() -> None:
 
 def test_all_time_is_charged() -> None:
     """To the last microsecond, but for what following takes."""
-    lines = Lines(default_collate)
-    fetcher = Kind.create_fetcher(Kind.Map, Photos(), True, default_collate, False)
+    dataset = Photos()
+    lines = Lines(dataset, default_collate)
+    fetcher = Kind.create_fetcher(Kind.Map, dataset, True, default_collate, False)
     started = time.perf_counter_ns()
     lines.follow(lambda: fetcher.fetch([0, 1, 2]))
     took_ns = time.perf_counter_ns() - started
@@ -137,7 +138,8 @@ def test_the_collation_is_told_apart() -> None:
 def test_a_stream_is_followed_from_batch_to_batch() -> None:
     """Its generator stops at one line and goes on from there."""
     dataset = Stream()
-    fetcher, lines = Kind.create_fetcher(Kind.Iterable, dataset, True, default_collate, False), Lines(default_collate)
+    lines = Lines(dataset, default_collate)
+    fetcher = Kind.create_fetcher(Kind.Iterable, dataset, True, default_collate, False)
     for _ in range(3):
         lines.follow(lambda: fetcher.fetch([0, 0]))
 
@@ -183,3 +185,13 @@ def test_statements_are_found_from_any_of_their_lines() -> None:
 def test_the_scripts_own_code_is_what_no_library_holds(file: str, own: bool) -> None:
     """Wherever it lies, if only it is not installed."""
     assert _is_own(file) is own
+
+
+def test_a_dataset_of_a_library_is_followed_through_its_own_lines() -> None:
+    """Whatever its class is; what it calls in its library stands at its lines."""
+    source = "def made(i):\n    return i\nclass Store:\n    def __getitem__(self, i):\n        return made(i)\n"
+    names: dict[str, Any] = {}
+    exec(compile(source, "/usr/lib/python3/dist-packages/store.py", "exec"), names)
+    places = {(file, line) for _, file, line, _ in fetched(names["Store"]()).spent_ns}
+
+    assert {line for file, line in places if file.endswith("store.py")} == {4, 5}

@@ -68,7 +68,7 @@ class FetchTrial:
 
 
 def _looked(loader: Any) -> dict[str, Any]:
-    indices, lines, pairs = _indices(loader), Lines(loader.collate_fn), list[dict[str, Any]]()
+    indices, lines, pairs = _indices(loader), Lines(loader.dataset, loader.collate_fn), list[dict[str, Any]]()
     fetcher = _DatasetKind.create_fetcher(
         loader._dataset_kind, loader.dataset, loader._auto_collation, loader.collate_fn, loader.drop_last
     )

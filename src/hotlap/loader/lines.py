@@ -42,15 +42,17 @@ class Lines:
     """Follows what is called, line by line.
 
     Args:
+        dataset: What is fetched from; one of a library is followed through its own lines.
         collate: The function that makes a batch of samples.
 
     Attributes:
         spent_ns: Time of each place, without the following itself.
     """
 
-    def __init__(self, collate: Callable[..., Any]) -> None:
+    def __init__(self, dataset: Any, collate: Callable[..., Any]) -> None:
         self.spent_ns: Counter[Place] = Counter()
         self._collate = getattr(getattr(collate, "func", collate), "__code__", None)
+        self._dataset = dataset
         self._members: dict[int, Any] = {}
         self._here = FETCHER
         self._outer: list[Place] = []
@@ -105,9 +107,13 @@ class Lines:
             return None if self._here == member else member
         if self._here != FETCHER and not self._here[1]:
             return None  # within a member of a chain, or in torch's own collation
-        if _is_own(code.co_filename) or (code.co_name in _FETCHING and isinstance(_first(frame), Dataset)):
+        if _is_own(code.co_filename) or (code.co_name in _FETCHING and self._fetches(frame)):
             return (stage, code.co_filename, frame.f_lineno, code.co_name)
         return None
+
+    def _fetches(self, frame: FrameType) -> bool:
+        """Whether it is the dataset that is called, or one that it wraps."""
+        return (called := _first(frame)) is self._dataset or isinstance(called, Dataset)
 
     def _member(self, frame: FrameType) -> Place | None:
         """The transform whose call this is, when a chain holds it; the members of a chain are learnt on the way."""
