@@ -90,10 +90,10 @@ def check(job: Job, budget: str, asked: Asked) -> None:
     budget_s = seconds(budget)
     with Voice(Console(stderr=True), budget_s) as voice:
         lab = job.lab(budget_s, 1, voice)
-        lab.learn_ceiling()
         lab.trying("observing the script as written")
         more = asked.model or asked.memory or asked.data
-        observed = lab.observe(limit_s=budget_s * (_LOOK_SHARE if more else 1.0))
+        observed = lab.observe(limit_s=budget_s * (_LOOK_SHARE if more else 1.0))  # first, for it may have a typo
+        lab.learn_ceiling()
         facts = observed.facts
         assert facts is not None
         looks = _looks(lab, observed, facts, budget_s * _LOOK_SHARE, asked)
