@@ -19,6 +19,8 @@ from hotlap.trials.blocks import Window
 from hotlap.trials.launch import best_tier
 from hotlap.trials.runner import ProcessRunner
 
+pytestmark = pytest.mark.alone
+
 WINDOW = Window(warmup=10, steps=60, step_s=0.01)
 
 

@@ -34,6 +34,7 @@ def test_an_idle_machine_has_nothing_to_tell() -> None:
     assert load(BEFORE, replace(BEFORE, busy_s=103.0, own_s=13.0), 2.0) == {}
 
 
+@pytest.mark.alone
 def test_a_childs_own_work_is_no_load(tmp_path: Path) -> None:
     """A busy neighbour is told from the trial itself, whose tree may be as busy."""
     script = tmp_path / "train.py"
