@@ -18,6 +18,7 @@ from hotlap.race.rules import RULES, Tier
 from hotlap.race.screening import INCUMBENT
 from hotlap.race.simulated import SimulatedRunner, Truth
 from hotlap.records import Facts, Optimizer, Recording, Trial
+from hotlap.report.race_figures import sensitivity
 from race.field import FACTS, simulated
 
 pytest.importorskip("optuna")
@@ -83,6 +84,17 @@ def test_the_schedule_that_a_rule_likes_is_found(tmp_path: Path) -> None:
     assert one.winner == RULES["muon"].words
     assert "schedule=one-cycle" in arm_of(all_, TUNED)
     assert not any(f.vs_incumbent is not None and f.vs_incumbent.proven for f in all_.finalists)
+
+
+def test_variations_are_told_and_are_no_points_of_the_search_for_rates(tmp_path: Path) -> None:
+    """They share a rate that was tried before, so a curve over the rates would run straight up."""
+    result = simulated(tmp_path, EQUAL, WISH)
+    varied = [one for one in result.screened if any(tried.varies for tried in one.tried)]
+
+    assert {one.words for one in varied} == {f.name for f in result.finalists if f.role == "challenger"} | {INCUMBENT}
+    for one in varied:
+        for trace in sensitivity(one)["data"]:
+            assert len(set(trace["x"])) == len(trace["x"])
 
 
 def test_no_schedule_is_taken_for_its_luck(tmp_path: Path) -> None:

@@ -58,6 +58,8 @@ class Tried:
     """The metric at its end, as the script has it; None for a run that was ended."""
     stopped: str
     trial: str
+    varies: bool = False
+    """Another schedule, momentum or clipping at a rate that was tried before, so no point of the search for rates."""
 
 
 @dataclass(frozen=True)

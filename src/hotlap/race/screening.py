@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from math import inf, isfinite, log
 from statistics import median
@@ -193,20 +193,13 @@ def first_rung(trainings: Trainings, found: Candidate, search: Search, shape: Sh
     return ends
 
 
-def run_at(trainings: Trainings, found: Candidate, arm: Arm, rung: int, cap_s: float | None) -> Run:
+def run_at(
+    trainings: Trainings, found: Candidate, arm: Arm, rung: int, cap_s: float | None, *, varies: bool = False
+) -> Run:
     """Train an arm over the whole of its schedule, shortened to a rung."""
     steps = trainings.rung(RUNGS[rung])
     run = trainings.arm(found.words, replace(arm, horizon=steps), "search", rung, cap_s)
     final = run.curve.final
     value = trainings.metric.shown(final) if isfinite(final) else None
-    found.tried.append(Tried(str(arm), arm.lr, steps, value, run.curve.stopped, run.record.trial.id))
+    found.tried.append(Tried(str(arm), arm.lr, steps, value, run.curve.stopped, run.record.trial.id, varies))
     return run
-
-
-def rates_tried(tried: Sequence[Tried]) -> Mapping[int, list[tuple[float, float]]]:
-    """For each rung, rate and value of what came to its end, by rate."""
-    found: dict[int, list[tuple[float, float]]] = {}
-    for one in tried:
-        if one.lr is not None and one.final is not None:
-            found.setdefault(one.steps, []).append((one.lr, one.final))
-    return {steps: sorted(points) for steps, points in found.items()}

@@ -38,7 +38,7 @@ def vary(trainings: Trainings, found: Candidate, count: int, sigma: float) -> No
     seen = found.half.record.race
     norms = [norm for _, norm in seen.gradient_norms] if seen else []
     for change in _changes(found.best, found.rule, norms)[:count]:
-        run = run_at(trainings, found, change, len(RUNGS) - 1, None)
+        run = run_at(trainings, found, change, len(RUNGS) - 1, None, varies=True)
         if run.curve.final < found.half.curve.final - SIGMAS * sigma:
             found.best, found.half = change, run
 

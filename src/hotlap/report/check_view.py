@@ -8,14 +8,12 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from hotlap.records import Facts, Finding, Phases, Skip, Value
+from hotlap.records import Facts, Finding, Phases, Skip
 from hotlap.report import numbers, roofline, words
 from hotlap.report.inert import inert, inert_facts, secrets_of
+from hotlap.report.lists import Choices, possible, section, skipped
 from hotlap.report.lists import findings as finding_lines
-from hotlap.report.lists import folded, section, skipped
 from hotlap.report.steps import StepBars
-
-Choices = Mapping[str, "tuple[Value, ...] | Skip"]
 
 
 def check_view(
@@ -53,7 +51,7 @@ def check_view(
         lines += [Text(), Text(f"This machine's measured limits: {words.ceilings(dict(ceiling))}.")]
         lines += [Text(f"{reached}.")] if (reached := roofline.observed(facts, phases, ceiling)) else []
     lines += section("Findings", finding_lines(found))
-    lines += section("Could be tried by `hotlap tune`", _possible(choices))
+    lines += section("Could be tried by `hotlap tune`", possible(choices))
     lines += section("Cannot help here", skipped(refused))
     lines += section("Notes", [Text(inert(note, secrets)) for note in notes])
     return Group(*lines)
@@ -79,16 +77,3 @@ def _phases(phases: Phases) -> Group:
         table.add_row(Text(name), Text(numbers.seconds(time_s)), Text(share))
     table.add_row(Text("step", style="bold"), Text(numbers.seconds(phases.total_s), style="bold"), Text(""))
     return Group(StepBars({"step": phases}), Text(), table)
-
-
-def _possible(choices: Choices) -> list[RenderableType]:
-    lines: list[RenderableType] = []
-    for knob, values in choices.items():
-        if isinstance(values, Skip):
-            continue
-        text = Text(knob, style="green")
-        if values != (True,):
-            text.append(f" = {' | '.join(str(inert(value)) for value in values)}")
-        about = words.describe(knob)
-        lines.append(text.append(f"  {about}", style="dim") if about else text)
-    return folded(lines, "knob")

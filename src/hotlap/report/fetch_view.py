@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from hotlap.records import Facts, Skip, Value
+from hotlap.records import Facts, Skip
 from hotlap.records.views import FetchRow, FetchTable
-from hotlap.report import numbers, words
+from hotlap.report import numbers
 from hotlap.report.inert import inert, secrets_of
-from hotlap.report.lists import MOST_ROWS, section, skipped
+from hotlap.report.lists import MOST_ROWS, Choices, possible, section, skipped
 
 _SMALL = 0.01  # of a batch: a row below this is folded
 _WORTH_SAYING = 0.05
 _DRAGS = 1.5  # followed batches that take so many times as long may misplace what they show
 
 
-def fetch_view(table: FetchTable, facts: Facts, choices: Mapping[str, tuple[Value, ...] | Skip]) -> RenderableType:
+def fetch_view(table: FetchTable, facts: Facts, choices: Choices) -> RenderableType:
     """The table with the answer before it, and what could be done about it below.
 
     Args:
@@ -29,11 +27,10 @@ def fetch_view(table: FetchTable, facts: Facts, choices: Mapping[str, tuple[Valu
     """
     secrets = secrets_of(facts)
     table = inert(table, secrets)
-    offered = [knob for knob, values in choices.items() if not isinstance(values, Skip)]
     refused = {knob: inert(skip, secrets).reason for knob, skip in choices.items() if isinstance(skip, Skip)}
     lines: list[RenderableType] = [_headline(table), Text(), _rows(table), Text()]
     lines += [Text(line, style="dim") for line in _explained(table)]
-    lines += section("Could be tried by `hotlap tune`", [_offered(knob) for knob in offered])
+    lines += section("Could be tried by `hotlap tune`", possible(choices))
     lines += section("Cannot help here", skipped(refused))
     return Group(*lines)
 
@@ -48,7 +45,7 @@ def _headline(table: FetchTable) -> Text:
     if table.wait_s is not None and table.use_s is not None:
         text.append(f". The training waits {numbers.seconds(table.wait_s)} for it")
         text.append(f" and works {numbers.seconds(table.use_s)} between two")
-        text.append(f", with {table.num_workers} workers" if table.num_workers else "")
+        text.append(f", with {table.num_workers} worker{'s' * (table.num_workers > 1)}" if table.num_workers else "")
     return text.append(f". Of {table.batches} batches in one run, which prove no difference.")
 
 
@@ -95,8 +92,3 @@ def _explained(table: FetchTable) -> list[str]:
         times = numbers.small(table.followed)
         lines.append(f"A batch takes {times} times as long while it is followed: small shares are uncertain.")
     return lines
-
-
-def _offered(knob: str) -> Text:
-    text, about = Text(knob, style="green"), words.describe(knob)
-    return text.append(f"  {about}", style="dim") if about else text

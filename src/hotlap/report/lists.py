@@ -10,9 +10,12 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from hotlap.records import Finding, Status, Verdict, Word
+from hotlap.records import Finding, Skip, Status, Value, Verdict, Word
 from hotlap.report import numbers, words
+from hotlap.report.inert import inert
 
+Choices = Mapping[str, "tuple[Value, ...] | Skip"]
+"""Of each knob, the values worth trying or why there is none."""
 MOST_ROWS = 10  # of each list; the rest is in the report
 
 
@@ -44,6 +47,20 @@ def skipped(reasons: dict[str, str]) -> list[RenderableType]:
         for reason, knobs in words.skipped_by_reason(reasons).items()
     ]
     return folded(lines, "reason")
+
+
+def possible(choices: Choices) -> list[RenderableType]:
+    """The knobs that could be tried, with their values where there is more to choose than on or off."""
+    lines: list[RenderableType] = []
+    for knob, values in choices.items():
+        if isinstance(values, Skip):
+            continue
+        text = Text(knob, style="green")
+        if values != (True,):
+            text.append(f" = {' | '.join(str(inert(value)) for value in values)}")
+        about = words.describe(knob)
+        lines.append(text.append(f"  {about}", style="dim") if about else text)
+    return folded(lines, "knob")
 
 
 def folded(lines: list[RenderableType], what: str) -> list[RenderableType]:

@@ -110,10 +110,10 @@ def speedups(result: RaceResult) -> list[Row]:
 
 
 def sensitivity(screened: Screened) -> Figure:
-    """The metric over the learning rate of one rule, a line for each rung; runs that were ended are left out."""
+    """The metric over the learning rate of one rule, a line for each rung, without ended runs and variations."""
     rungs: dict[int, list[tuple[float, float]]] = {}
     for one in screened.tried:
-        if one.lr is not None and one.final is not None:
+        if one.lr is not None and one.final is not None and not one.varies:
             rungs.setdefault(one.steps, []).append((one.lr, one.final))
     traces: list[Figure] = []
     for place, (steps, points) in enumerate(sorted(rungs.items())):
