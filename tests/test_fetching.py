@@ -82,3 +82,19 @@ def test_the_view_of_fetching_names_the_worst_and_what_could_help() -> None:
         "Photos: it changes",
     ):
         assert part in text, text
+
+
+def test_the_numbers_stay_where_a_statement_is_longer_than_the_terminal() -> None:
+    """What gives way is the text: its beginning, the place and both numbers are there, on one line."""
+    text = "spectrum = torch.stft(sound, self.n_fft, self.hop, window=self.window, return_complex=True).abs() ** 2"
+    rows = (FetchRow("sample", "/work/speech.py", 59, "__getitem__", text, 0.008),)
+    table = FetchTable("__main__:Words", 32.0, 0.008, 0.0, 0.0, rows, 9, 1.0, 1, 0.01, 0.03)
+    console = Console(file=io.StringIO(), width=80)
+    console.print(fetch_view(table, facts(), {}))
+    lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    row = next(line for line in lines if "speech.py:59 __getitem__" in line)
+
+    for part in ("8.00", "100 %", "spectrum = torch.stft"):
+        assert part in row
+    assert all(len(line) <= 80 for line in lines)
+    assert "with 1 worker." in " ".join(" ".join(lines).split())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from statistics import fmean, median
+from statistics import median
 from typing import Any
 
 from hotlap.errors import HotlapError
@@ -54,7 +54,7 @@ def _table(loader: Loader, rows: Sequence[Sequence[Any]], pairs: Sequence[dict[s
     made = [FetchRow(*place, time_s=fetch_s * spent_ns / whole_ns) for *place, spent_ns in rows]
     return FetchTable(
         dataset=loader.dataset,
-        samples=fmean(spent["samples"]),
+        samples=median(spent["samples"]),
         fetch_s=fetch_s,
         sampler_s=median(spent["drawn_s"]),
         waiting=max(0.0, 1 - sum(spent["busy_s"]) / sum(spent["plain_s"])),

@@ -13,6 +13,7 @@ from hotlap.report.inert import inert, secrets_of
 from hotlap.report.lists import MOST_ROWS, Choices, possible, section, skipped
 
 _SMALL = 0.01  # of a batch: a row below this is folded
+_LONG = 48  # characters of a statement within a sentence
 _WORTH_SAYING = 0.05
 _DRAGS = 1.5  # followed batches that take so many times as long may misplace what they show
 
@@ -41,12 +42,16 @@ def _headline(table: FetchTable) -> Text:
     if table.samples > 1:
         text.append(f" of {numbers.count(table.samples)} from {_kind(table)}")
         text.append(f", {numbers.seconds(table.fetch_s / table.samples)} a sample")
-    text.append(f"; the most, {numbers.share(worst.time_s / table.fetch_s)}, in ").append(worst.text, "bold")
+    text.append(f"; the most, {numbers.share(worst.time_s / table.fetch_s)}, in ").append(_cut(worst.text), "bold")
     if table.wait_s is not None and table.use_s is not None:
         text.append(f". The training waits {numbers.seconds(table.wait_s)} for it")
         text.append(f" and works {numbers.seconds(table.use_s)} between two")
         text.append(f", with {table.num_workers} worker{'s' * (table.num_workers > 1)}" if table.num_workers else "")
     return text.append(f". Of {table.batches} batches in one run, which prove no difference.")
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONG else f"{text[: _LONG - 2]} \u2026"
 
 
 def _kind(table: FetchTable) -> str:
@@ -60,9 +65,9 @@ def _rows(table: FetchTable) -> RenderableType:
     made.add_column(Text(f"a batch, {unit}"), justify="right", no_wrap=True)
     made.add_column(Text("share"), justify="right", no_wrap=True)
     made.add_column(Text("where"), no_wrap=True)
-    made.add_column(Text("what"), no_wrap=True, overflow="ellipsis")
+    made.add_column(Text("what"))  # the one column that gives way where there is no room
     for row, cell in zip(shown, cells):
-        what = Text(row.text, style="" if row.file else "italic")
+        what = Text(row.text, style="" if row.file else "italic", no_wrap=True, overflow="ellipsis")
         made.add_row(Text(cell), Text(numbers.share(row.time_s / table.fetch_s)), Text(_where(row), style="dim"), what)
     rest = [row for row in table.rows if row not in shown]
     if not rest:
