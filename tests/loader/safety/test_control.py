@@ -115,9 +115,13 @@ def settled(before: Any, patience_s: float = 5.0) -> str:
 
 
 def descriptors() -> int:
-    """Of this process, once its workers are gone: one that is still ending holds some."""
+    """Of this process, once its workers are gone, and the threads that fed them: while they end, they hold some."""
+    gc.collect()
     for worker in multiprocessing.active_children():
         worker.join(5.0)
+    for thread in threading.enumerate():
+        if thread.name == "QueueFeederThread":
+            thread.join(5.0)
     gc.collect()
     return len(list(File("/proc/self/fd").iterdir()))
 
