@@ -30,6 +30,7 @@ from typing import TextIO
 from scipy.stats import binomtest
 
 from hotlap.answer import phases_of
+from hotlap.arms import Arms
 from hotlap.judge import Judge
 from hotlap.knobs import all_knobs, knob_by_id
 from hotlap.lab import Lab
@@ -80,12 +81,12 @@ class Bench:
         assert observed.facts is not None
         self.facts, self.phases = observed.facts, phases_of(observed)
         self._notes: set[str] = set()
-        self.judge = Judge(self._arm, self.lab.next_id, observed.facts, 1, self.phases.total_s)
+        self.judge = Judge(Arms(self._arms, self.lab.next_id, observed.facts, 1, self.phases.total_s))
 
-    def _arm(self, trial: Trial) -> tuple[Recording, ArmRecord]:
-        record, arm = self.lab.arm(trial)
-        self._notes |= set(record.notes)
-        return record, arm
+    def _arms(self, trials: Sequence[Trial]) -> list[tuple[Recording, ArmRecord]]:
+        ended = self.lab.arms(trials)
+        self._notes |= {note for record, _ in ended for note in record.notes}
+        return ended
 
     def case(self, setup: Setup, *, is_fault: bool) -> Case:
         """Judge one setup."""

@@ -34,7 +34,8 @@ def grant(lab: Lab, judge: Judge, asked: Setup, window: Window) -> Judgement | N
     judged = judge.judge(asked)
     lab.logbook.append("verdict", setup=asked, verdict=judged.verdict)
     _must_learn(asked, judged.verdict)
-    return replace(judged, verdict=conclude((*judged.verdict.gates, *repeats), judged.verdict.seeds))
+    verdict = judged.verdict
+    return replace(judged, verdict=conclude((*verdict.gates, *repeats), verdict.seeds, repeats=verdict.repeats))
 
 
 def alone(lab: Lab, answer: Answer, granted: Judgement, window: Window, aim: Aim) -> Answer:

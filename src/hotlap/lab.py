@@ -13,12 +13,13 @@ from hotlap.ceilings import measure
 from hotlap.errors import HotlapError
 from hotlap.logbook import Logbook
 from hotlap.records import AS_WRITTEN, Curve, Facts, Outcome, Pair, Recording, Rejected, Setup, Trial
-from hotlap.trials import blocks
+from hotlap.trials import beside, blocks
 from hotlap.trials.blocks import Window
 from hotlap.trials.runner import Runner
 from hotlap.verify.gates import ArmRecord
 
 _FIRST_GUESS_S = 15.0
+_SHARED = 0.6  # of its time that one of several at once saves the others
 _TIMED_S = 6.0  # that a trial trains, roughly
 _STAGES = ("noise", "screen", "combine", "confirm", "leave-one-out", "bound", "admission")
 _OBSERVED_STEPS = 12  # fewer than this and there is nothing to time
@@ -58,6 +59,8 @@ class Lab:
     started_s: float = field(init=False)
     kept_s: float = 0.0
     """Of the budget, for what comes last."""
+    at_once: int = 1
+    """Trials that may run at once, of those that are not timed."""
     _count: int = 0
     _blocks: dict[str, int] = field(default_factory=dict)
     _costs_s: dict[str, float] = field(default_factory=dict)
@@ -105,30 +108,37 @@ class Lab:
 
     def run(self, trial: Trial) -> Recording:
         """Run one trial and write it down."""
-        record = self._find(trial)
-        if record is not None:
-            self.known.remove(record)
-            cost_s = record.wall_s  # what is affordable is decided as it was then
-        else:
-            begun = self.clock()
-            record = self.runner.run(trial, self.facts)
-            cost_s = self.clock() - begun
+        return self.run_all([trial])[0]
+
+    def run_all(self, trials: Sequence[Trial]) -> list[Recording]:
+        """Run trials that do not need each other, as many at once as there is room for, and write them down."""
+        ended = {trial.id: record for trial in trials if (record := self._find(trial)) is not None}
+        self.known = [record for record in self.known if record not in ended.values()]
+        costs_s = {
+            name: record.wall_s for name, record in ended.items()
+        }  # what is affordable is decided as it was then
+        fresh, begun = [trial for trial in trials if trial.id not in ended], self.clock()
+        for trial, record in beside.run(self.runner, fresh, self.facts, self.at_once):
             self.logbook.append("recording", recording=record)
-        self._costs_s[f"{trial.purpose} {trial.setup}"] = cost_s
+            ended[trial.id] = record
+        for trial in trials:
+            self._costs_s[f"{trial.purpose} {trial.setup}"] = costs_s.get(
+                trial.id, (self.clock() - begun) / len(trials)
+            )
+            self._learn(ended[trial.id])
+        return [ended[trial.id] for trial in trials]
+
+    def _learn(self, record: Recording) -> None:
         self.recordings[record.trial.id] = record
-        for note in record.notes:
-            if note not in self.notes:
-                self.notes.append(note)
-        return record
+        self.notes += [note for note in dict.fromkeys(record.notes) if note not in self.notes]
 
     def _find(self, trial: Trial) -> Recording | None:
         """What an interrupted tune recorded of such a trial; numbers and time limits follow from its budget."""
         return next((k for k in self.known if replace(k.trial, id=trial.id, limit_s=trial.limit_s) == trial), None)
 
-    def arm(self, trial: Trial) -> tuple[Recording, ArmRecord]:
-        """Run one arm of the learning check."""
-        record = self.run(trial)
-        return record, self.runner.arm(record.trial)
+    def arms(self, trials: Sequence[Trial]) -> list[tuple[Recording, ArmRecord]]:
+        """Run arms of the learning check."""
+        return [(record, self.runner.arm(record.trial)) for record in self.run_all(trials)]
 
     def observe(self, limit_s: float) -> Recording:
         """The observed run, which finds out what the script is made of.
@@ -142,8 +152,9 @@ class Lab:
         self._check_observed(record)
         self.facts = record.facts
         # Until the first has run: an arm of the learning check starts up and takes a few steps, a timed trial more.
-        start_s, step_s = record.startup_s or 0.0, median(record.steps.total_s[1:])  # one of them was slow: counted
-        self._costs_s[f"candidate {AS_WRITTEN}"] = start_s + 10 * step_s
+        start_s, step_s = record.startup_s or 0.0, median(record.steps.total_s[1:])  # one was slow: counted
+        self.at_once = beside.room_for(record) if self.runner.shares else 1
+        self._costs_s[f"candidate {AS_WRITTEN}"] = (start_s + 10 * step_s) / max(1.0, _SHARED * self.at_once)
         self._costs_s[f"time {AS_WRITTEN}"] = start_s + max(_TIMED_S, 20 * step_s)
         self.logbook.append("facts", facts=record.facts)
         return record

@@ -58,7 +58,7 @@ def with_curves(
     assert lab.facts is not None
     noisy = lab.facts.stochastic or loosest(setup) is Contract.REDUCED or bool(judged.loosened)
     verdict = with_losses(judged.verdict, curves, noisy=noisy)
-    return replace(judged, verdict=conclude((*verdict.gates, *repeats), verdict.seeds))
+    return replace(judged, verdict=conclude((*verdict.gates, *repeats), verdict.seeds, repeats=verdict.repeats))
 
 
 def fit_to_learn(lab: Lab, judge: Judge, setup: Setup, asked: Setup = AS_WRITTEN) -> tuple[Setup, Judgement]:

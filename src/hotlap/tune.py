@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from hotlap import stats
 from hotlap.answer import Answer, phases_of
+from hotlap.arms import Arms
 from hotlap.asked import alone, grant
 from hotlap.bounds import learn_bounds
 from hotlap.goals import aim_of
@@ -68,14 +69,8 @@ def tune(lab: Lab, request: Request, knobs: Sequence[Knob] | None = None) -> Ans
 
 
 def _judge(lab: Lab, request: Request, facts: Facts, step: Phases) -> Judge:
-    return Judge(
-        run=lab.arm,
-        next_id=lab.next_id,
-        facts=facts,
-        seed=lab.seed,
-        step_s=step.total_s,
-        loosens=request.allow.level >= Contract.REDUCED.level,
-    )
+    arms = Arms(lab.arms, lab.next_id, facts, lab.seed, step.total_s)
+    return Judge(arms, loosens=request.allow.level >= Contract.REDUCED.level, ahead=lab.at_once > 1)
 
 
 def _in_words(step: Phases) -> str:

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from hotlap import stats
 from hotlap.answer import phases_of
+from hotlap.arms import Arms
 from hotlap.confirm import confirm, price
 from hotlap.judge import Judge, Judgement
 from hotlap.knobs import AGAINST
@@ -42,7 +43,8 @@ def verify(lab: Lab, setup: Setup, allow: Contract) -> Verification:
         parted = any(gate.step is not None for gate in repeats)
         return _answer(lab, setup, None, False if parted else None, None, conclude(repeats, 1), repeats[0].reason)
     loosens = allow.level >= Contract.REDUCED.level
-    judge = Judge(lab.arm, lab.next_id, facts, lab.seed, phases.total_s, loosens, version)
+    arms = Arms(lab.arms, lab.next_id, facts, lab.seed, phases.total_s)
+    judge = Judge(arms, loosens, version, ahead=lab.at_once > 1)
     lab.trying(f"does it learn the same? {setup}")
     judged = judge.judge(setup)
     lab.logbook.append("verdict", setup=setup, verdict=judged.verdict)

@@ -21,6 +21,7 @@ class Written:
         self.on_end: list[Callable[[int], None]] = []
         self.on_close: list[Callable[[], None]] = []
         self.journal = self
+        self.wait_at = 0
 
     def write(self, kind: str, **fields: Any) -> None:
         self.lines.append((kind, fields))
@@ -32,7 +33,7 @@ class Written:
 
 
 def peak_of(written: Written) -> dict[str, Any]:
-    StepPeak(written, written, after=2).install()  # type: ignore[arg-type]
+    StepPeak(written, written, after=2, last=4).install()  # type: ignore[arg-type]
     start = bytearray(BIG)
     written.ended(1)
     del start

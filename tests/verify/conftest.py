@@ -5,6 +5,7 @@ import itertools
 import pytest
 from scripts import SCRIPTS
 
+from hotlap.arms import Arms
 from hotlap.judge import Judge
 from hotlap.records import Setup, Trial
 from hotlap.target import resolve
@@ -27,11 +28,11 @@ def judge_of(tmp_path_factory):
             count = itertools.count(1)
             observed = runner.run(Trial("observe", "observe", Setup(), 0, 0, 40, 20.0))
 
-            def run(trial):
-                record = runner.run(trial, observed.facts)
-                return record, journals.arm(runner.folder(trial))
+            def run(trials):
+                records = [runner.run(trial, observed.facts) for trial in trials]
+                return [(record, journals.arm(runner.folder(record.trial))) for record in records]
 
-            judges[key] = Judge(run, lambda purpose: f"{next(count):04d}-{purpose}", observed.facts, seed=1)
+            judges[key] = Judge(Arms(run, lambda purpose: f"{next(count):04d}-{purpose}", observed.facts, seed=1))
             judges[key].runner = runner
         return judges[key]
 

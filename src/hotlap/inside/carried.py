@@ -23,17 +23,20 @@ class Carried:
 
     def __init__(self, recorder: Recorder) -> None:
         self._given: list[torch.Tensor] = []  # kept, so that no other tensor can lie in their place
+        self._places: set[int] = set()
         self._last: set[int] = set()
         self._kept: list[torch.Tensor] = []
         recorder.on_end.append(self._step_ended)
 
     def note(self, out: Any) -> None:
         """What a root gave in this step."""
-        self._given += [tensor.detach() for tensor in tensors_in(out) if tensor.is_floating_point()]
+        given = [tensor.detach() for tensor in tensors_in(out) if tensor.is_floating_point() and tensor.numel()]
+        self._given += given
+        self._places |= {tensor.untyped_storage().data_ptr() for tensor in given}  # now: a CUDA graph takes it back
 
     def _step_ended(self, index: int) -> None:
         self._kept, self._given = self._given, []
-        self._last = {tensor.untyped_storage().data_ptr() for tensor in self._kept if tensor.numel()}
+        self._last, self._places = self._places, set()
 
     def _is_carried(self, tensor: torch.Tensor) -> bool:
         return not tensor.requires_grad and tensor.untyped_storage().data_ptr() in self._last

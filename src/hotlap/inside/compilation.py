@@ -14,9 +14,7 @@ if TYPE_CHECKING:
     from hotlap.inside.host import Host
 
 
-def whole(
-    root: nn.Module, call: Callable[..., Any], host: Host, mode: str | None, dynamic: bool | None
-) -> Callable[..., Any]:
+def whole(root: nn.Module, call: Callable[..., Any], host: Host, mode: str | None, dynamic: bool) -> Callable[..., Any]:
     """The root's call, compiled; a failure is told if no graph came of it, for Dynamo would not say."""
     from torch._dynamo.utils import counters
 

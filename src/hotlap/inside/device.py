@@ -23,6 +23,12 @@ def tape() -> Tape:
     return SampledTape(lambda: torch.cuda.Event(enable_timing=True)) if torch.cuda.is_available() else Tape()
 
 
+def wait() -> None:
+    """Until the device has done what it was given, where one is in use."""
+    if torch.cuda.is_initialized():
+        torch._C._cuda_synchronize()  # not by the name that a knob may have replaced
+
+
 class SampledTape(Tape):
     """A tape that follows the device as well, in one step of sixteen.
 

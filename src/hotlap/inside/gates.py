@@ -20,7 +20,7 @@ from hotlap.inside import stochastic
 from hotlap.inside.carried import Carried
 from hotlap.inside.events import Events
 from hotlap.inside.roots import signature, tensors_in
-from hotlap.inside.state import LearningState, Tensors, compared
+from hotlap.inside.state import LearningState, Tensors, compared, copied
 
 if TYPE_CHECKING:
     from hotlap.inside.host import Host
@@ -50,7 +50,7 @@ class Arm:
         self.folder = options["reference"]
         self.steps = [int(step) for step in options["compare"].split(",")]
         self.unit = float(options.get("unit", 0.0))
-        self._noise = torch.Generator().manual_seed(int(options.get("noise_seed", 0)) + 1)
+        self._noise: dict[torch.device, torch.Generator] = {}
         self._before: Tensors = {}
         self._carried: list[torch.Tensor] = []
         self._reference: dict[str, Any] = {}
@@ -123,7 +123,7 @@ class Arm:
         try:
             with torch.no_grad():
                 out = tensors_in(call(*args, **kwargs))
-            self._outputs = {f"output {number}": t.detach().cpu().clone() for number, t in enumerate(out)}
+            self._outputs = {f"output {number}": copied(t) for number, t in enumerate(out)}
         except Exception as error:
             self._outputs = {}
             self.host.journal.write(
@@ -141,10 +141,13 @@ class Arm:
 
     def _factor(self, like: torch.Tensor) -> torch.Tensor:
         """One plus noise of the unit; in a low precision of a whole step up or down, for less would round away."""
-        noise = torch.rand(like.shape, generator=self._noise, dtype=torch.float32) * 2 - 1
+        if like.device not in self._noise:  # of its own, for answers of a model can be large
+            seed = int(self.host.task["options"].get("noise_seed", 0)) + 1
+            self._noise[like.device] = torch.Generator(like.device).manual_seed(seed)
+        noise = torch.rand(like.shape, generator=self._noise[like.device], device=like.device) * 2 - 1
         low = like.dtype in (torch.bfloat16, torch.float16)
         size = max(self.unit, 2 * torch.finfo(like.dtype).eps) if low else self.unit
-        return (1 + size * noise).to(like.device, torch.float32 if low else like.dtype)
+        return (1 + size * noise).to(torch.float32 if low else like.dtype)
 
     def _perturb_output(self, module: nn.Module, args: Any, out: Any) -> Any:
         if torch.compiler.is_compiling() or next(module.children(), None) is not None:

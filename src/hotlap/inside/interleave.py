@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 class Interleaver:
     """Turns each setup's settings on and off again, in rounds.
 
-    What a switch takes is between two steps and in none; what follows from it in the next step is not counted.
+    What a switch takes is between two steps and in none; what follows from it in the next step is not counted. A device
+    runs behind the host, so the counted steps begin when it has done the others', and end when it has done theirs.
     """
 
     def __init__(self, host: Host, recorder: Recorder) -> None:
@@ -25,7 +26,8 @@ class Interleaver:
         self._recorder = recorder
         self._arms: list[list[list[Any]]] = task["arms"]
         self._first = options["first"]
-        self._schedule = schedule(len(self._arms), Turn(options["settle"], options["keep"]), task["seed"])
+        self._turn = Turn(options["settle"], options["keep"])
+        self._schedule = schedule(len(self._arms), self._turn, task["seed"])
         self._on: int | None = None
         self._changes: Host | None = None
 
@@ -41,6 +43,8 @@ class Interleaver:
         if place != self._on:
             self._switch(place)
         self._recorder.tape.arm = place + 1 if counted else NOT_COUNTED
+        if (done - self._first + 1) % self._turn.steps in (0, self._turn.settle):
+            self._recorder.wait_at = done + 1
 
     def _switch(self, place: int) -> None:
         if self._changes is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any
@@ -58,7 +59,9 @@ class Losses:
             if loss.is_cpu:
                 self._values.append(loss.item())  # reading at once is the cheapest here; on a device it would wait
             elif loss.numel() == 1:
-                self._values.append(loss.detach())
+                kept = loss.detach()
+                # What a CUDA graph gave lies in memory that its next replay writes to.
+                self._values.append(kept.clone() if "torch._inductor.cudagraph_trees" in sys.modules else kept)
         except (AttributeError, RuntimeError):
             pass  # it is no tensor, has many values, or is under a transform of torch.func and has none of its own
 
@@ -104,3 +107,9 @@ def _mean(losses: list[torch.Tensor | float]) -> float | None:
         return math.fsum(map(float, losses)) / len(losses) if losses else None
     except (RuntimeError, TypeError, ValueError, OverflowError):
         return None
+
+
+def is_loss(outputs: Any, args: tuple[Any, ...]) -> bool:
+    """Whether `torch.autograd.grad` was asked for what a script that updates by hand would use."""
+    creates_graph = len(args) > 2 and args[2]
+    return len(outputs) == 1 and type(outputs[0]) is torch.Tensor and outputs[0].numel() == 1 and not creates_graph

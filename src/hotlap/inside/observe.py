@@ -101,7 +101,7 @@ class Observer:
     def _random_layer(self, original: Any) -> Any:
         def random_layer(*args: Any, **kwargs: Any) -> Any:
             if not torch.compiler.is_compiling():
-                rate = kwargs.get("p", kwargs.get("dropout_p", 0.0))
+                rate = args[4] if len(args) > 4 else kwargs.get("dropout_p", 0.0)
                 if original.__name__ == "dropout":
                     rate = args[1] if len(args) > 1 else kwargs.get("p", 0.5)
                     if not (args[2] if len(args) > 2 else kwargs.get("training", True)):

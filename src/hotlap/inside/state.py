@@ -91,12 +91,12 @@ class LearningState:
 
     def snapshot(self) -> Tensors:
         """A copy of all of it, on the CPU."""
-        return {name: tensor.detach().cpu().clone() for name, tensor in self.all().items()}
+        return {name: copied(tensor) for name, tensor in self.all().items()}
 
     def gradients(self) -> Tensors:
         """A dense copy of every gradient that there is, on the CPU."""
         return {
-            name: (parameter.grad.to_dense() if parameter.grad.is_sparse else parameter.grad).detach().cpu().clone()
+            name: copied(parameter.grad.to_dense() if parameter.grad.is_sparse else parameter.grad)
             for name, parameter in self.parameters().items()
             if parameter.grad is not None
         }
@@ -136,6 +136,11 @@ def _tensors(state: Any, key: str = "") -> list[tuple[str, torch.Tensor]]:
     return []
 
 
+def copied(tensor: torch.Tensor) -> torch.Tensor:
+    """A copy on the CPU."""
+    return tensor.detach().clone() if tensor.is_cpu else tensor.detach().cpu()
+
+
 def compared(
     reference: Tensors, got: Tensors, base: Tensors | None = None, *, infinite: bool = False
 ) -> list[list[Any]]:
@@ -152,9 +157,11 @@ def compared(
         if name not in got or got[name].shape != reference[name].shape:
             rows.append([name, _norm(reference[name]), None, None, False, 0.0])
             continue
-        equal = torch.equal(reference[name], got[name])
-        ours, theirs = got[name].double(), reference[name].double()
-        start = base[name].double() if base is not None and name in base and base[name].shape == ours.shape else None
+        ours, theirs = _where_fast(got[name]), _where_fast(reference[name])
+        equal = torch.equal(ours, theirs)
+        ours, theirs = ours.double(), theirs.double()
+        known = base is not None and name in base and base[name].shape == ours.shape
+        start = _where_fast(base[name]).double() if base is not None and known else None
         if start is not None:
             ours, theirs = ours - start, theirs - start
         if infinite and not equal:
@@ -163,6 +170,11 @@ def compared(
         weight = _norm(start) if start is not None else 0.0
         rows.append([name, _norm(theirs), _norm(ours), _norm(ours - theirs), equal, weight])
     return rows + [[name, None, _norm(got[name]), None, False, 0.0] for name in got if name not in reference]
+
+
+def _where_fast(tensor: torch.Tensor) -> torch.Tensor:
+    """On the device, where one is in use: what is compared may be gigabytes."""
+    return tensor.cuda() if torch.cuda.is_initialized() else tensor
 
 
 def _norm(tensor: torch.Tensor) -> float:

@@ -1,4 +1,4 @@
-"""The most memory that is held from the end of the warm-up to the end of the trial."""
+"""The steps between the end of the warm-up and the end of the trial: all of a device's work on them, and their peak."""
 
 from __future__ import annotations
 
@@ -20,18 +20,21 @@ class StepPeak:
         host: Of this process.
         recorder: Tells of the steps.
         after: The last step of the warm-up.
+        last: The last step of the trial.
     """
 
-    def __init__(self, host: Host, recorder: Recorder, after: int) -> None:
+    def __init__(self, host: Host, recorder: Recorder, after: int, last: int) -> None:
         self._host = host
         self._recorder = recorder
         self._after = after
+        self._last = last
         self._seen = False
         self._before = 0
         self._before_on_device = 0
 
     def install(self) -> None:
         """Wait for that step; a trial that ends before has no peak of its steps."""
+        self._recorder.wait_at = self._after
         self._recorder.on_end.append(self._ended)
         self._recorder.on_close.append(self._write)
 
@@ -39,6 +42,7 @@ class StepPeak:
         if done < self._after:
             return
         self._recorder.on_end.remove(self._ended)
+        self._recorder.wait_at = self._last
         self._before = process.peak_bytes()
         self._seen = process.forget_peak()
         if torch.cuda.is_initialized():

@@ -20,7 +20,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook, register_op
 
 from hotlap import marks
 from hotlap.inside import copies, device, process
-from hotlap.inside.losses import END, Losses
+from hotlap.inside.losses import END, Losses, is_loss
 from hotlap.inside.optimizers import Optimizers
 
 if TYPE_CHECKING:
@@ -34,12 +34,14 @@ class Recorder:
 
     Attributes:
         index: Number of the step under way, from 1.
+        wait_at: Number of a step whose time holds all of its work, what a device still has to do included; 0 for none.
     """
 
     def __init__(self, host: Host) -> None:
         self.host = host
         self.tape = device.tape()
         self.index = 1
+        self.wait_at = 0
         self.on_end: list[Callable[[int], None]] = []
         self.on_optimizer_start: list[Callable[[torch.optim.Optimizer], None]] = []
         self.on_optimizer_step: list[Callable[[torch.optim.Optimizer], None]] = []
@@ -193,7 +195,7 @@ class Recorder:
         if self.tape.inside or self.tape.foreign:
             return
         accumulates = bool(kwargs.get("accumulate_grad"))
-        if self._optimizers.by_hand(accumulates) and (accumulates or _is_loss(outputs, args)):
+        if self._optimizers.by_hand(accumulates) and (accumulates or is_loss(outputs, args)):
             if not accumulates:
                 self.losses.note(outputs)
             self._end_step()
@@ -214,6 +216,8 @@ class Recorder:
     def _end_step(self) -> None:
         tape, dynamo = self.tape, sys.modules.get("torch._dynamo.utils")
         graphs = dynamo.counters["stats"].get("unique_graphs", 0) if dynamo else 0  # [] asks a Counter's __missing__
+        if self.index == self.wait_at:
+            device.wait()
         at = tape.now()
         tape.note_long((at << 4 | marks.STEP, graphs, tape.arm))
         self._unwritten += 1
@@ -278,6 +282,7 @@ class Recorder:
         """Report and leave at once: an exception would be caught by real scripts, an exit would save and upload."""
         if process.rank() != "0":
             return  # the first rank's record is the one that counts; the others are ended after it
+        device.wait()  # an error of its last work must not count as an end in order
         self.close()
         self.host.journal.write("end", outcome=outcome, reason=reason)
         sys.stdout.flush()
@@ -292,9 +297,3 @@ def _is_nested() -> bool:
         if frame.f_code is code:
             return True
     return False
-
-
-def _is_loss(outputs: Any, args: tuple[Any, ...]) -> bool:
-    """Whether `torch.autograd.grad` was asked for what a script that updates by hand would use."""
-    creates_graph = len(args) > 2 and args[2]
-    return len(outputs) == 1 and type(outputs[0]) is torch.Tensor and outputs[0].numel() == 1 and not creates_graph

@@ -35,9 +35,9 @@ def _identity(input: torch.Tensor, p: float = 0.5, training: bool = True, inplac
 
 def _without_dropout(original: Callable[..., Any]) -> Callable[..., Any]:
     def scaled_dot_product_attention(
-        query: Any, key: Any, value: Any, attn_mask: Any = None, dropout_p: float = 0.0, **kwargs: Any
+        query: Any, key: Any, value: Any, attn_mask: Any = None, dropout_p: float = 0.0, *rest: Any, **kwargs: Any
     ) -> Any:
-        return original(query, key, value, attn_mask, 0.0, **kwargs)
+        return original(query, key, value, attn_mask, 0.0, *rest, **kwargs)
 
     return scaled_dot_product_attention
 

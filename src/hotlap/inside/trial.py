@@ -50,7 +50,7 @@ def _for_purpose(host: Host, recorder: Recorder, purpose: str) -> None:
     elif purpose == "time" and "peak_after" in host.task["options"]:
         from hotlap.inside.step_peak import StepPeak
 
-        StepPeak(host, recorder, host.task["options"]["peak_after"]).install()
+        StepPeak(host, recorder, host.task["options"]["peak_after"], host.task["steps"]).install()
     elif purpose == "repeat":
         from hotlap.inside.repeat import Repeat
 

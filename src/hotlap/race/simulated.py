@@ -53,6 +53,7 @@ class SimulatedRunner:
         loss_noise: Of a single loss.
         gap: By which a rate that is not let down keeps the loss above where it could be.
         verified: See `Runner`.
+        shares: See `Runner`.
     """
 
     target: Target
@@ -67,6 +68,7 @@ class SimulatedRunner:
     loss_noise: float = 0.02
     gap: float = 0.05
     verified: Mapping[RootKey, Sequence[Signature]] | None = None
+    shares: bool = False
     spent_s: float = field(default=0.0, init=False)
     """The time that the trials would have taken."""
 

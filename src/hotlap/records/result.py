@@ -54,6 +54,8 @@ class Verdict:
     seeds: int
     guilty: tuple[str, ...] = ()
     """The knobs at fault, when one was found."""
+    repeats: bool = True
+    """Whether the script as written gives the same bits twice; where it does not, no setup can."""
 
 
 @dataclass(frozen=True)

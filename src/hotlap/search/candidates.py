@@ -54,7 +54,7 @@ def candidates(
             continue
         if isinstance(choices, Skip):
             skipped[knob.id] = choices.reason
-        elif reason := unwanted(knob, request) or _cannot_pay(knob, request, step, bounds.get(knob.area)):
+        elif reason := unwanted(knob, request) or _cannot_pay(knob, request, facts, step, bounds.get(knob.area)):
             skipped[knob.id] = reason
         else:
             settings += [Setting(knob.id, value) for value in choices]
@@ -85,13 +85,13 @@ def refused(knob: Knob, request: Request) -> str:
     return ""
 
 
-def _cannot_pay(knob: Knob, request: Request, step: Phases, bound: Estimate | None) -> str:
+def _cannot_pay(knob: Knob, request: Request, facts: Facts, step: Phases, bound: Estimate | None) -> str:
     """What a phase takes bounds what shortening it gains, unless its work costs the other phases time as well."""
     if request.goal is not Goal.SPEED or not knob.phase or not step.total_s:
         return ""
     if bound and bound.high < 1.0 + _WORTHWHILE:
         return f"a step without any {knob.area} work is at most {bound.high - 1.0:.1%} faster"
-    if bound and bound.low > 1.0 + _WORTHWHILE:
-        return ""
+    if (bound and bound.low > 1.0 + _WORTHWHILE) or facts.is_cuda:
+        return ""  # on CUDA the host's phases hold the wait for the device, wherever that falls
     share = step.phases_s[knob.phase] / step.total_s
     return f"the {knob.phase} phase is {share:.1%} of the step" if share < _WORTHWHILE else ""

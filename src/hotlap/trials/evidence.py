@@ -20,7 +20,10 @@ _WRAPPERS = ("ChildFailedError", "ProcessRaisedException", "ProcessExitedExcepti
 _CRASHES = (signal.SIGSEGV, signal.SIGABRT, signal.SIGILL, signal.SIGFPE)
 # In this order: what is short of shared memory also says that there is no space left on the device.
 _PATTERNS = (
-    (Outcome.DEVICE_OOM, re.compile(r"OutOfMemoryError|CUDA out of memory|CUDA error: out of memory")),
+    (
+        Outcome.DEVICE_OOM,
+        re.compile(r"OutOfMemoryError|CUDA out of memory|CUDA error: out of memory|CU\w+_STATUS_ALLOC_FAILED"),
+    ),
     (
         Outcome.SHARED_MEMORY,
         re.compile(r"[Bb]us error|insufficient shared memory|shared memory \(shm\)|</torch_\w+>|/dev/shm/.*No space"),

@@ -13,7 +13,7 @@ import msgspec
 from hotlap.knobs import OPTIMIZER_RULE
 from hotlap.records import PHASES, Facts, Outcome, Raced, Recording, Signature, Steps, Trial
 from hotlap.trials.replay import Replay, Row, helpers_are_part
-from hotlap.trials.warmup import warmup_of
+from hotlap.trials.warmup import last_compile, warmup_of
 from hotlap.verify.gates import ArmRecord
 
 _NS = 1e9  # the recorder counts in nanoseconds
@@ -113,10 +113,10 @@ def recording(
     lines = training_process(journals)
     replay = replayed(lines)
     steps = steps_of(lines, replay.rows)
-    warmup = warmup_of(steps).steps
+    warmup = _warmup(trial, steps, on_device=bool(closing_of(lines).get("cuda_peak_bytes")))
     evaluation_s, evaluations = evaluation_of(replay)
     starts = [start / _NS for row in replay.rows if (start := row.phase("epoch start", helpers_are_part(replay.rows)))]
-    closing = (of_kind(lines, "closing") or [{}])[-1]
+    closing = closing_of(lines)
     peak = (of_kind(lines, "step-peak") or [{}])[-1]
     on_device = closing.get("cuda_peak_bytes")
     first = of_kind(lines, "first-step")
@@ -147,6 +147,17 @@ def recording(
         seen={line["probe"]: line["what"] for line in of_kind(lines, "seen")} | streams_of(every) | metric_of(lines),
         race=raced(lines, every) if trial.purpose == "race" else None,
     )
+
+
+def closing_of(lines: list[dict[str, Any]]) -> dict[str, Any]:
+    """What a process wrote at its end; {} if it came to none."""
+    return (of_kind(lines, "closing") or [{}])[-1]
+
+
+def _warmup(trial: Trial, steps: Steps, *, on_device: bool) -> int:
+    """Steps to discard: where a device is waited for, those before that, for the host's pace settles only after it."""
+    planned = int(trial.options.get("peak_after", 0))
+    return max(planned, last_compile(steps) + 1) if planned and on_device else warmup_of(steps).steps
 
 
 def raced(lines: list[dict[str, Any]], every: list[dict[str, Any]]) -> Raced:

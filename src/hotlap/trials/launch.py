@@ -25,6 +25,7 @@ _TAIL_BYTES = 256 << 10  # of the output, to look for causes in
 _SOURCE = str(Path(__file__).resolve().parents[2])
 _BOOT = "import sys; sys.path.append(sys.argv[1]); from hotlap.trials.supervisor import main; main()"
 _STOP_S = 15.0
+_supervisors: set[subprocess.Popen[bytes]] = set()
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,7 @@ def launch(launch: Launch) -> Ending:
     launch = replace(launch, folder=launch.folder.resolve())
     trial_id = secrets.token_hex(16)
     supervisor = _start()
+    _supervisors.add(supervisor)
     try:
         answer = _converse(supervisor, _request(launch, trial_id))
     except BaseException:
@@ -89,6 +91,7 @@ def launch(launch: Launch) -> Ending:
         if supervisor.stdout:
             supervisor.stdout.close()
         supervisor.wait()
+        _supervisors.discard(supervisor)
         if supervisor.returncode:  # it did not end in order, so its promises do not hold
             tree.sweep(trial_id)
             scratch.clear(str(launch.folder))
@@ -195,6 +198,14 @@ def _stop(supervisor: subprocess.Popen[bytes]) -> None:
         supervisor.wait(timeout=_STOP_S)
     except BaseException:
         supervisor.kill()
+
+
+def stop_all() -> None:
+    """End the trials that other threads have under way."""
+    for supervisor in tuple(_supervisors):
+        if supervisor.stdin:
+            with suppress(OSError, ValueError):  # its thread is about to close it too
+                supervisor.stdin.close()
 
 
 def _ending(launch: Launch, answer: dict[str, Any]) -> Ending:

@@ -41,6 +41,7 @@ class RecordedRunner:
         peak_bytes: What a step holds at most under a setup; None where that is not seen.
         parts: Whether two runs of a setup at one seed end with other weights.
         verified: See `Runner`.
+        shares: See `Runner`.
     """
 
     target: Target
@@ -54,6 +55,7 @@ class RecordedRunner:
     peak_bytes: Callable[[Setup], int | None] = lambda setup: None
     parts: Callable[[Setup], bool] = lambda setup: False
     verified: Mapping[RootKey, Sequence[Signature]] | None = None
+    shares: bool = False
     spent_s: float = field(default=0.0, init=False)
     """The time that the trials would have taken."""
 

@@ -36,10 +36,12 @@ class Runner(Protocol):
         out: hotlap's folder for this script.
         verified: Calls of each root that the learning check covers; from then on timed trials serve no others, as
             `hotlap run` will.
+        shares: Whether trials can run side by side.
     """
 
     target: Target
     out: Path
+    shares: bool
     verified: Mapping[RootKey, Sequence[Signature]] | None
 
     def run(self, trial: Trial, facts: Facts | None = None) -> Recording:
@@ -53,7 +55,7 @@ class Runner(Protocol):
 
 @dataclass
 class ProcessRunner:
-    """Trials as processes on this machine, one at a time.
+    """Trials as processes on this machine.
 
     Args:
         target: The training.
@@ -70,6 +72,7 @@ class ProcessRunner:
     startup_s: float = 600.0
     shields: list[Path] = field(default_factory=list)
     verified: Mapping[RootKey, Sequence[Signature]] | None = None
+    shares: bool = True
     versions: dict[str, Facts] = field(default_factory=dict)
     """Other versions of the script, by path, with what was observed of them."""
 

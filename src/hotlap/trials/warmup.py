@@ -34,8 +34,7 @@ def warmup_of(steps: Steps) -> Warmup:
 
     In an interleaved trial the pace changes by design: there only the first two count.
     """
-    compiled = max((i for i in range(1, len(steps.compiles)) if steps.compiles[i] > steps.compiles[i - 1]), default=0)
-    least = max(_LEAST, compiled + 1)
+    least = max(_LEAST, last_compile(steps) + 1)
     times = steps.total_s[least:]
     paces = [median(times[i : i + _BATCH]) for i in range(0, len(times) - _BATCH + 1, _BATCH)]
     if any(steps.arms) or len(paces) < _LEAST_BATCHES:
@@ -45,6 +44,11 @@ def warmup_of(steps: Steps) -> Warmup:
         cut = 0
     middle = (cut + len(paces)) // 2
     return Warmup(least + _BATCH * cut, steady=not _differ(paces[cut:middle], paces[middle:]))
+
+
+def last_compile(steps: Steps) -> int:
+    """The last step that compiled a graph, from 0; 0 of none."""
+    return max((i for i in range(1, len(steps.compiles)) if steps.compiles[i] > steps.compiles[i - 1]), default=0)
 
 
 def _cut(paces: list[float]) -> int:

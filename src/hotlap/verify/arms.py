@@ -121,3 +121,12 @@ def _first_difference(theirs: Any, ours: Any) -> str:
         if their != our:
             return _first_difference(their, our) if isinstance(their, dict) else ""
     return f": {len(ours)} instead of {len(theirs)}"
+
+
+def repeats_itself(again: ArmRecord) -> bool:
+    """Whether the untouched script gave the reference's bits once more; kernels that add atomically do not.
+
+    Args:
+        again: A noise arm that is off by nothing.
+    """
+    return all(row[4] for rows in again.rows.values() for row in rows)

@@ -67,7 +67,7 @@ def with_losses(verdict: Verdict, curves: Sequence[Curve], *, noisy: bool) -> Ve
     gate = losses_gate(curves) if verdict.word is Word.IDENTICAL else trajectory_gate(curves)
     if gate.word is Word.UNDECIDED:  # equal bits at the steps compared, and other losses later: dropout, say
         gate = trajectory_gate(curves)
-    return conclude((*verdict.gates, gate), seeds=len(curves))
+    return conclude((*verdict.gates, gate), seeds=len(curves), repeats=verdict.repeats)
 
 
 def _common(curve: Curve) -> tuple[list[float], list[float]]:

@@ -209,6 +209,8 @@ def has_fused(kind: type[torch.optim.Optimizer], groups: list[dict[str, Any]]) -
         return False
     asked = any(group.get("fused") is False or group.get("foreach") or group.get("capturable") for group in groups)
     tensors = [p for group in groups for p in group["params"]]
+    if kind is torch.optim.Adagrad and any(p.is_cuda for p in tensors):
+        return False
     return not asked and all(p.is_floating_point() and p.device.type in ("cpu", "cuda") for p in tensors)
 
 

@@ -58,5 +58,5 @@ class Compile(Knob):
         if value == "blocks":
             host.rewrite_roots(lambda root, call: compilation.by_block(root, call, host), order=0)
             return
-        mode, dynamic = str(value) if value in _MODES else None, True if value == "dynamic" else None
+        mode, dynamic = str(value) if value in _MODES else None, value == "dynamic"
         host.rewrite_roots(lambda root, call: compilation.whole(root, call, host, mode, dynamic), order=0)

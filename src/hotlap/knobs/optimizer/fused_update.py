@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 _FUSED = ("Adam", "AdamW", "SGD", "Adagrad")
 _CLASSES = tuple(f"torch.optim.{name.lower()}:{name}" for name in _FUSED)
+_CPU_ONLY = "torch.optim.adagrad:Adagrad"
 _OPTIONS = {"fused": True, "foreach": False}
 
 
@@ -40,9 +41,9 @@ class FusedUpdate(Knob):
         """On for scripts with an optimizer that has a fused kernel and does not use it."""
         if facts.manual_update:
             return Skip("the script updates its weights by hand, without an optimizer")
-        fitting = [o for o in facts.optimizers if o.name in _CLASSES]
+        fitting = [o for o in facts.optimizers if o.name in _CLASSES and not (facts.is_cuda and o.name == _CPU_ONLY)]
         if not fitting:
-            return Skip("no optimizer of the script has a fused update (Adam, AdamW, SGD and Adagrad have)")
+            return Skip("no optimizer of the script has a fused update (Adam, AdamW, SGD and, on a CPU, Adagrad have)")
         fitting = [o for o in fitting if not o.fused]
         if not fitting:
             return Skip("every optimizer already updates fused")

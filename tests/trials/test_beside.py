@@ -1,0 +1,98 @@
+"""Trials side by side: all of them, one way or another, and none left behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from facts import facts
+from machine import recording
+
+from hotlap.records import AS_WRITTEN, Outcome, Trial
+from hotlap.target import resolve
+from hotlap.trials import beside
+from hotlap.trials.launch import best_tier
+from hotlap.trials.runner import ProcessRunner
+
+TRIALS = [Trial(f"{number:04d}", "noise", AS_WRITTEN, 0, 0, 6, 60.0) for number in range(4)]
+SERIAL = recording(0.0, 1)
+
+
+class Together:
+    """Ends a trial only when as many as asked for are under way; the third fails in company."""
+
+    def __init__(self, company: int) -> None:
+        self.meeting = threading.Barrier(company, timeout=20)
+        self.ran: list[tuple[str, bool]] = []
+
+    def run(self, trial: Trial, _: object) -> Any:
+        alone = threading.current_thread() is threading.main_thread()
+        self.ran.append((trial.id, alone))
+        if not alone:
+            self.meeting.wait()
+        failed = not alone and trial.id == "0002"
+        return replace(SERIAL, trial=trial, outcome=Outcome.DEVICE_OOM if failed else Outcome.BUDGET)
+
+
+def test_they_share_the_machine_and_what_failed_in_company_runs_alone() -> None:
+    runner: Any = Together(company=2)
+    ended = [(trial.id, record.outcome) for trial, record in beside.run(runner, TRIALS, None, most=2)]
+
+    assert sorted(ended) == [(trial.id, Outcome.BUDGET) for trial in TRIALS]
+    assert ended[-1][0] == "0002"
+    assert sorted(runner.ran) == sorted([*((t.id, False) for t in TRIALS), ("0002", True)])
+
+
+def test_one_at_a_time_needs_no_thread() -> None:
+    runner: Any = Together(company=1)
+
+    assert [trial for trial, _ in beside.run(runner, TRIALS, None, most=1)] == TRIALS
+    assert all(alone for _, alone in runner.ran)
+
+
+def test_an_interruption_ends_them_all(tmp_path: Path) -> None:
+    """Those under way are ended in order, and those that wait never start."""
+    (tmp_path / "train.py").write_text("import torch, time\nopen('/dev/shm/x', 'w')\ntime.sleep(600)\n")
+    target = resolve((str(tmp_path / "train.py"),), sys.executable, tmp_path)
+    runner = ProcessRunner(target, tmp_path / "out", best_tier()[0])
+    interrupt = threading.Timer(4.0, os.kill, (os.getpid(), signal.SIGINT))
+    interrupt.start()
+    begun = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        list(beside.run(runner, TRIALS, None, most=2))
+
+    assert time.monotonic() - begun < 60  # and not the ten minutes that the script would sleep
+    assert not [p for p in psutil.process_iter(["cmdline"]) if str(tmp_path) in str(p.info["cmdline"])]
+    assert sorted(path.name for path in (tmp_path / "out" / "trials").iterdir()) == ["0000", "0001"]
+
+
+OBSERVED = replace(SERIAL, facts=facts(machine={"cores": 16}), startup_s=3.0)
+
+
+@pytest.mark.parametrize(
+    ("change", "at_once"),
+    [
+        ({}, beside._MOST),
+        ({"facts": facts(machine={"cores": 2})}, 2),
+        ({"facts": facts(machine={"cores": 16}, world_size=2)}, 1),
+        ({"processes": 4}, 1),
+        ({"startup_s": 0.1}, 1),
+        ({"startup_s": None}, 1),
+        ({"peak_bytes": 1 << 60}, 1),
+        ({"facts": facts(machine={"cores": 16}, device="NVIDIA H100"), "cuda_peak_bytes": 60 << 30}, 1),
+        ({"facts": facts(machine={"cores": 16}, device="NVIDIA H100"), "cuda_peak_bytes": 4 << 30}, 7),
+    ],
+)
+def test_as_many_as_there_is_room_for(change: dict[str, Any], at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(beside, "room", lambda: (100 << 30, ""))
+    monkeypatch.setattr(beside, "device_room", lambda: 70 << 30)
+
+    assert beside.room_for(replace(OBSERVED, **change)) == at_once
