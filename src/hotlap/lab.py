@@ -130,7 +130,7 @@ class Lab:
 
     def _learn(self, record: Recording) -> None:
         self.recordings[record.trial.id] = record
-        self.notes += [note for note in dict.fromkeys(record.notes) if note not in self.notes]
+        self.notes += [note for note in record.notes if note not in self.notes]
 
     def _find(self, trial: Trial) -> Recording | None:
         """What an interrupted tune recorded of such a trial; numbers and time limits follow from its budget."""
@@ -151,8 +151,8 @@ class Lab:
             record = self._observed(max(4 * limit_s, self.left_s / 3))  # slow steps, or an evaluation at the start
         self._check_observed(record)
         self.facts = record.facts
-        # Until the first has run: an arm of the learning check starts up and takes a few steps, a timed trial more.
-        start_s, step_s = record.startup_s or 0.0, median(record.steps.total_s[1:])  # one was slow: counted
+        # Until the first has run: an arm starts up and takes a few steps, a timed trial more; one was slow: counted.
+        start_s, step_s = record.startup_s or 0.0, median(record.steps.total_s[1:])
         self.at_once = beside.room_for(record) if self.runner.shares else 1
         self._costs_s[f"candidate {AS_WRITTEN}"] = (start_s + 10 * step_s) / max(1.0, _SHARED * self.at_once)
         self._costs_s[f"time {AS_WRITTEN}"] = start_s + max(_TIMED_S, 20 * step_s)

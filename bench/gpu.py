@@ -1,0 +1,166 @@
+"""Everything that hotlap claims of a CUDA device, measured on one, in parts that add to one JSON file.
+
+Run: python bench/gpu.py PART... [--only TEXT] [--budget 3m] [--out gpu.json]
+Parts: "checks" (what hotlap says of the device is so), "tunes" (each workload tuned), "compare" (each as written, under
+the fixed preset and under its plan, in blocks of fresh processes), "rival" (pytorch-autotune's pick on its own three
+workloads, beside hotlap's plan). Run from the folder that holds bench/; name few workloads with --only, for each takes
+minutes. A workload that fails has a row that says so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from math import exp
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from gpu_checks import check_all
+
+from hotlap import stats
+from hotlap.answer import phases_of
+from hotlap.ceilings import measure
+from hotlap.knobs import knob_by_id
+from hotlap.lab import Lab
+from hotlap.logbook import Logbook
+from hotlap.plan import read
+from hotlap.records import AS_WRITTEN, Estimate, Setup, Skip
+from hotlap.report import numbers
+from hotlap.run import known_knobs
+from hotlap.target import resolve
+from hotlap.trials import blocks
+from hotlap.trials.launch import best_tier
+from hotlap.trials.runner import ProcessRunner
+from hotlap.versions import torch_version
+
+TESTS = Path(__file__).resolve().parents[1] / "tests"
+PRESET = (("autocast-bf16", True), ("channels-last", True), ("compile", True), ("fused-update", True))
+_WINDOW_S = 3.0
+
+
+@dataclass(frozen=True)
+class Workload:
+    """One training."""
+
+    name: str
+    command: tuple[str, ...]
+
+
+WORKLOADS = (
+    Workload("images", ("examples/images.py", "--batch-size", "512", "--epochs", "200")),
+    Workload("text", ("examples/text.py", "--batch-size", "64", "--epochs", "200")),
+    Workload("speech", ("examples/speech.py", "--batch-size", "128", "--epochs", "200")),
+    Workload("resnet18", ("bench/gpu/resnet18.py",)),
+    Workload("transformer", ("bench/gpu/transformer.py",)),
+    Workload("gpt2", ("bench/gpu/gpt2.py",)),
+    Workload("resnet50", ("bench/gpu/resnet50.py",)),
+    Workload("tuned", ("bench/gpu/tuned.py",)),
+)
+
+
+def tuned(workload: Workload, budget: str, folder: Path) -> dict[str, Any]:
+    """Tune it, then compare what came of it with the script as written and with the fixed preset."""
+    begun = time.monotonic()
+    plan = folder / f"{workload.name}.toml"
+    command = [sys.executable, "-m", "hotlap", "tune", "--json", "--budget", budget, "--plan", str(plan)]
+    command += ["--out", str(folder / workload.name), *workload.command]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    (folder / f"{workload.name}.log").write_text(done.stderr)
+    row: dict[str, Any] = {"workload": workload.name, "command": " ".join(workload.command), "exit": done.returncode}
+    row["tuning_s"] = time.monotonic() - begun
+    try:
+        told = json.loads(done.stdout)
+    except ValueError:
+        return {**row, "failed": done.stderr[-400:]}
+    kept = ("speedup", "verdict", "settings", "levels", "phases", "peak_bytes", "noise", "bounds", "pairs", "rejected")
+    return {**row, **{key: told.get(key) for key in kept}, "flops": told["facts"].get("flops_per_step")}
+
+
+def compared(workload: Workload, count: int, folder: Path) -> dict[str, Any]:
+    """Blocks of fresh processes: as written, under the fixed preset, under the plan."""
+    target = resolve(workload.command)
+    book = Logbook(folder / "logbook.jsonl")
+    book.start(" ".join(target.arguments), target.sha256, 1, "bench")
+    lab = Lab(ProcessRunner(target, folder, best_tier()[0]), book, 3600.0, 1)
+    observed = lab.observe(limit_s=6.0)
+    assert observed.facts is not None
+    fitting = {knob: value for knob, value in PRESET if not isinstance(knob_by_id(knob).choices(observed.facts), Skip)}
+    plan = folder.parent / f"{workload.name}.toml"
+    arms = {"preset": Setup.of(fitting)}
+    if plan.exists():
+        arms["plan"] = read(plan, known_knobs()).setup
+    window = blocks.window_for(phases_of(observed).total_s, _WINDOW_S, observed.warmup_steps)
+    logs: dict[str, list[float]] = {name: [] for name in arms}
+    for _ in range(count):
+        block = lab.block("confirm", AS_WRITTEN, list(dict.fromkeys(arms.values())), window)
+        pairs = {pair.setup: pair for pair in block}
+        for name, setup in arms.items():
+            if setup in pairs:
+                logs[name].append(blocks.log_gain(pairs[setup]))
+    return {
+        "preset_is": str(arms["preset"]),
+        "over_as_written": {name: _ratio(own) for name, own in logs.items()},
+        "plan_over_preset": _ratio([p - q for p, q in zip(logs.get("plan", []), logs["preset"])]),
+        "rejected": [f"{rejected.setup}: {rejected.reason}" for rejected in lab.rejected],
+    }
+
+
+def _ratio(logs: list[float]) -> dict[str, Any] | None:
+    if not logs:
+        return None
+    found: Estimate = stats.speedup([[exp(log)] for log in logs], [[1.0]] * len(logs))
+    return {**msgspec.to_builtins(found), "words": numbers.estimate(found)}
+
+
+def machine() -> dict[str, Any]:
+    """What it was measured on."""
+    ceilings = measure(sys.executable)
+    return {
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "torch": torch_version(sys.executable),
+        "python": sys.version.split()[0],
+        "device": ceilings.device,
+        "ceilings": ceilings.as_ceiling,
+    }
+
+
+def main() -> None:
+    """Run the parts that are named, and add them to the file."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="+", choices=("checks", "tunes", "compare", "rival"))
+    parser.add_argument("--only", default="", metavar="TEXT", help="workloads or checks that hold it in their name")
+    parser.add_argument("--budget", default="3m", help="of each tune")
+    parser.add_argument("--blocks", type=int, default=4, help="of each comparison")
+    parser.add_argument("--folder", type=Path, default=Path(".hotlap/gpu"), help="for plans and logbooks")
+    parser.add_argument("--out", type=Path, default=Path(".hotlap/gpu/gpu.json"))
+    args = parser.parse_args()
+    sys.path.append(str(TESTS))  # planted faults are knobs there
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(TESTS), os.environ.get("PYTHONPATH")]))
+    args.folder.mkdir(parents=True, exist_ok=True)
+    document = json.loads(args.out.read_text()) if args.out.exists() else {"machine": machine()}
+    chosen = [workload for workload in WORKLOADS if args.only in workload.name]
+
+    def keep(part: str, row: dict[str, Any]) -> None:
+        document.setdefault(part, []).append(row)
+        args.out.write_text(json.dumps(document, indent=1))
+
+    if "checks" in args.parts:
+        for row in check_all(args.only):
+            keep("checks", row)
+    for workload in chosen:
+        if "tunes" in args.parts:
+            keep("tunes", tuned(workload, args.budget, args.folder))
+        if "compare" in args.parts:
+            keep("compare", {"workload": workload.name, **compared(workload, args.blocks, args.folder / "compare")})
+    print(json.dumps(document.get("machine")))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,173 @@
+"""Small trainings on a CUDA device with one habit each: python bench/scripts/gpu_habits.py HABIT [STEPS].
+
+What a training found out by itself it prints as one line of JSON after "FOUND".
+"""
+
+import json
+import sys
+import tempfile
+from pathlib import Path
+from time import perf_counter
+
+import torch
+from torch import nn
+from torch.nn import functional
+from torch.profiler import ProfilerActivity, profile, record_function
+
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+FIRST_TRACED, TRACED = 30, 5
+
+
+class Convs(nn.Module):
+    """Large convolutions, which keep the device busy from end to end."""
+
+    def __init__(self, width=256, depth=6):
+        super().__init__()
+        self.stem = nn.Conv2d(3, width, 3, padding=1)
+        self.body = nn.ModuleList(nn.Conv2d(width, width, 3, padding=1) for _ in range(depth))
+        self.head = nn.Linear(width, 10)
+
+    def forward(self, x):
+        x = self.stem(x)
+        for conv in self.body:
+            x = functional.relu(conv(x))
+        return self.head(x.mean((2, 3)))
+
+
+class Counts(nn.Module):
+    """Sums that a device takes in another order each time: atomic additions, forward and backward."""
+
+    def __init__(self, rows=64, width=256):
+        super().__init__()
+        self.table = nn.Embedding(rows, width)
+        self.layer = nn.Linear(width, width)
+        self.head = nn.Linear(width, 10)
+        self.rows = rows
+
+    def forward(self, x):
+        words = (x.flatten(1)[:, :2048] * 7919).long().remainder(self.rows)
+        seen = self.table(words)
+        summed = torch.zeros(len(x), self.rows, seen.shape[-1], device=x.device)
+        summed = summed.scatter_add(1, words[..., None].expand_as(seen), seen)
+        return self.head(torch.tanh(self.layer(summed)).mean(1))
+
+
+class Attention(nn.Module):
+    """Attention with a mask, over a length that leaves 64 when divided by 128."""
+
+    def __init__(self, width=256, heads=4, length=192):
+        super().__init__()
+        self.project, self.head = nn.Linear(3, 3 * width), nn.Linear(width, 10)
+        self.heads, self.length = heads, length
+
+    def forward(self, x):
+        rows = self.project(x.flatten(2).transpose(1, 2)[:, : self.length]).to(torch.bfloat16)
+        query, key, value = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in rows.chunk(3, -1))
+        mask = torch.ones(len(x), 1, self.length, self.length, dtype=torch.bool, device=x.device)
+        mask[:, :, :, -7:] = False
+        out = functional.scaled_dot_product_attention(query, key, value, mask)
+        return self.head(out.transpose(1, 2).flatten(2).mean(1).float())
+
+
+def batches(count, rows, size):
+    """Random images on the device, the same ones over and over."""
+    draw = torch.Generator(DEVICE).manual_seed(0)
+    kept = [torch.randn(rows, 3, size, size, generator=draw, device=DEVICE) for _ in range(4)]
+    labels = [torch.randint(10, (rows,), generator=draw, device=DEVICE) for _ in range(4)]
+    return ((kept[step % 4], labels[step % 4]) for step in range(count))
+
+
+def train(model, steps, rows=64, size=32, after=None):
+    """Plain steps that never read a number back; `after(step)` is called behind each."""
+    torch.manual_seed(0)
+    model = model().to(DEVICE)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
+    for step, (images, labels) in enumerate(batches(steps, rows, size), start=1):
+        optimizer.zero_grad()
+        with record_function("forward"):
+            out = model(images)
+        loss = functional.cross_entropy(out, labels)
+        with record_function("backward"):
+            loss.backward()
+        with record_function("optimizer"):
+            optimizer.step()
+        if after:
+            after(step)
+
+
+def found(**what):
+    print("FOUND", json.dumps(what), flush=True)
+
+
+def traced(steps):
+    """What a profiler says that each phase takes on the device [us]."""
+    tracer = profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA])
+
+    def after(step):
+        if step == FIRST_TRACED:
+            tracer.start()
+        if step == FIRST_TRACED + TRACED:
+            torch.cuda.synchronize()
+            tracer.stop()
+
+    train(Convs, steps, rows=256, after=after)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "trace.json"
+        tracer.export_chrome_trace(str(path))
+        events = json.loads(path.read_text())["traceEvents"]
+    spans = [event for event in events if event.get("cat") == "gpu_user_annotation"]
+    means = {}
+    for name in ("forward", "backward", "optimizer"):
+        times = [event["dur"] for event in spans if event["name"] == name]
+        means[name] = sum(times) / len(times) if times else None
+    found(phases_us=means, peak_bytes=torch.cuda.max_memory_allocated())
+
+
+def unwaiting(steps):
+    """It fails where anything waits for the device."""
+
+    def after(step):
+        if step == 12:
+            torch.cuda.set_sync_debug_mode("error")
+
+    train(Convs, steps, rows=32, after=after)
+    torch.cuda.set_sync_debug_mode("default")
+    found(waited=False)
+
+
+def greedy(steps):
+    """It asks for more memory than there is."""
+
+    def after(step):
+        if step == 20:
+            torch.empty(1 << 40, dtype=torch.uint8, device=DEVICE)
+
+    train(Convs, steps, rows=8, after=after)
+
+
+def paced(steps):
+    """Small layers, whose step is the host's work: the mean time of one [s]."""
+    begun = []
+
+    def after(step):
+        if step == 50:
+            torch.cuda.synchronize()
+            begun.append(perf_counter())
+
+    train(lambda: Convs(width=16, depth=20), steps, rows=8, size=8, after=after)
+    torch.cuda.synchronize()
+    found(step_s=(perf_counter() - begun[0]) / (steps - 50))
+
+
+HABITS = {
+    "traced": traced,
+    "unwaiting": unwaiting,
+    "greedy": greedy,
+    "paced": paced,
+    "atomics": lambda steps: train(Counts, steps),
+    "masked": lambda steps: train(Attention, steps),
+    "convs": lambda steps: train(Convs, steps, rows=64),
+}
+
+if __name__ == "__main__":
+    HABITS[sys.argv[1]](int(sys.argv[2]) if len(sys.argv) > 2 else 60)
