@@ -95,7 +95,7 @@ def compared(workload: Workload, count: int, folder: Path) -> dict[str, Any]:
     plan = folder.parent / f"{workload.name}.toml"
     arms = {"preset": Setup.of(fitting)}
     if plan.exists():
-        arms["plan"] = read(plan, known_knobs()).setup
+        arms["plan"] = read(plan, known_knobs()).setup()
     window = blocks.window_for(phases_of(observed).total_s, _WINDOW_S, observed.warmup_steps)
     logs: dict[str, list[float]] = {name: [] for name in arms}
     for _ in range(count):
