@@ -19,8 +19,8 @@ from hotlap.judge import Judge
 from hotlap.lab import Lab
 from hotlap.logbook import Logbook
 from hotlap.records import AS_WRITTEN, Outcome, Recording, Setup, Trial, Word
-from hotlap.room import device_room
 from hotlap.target import resolve
+from hotlap.trials.beside import device_room
 from hotlap.trials.launch import best_tier
 from hotlap.trials.runner import ProcessRunner
 

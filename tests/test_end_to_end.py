@@ -309,6 +309,7 @@ def test_an_interrupted_tune_goes_on_where_it_was(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("miscompiled")
 def test_verify_names_what_a_setting_breaks(tmp_path: Path) -> None:
     """torch.compile's zero gradients: exit code 3, with the first parameter and the step of the small batch."""
     folder = copied("conv_pool.py", tmp_path / "work")
@@ -347,6 +348,7 @@ def test_what_the_system_leaks_into_a_training_is_found(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("miscompiled")
 def test_tune_drops_what_breaks_learning_and_goes_on(tmp_path: Path) -> None:
     """torch.compile's zero gradients, asked for by the user: dropped and named, and what is left is judged alone."""
     folder = copied("conv_pool.py", tmp_path / "work")

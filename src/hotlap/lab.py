@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
@@ -12,6 +12,7 @@ from statistics import median
 from hotlap.ceilings import measure
 from hotlap.errors import HotlapError
 from hotlap.logbook import Logbook
+from hotlap.observed import OBSERVED_STEPS, check_observed
 from hotlap.records import AS_WRITTEN, Curve, Facts, Outcome, Pair, Recording, Rejected, Setup, Trial
 from hotlap.trials import beside, blocks
 from hotlap.trials.blocks import Window
@@ -22,7 +23,6 @@ _FIRST_GUESS_S = 15.0
 _SHARED = 0.6  # of its time that one of several at once saves the others
 _TIMED_S = 6.0  # that a trial trains, roughly
 _STAGES = ("noise", "screen", "combine", "confirm", "leave-one-out", "bound", "admission")
-_OBSERVED_STEPS = 12  # fewer than this and there is nothing to time
 
 
 @dataclass
@@ -110,27 +110,36 @@ class Lab:
         """Run one trial and write it down."""
         return self.run_all([trial])[0]
 
-    def run_all(self, trials: Sequence[Trial]) -> list[Recording]:
-        """Run trials that do not need each other, as many at once as there is room for, and write them down."""
-        ended = {trial.id: record for trial in trials if (record := self._find(trial)) is not None}
-        self.known = [record for record in self.known if record not in ended.values()]
-        costs_s = {
-            name: record.wall_s for name, record in ended.items()
-        }  # what is affordable is decided as it was then
+    def run_all(self, trials: Sequence[Trial], stage: str = "") -> list[Recording]:
+        """Run trials, as many at once as there is room for, and write them down.
+
+        Args:
+            trials: That do not need each other.
+            stage: Of the tune in which they are timed, and so train one after the other; "" where nothing is timed.
+        """
+        ended: dict[str, Recording] = {}
+        for trial in trials:
+            if (record := self._find(trial)) is not None:
+                self.known.remove(record)
+                ended[trial.id] = record
+        costs_s = {name: record.wall_s for name, record in ended.items()}  # affordable is what it was then
         fresh, begun = [trial for trial in trials if trial.id not in ended], self.clock()
-        for trial, record in beside.run(self.runner, fresh, self.facts, self.at_once):
+        for trial, record in self._fresh(fresh, stage):
             self.logbook.append("recording", recording=record)
             ended[trial.id] = record
-        for trial in trials:
-            self._costs_s[f"{trial.purpose} {trial.setup}"] = costs_s.get(
-                trial.id, (self.clock() - begun) / len(trials)
-            )
-            self._learn(ended[trial.id])
+        each_s = (self.clock() - begun) / max(1, len(fresh))
+        for trial, record in ((trial, ended[trial.id]) for trial in trials):
+            self._costs_s[f"{trial.purpose} {trial.setup}"] = costs_s.get(trial.id, each_s)
+            self.recordings[record.trial.id] = record
+            self.notes += [note for note in record.notes if note not in self.notes]
         return [ended[trial.id] for trial in trials]
 
-    def _learn(self, record: Recording) -> None:
-        self.recordings[record.trial.id] = record
-        self.notes += [note for note in record.notes if note not in self.notes]
+    def _fresh(self, trials: Sequence[Trial], stage: str) -> Iterator[tuple[Trial, Recording]]:
+        if not stage:
+            return beside.run(self.runner, trials, self.facts, self.at_once)
+        return beside.in_turn(
+            self.runner, trials, self.facts, self.at_once, lambda trial: self.trying(f"{stage}: {trial.setup}")
+        )
 
     def _find(self, trial: Trial) -> Recording | None:
         """What an interrupted tune recorded of such a trial; numbers and time limits follow from its budget."""
@@ -147,15 +156,15 @@ class Lab:
             HotlapError: The script failed, or did not train long enough to be timed.
         """
         record = self._observed(limit_s)
-        if record.outcome is Outcome.BUDGET and len(record.steps.total_s) < _OBSERVED_STEPS:
+        if record.outcome is Outcome.BUDGET and len(record.steps.total_s) < OBSERVED_STEPS:
             record = self._observed(max(4 * limit_s, self.left_s / 3))  # slow steps, or an evaluation at the start
-        self._check_observed(record)
+        check_observed(record, Path(self.runner.target.name), self.runner.out / "trials" / record.log)
         self.facts = record.facts
         # Until the first has run: an arm starts up and takes a few steps, a timed trial more; one was slow: counted.
         start_s, step_s = record.startup_s or 0.0, median(record.steps.total_s[1:])
         self.at_once = beside.room_for(record) if self.runner.shares else 1
         self._costs_s[f"candidate {AS_WRITTEN}"] = (start_s + 10 * step_s) / max(1.0, _SHARED * self.at_once)
-        self._costs_s[f"time {AS_WRITTEN}"] = start_s + max(_TIMED_S, 20 * step_s)
+        self._costs_s[f"time {AS_WRITTEN}"] = start_s / min(2, self.at_once) + max(_TIMED_S, 20 * step_s)
         self.logbook.append("facts", facts=record.facts)
         return record
 
@@ -175,53 +184,38 @@ class Lab:
     def _observed(self, limit_s: float) -> Recording:
         return self.run(Trial(self.next_id("observe"), "observe", AS_WRITTEN, 0, 0, 0, limit_s))
 
-    def _check_observed(self, record: Recording) -> None:
-        script, log = Path(self.runner.target.name), self.runner.out / "trials" / record.log
-        taken = len(record.steps.total_s)
-        if record.outcome is Outcome.HANG and not taken:
-            raise HotlapError(
-                "no-step-yet",
-                f"{script} was still running after {record.wall_s:.0f} s and had not taken its first training step.",
-                fix=f"give it time to start up with a bigger --budget; its output so far is in {log}",
-            )
-        if record.outcome not in (Outcome.BUDGET, Outcome.ENDED):
-            raise HotlapError(
-                "script-failed",
-                f"The untouched script ended with {record.outcome.value}: {record.reason}. Its output is in {log}.",
-                fix="make it run by itself first",
-            )
-        if record.facts is None or not taken:
-            raise HotlapError(
-                "no-steps",
-                f"{script} ran for {record.wall_s:.0f} s and took no training step (no optimizer step, no backward).",
-                fix=f"check that it trains at all; its output is in {log}",
-            )
-        if taken < _OBSERVED_STEPS:
-            ended = record.outcome is Outcome.ENDED
-            what = f"{script} {'ended by itself' if ended else 'was stopped'} after {record.wall_s:.0f} s with too few"
-            fix = "let it train longer" if ended else "name a bigger --budget"
-            raise HotlapError(
-                "too-short", f"{what} training steps: {taken}, and {_OBSERVED_STEPS} can be timed.", fix=fix
-            )
-
     # -- blocks
 
     def block(self, stage: str, reference: Setup, candidates: Sequence[Setup], window: Window) -> list[Pair]:
-        """Run the reference and the candidates once each; a candidate that fails is rejected, with the reason.
+        """One of `several`."""
+        return self.several(stage, reference, candidates, window, 1)[0]
+
+    def several(
+        self, stage: str, reference: Setup, candidates: Sequence[Setup], window: Window, count: int
+    ) -> list[list[Pair]]:
+        """Run the reference and the candidates once in each of so many blocks.
+
+        A candidate that fails is rejected, with the reason, and has no pair in that block.
 
         Raises:
             HotlapError: The reference failed twice.
         """
-        assert self.facts is not None
-        block = self.next_block(stage)
-        order = blocks.order(self.seed, block, [reference, *candidates])
-        self._forget_torn([self._timing(setup, block, window) for setup in order])
-        records: dict[Setup, Recording] = {}
-        for setup in order:
-            self.trying(f"{stage}: {setup}")
-            records[setup] = self._timed(setup, block, window)
+        numbers = [self.next_block(stage) for _ in range(count)]
+        orders = [blocks.order(self.seed, number, [reference, *candidates]) for number in numbers]
+        asked = [[self._timing(setup, block, window) for setup in order] for block, order in zip(numbers, orders)]
+        for trials in asked:
+            self._forget_torn(trials)
+        ended = iter(self._timed(stage, [trial for trials in asked for trial in trials]))
+        return [
+            self._block(stage, dict(zip(order, ended)), reference, candidates, self._timing(reference, block, window))
+            for block, order in zip(numbers, orders)
+        ]
+
+    def _block(
+        self, stage: str, records: dict[Setup, Recording], reference: Setup, candidates: Sequence[Setup], again: Trial
+    ) -> list[Pair]:
         if blocks.unusable(records[reference]):
-            records[reference] = self._timed(reference, block, window)
+            (records[reference],) = self._timed(stage, [again])
         if why := blocks.unusable(records[reference]):
             raise HotlapError(
                 "baseline-failed",
@@ -234,7 +228,7 @@ class Lab:
         """A pair of the same setup twice, which shows the noise; None when one of the two could not be timed."""
         assert self.facts is not None
         block = self.next_block("noise")
-        first, second = (self._timed(setup, block, window) for _ in range(2))
+        first, second = self._timed("noise", [self._timing(setup, block, window)] * 2)
         if blocks.unusable(first) or blocks.unusable(second):
             return None
         pair = blocks.paired(first, second, self.facts, "noise")
@@ -264,8 +258,8 @@ class Lab:
             options={"peak_after": window.warmup},
         )
 
-    def _timed(self, setup: Setup, block: int, window: Window) -> Recording:
-        return self.run(replace(self._timing(setup, block, window), id=self.next_id("time")))
+    def _timed(self, stage: str, trials: Sequence[Trial]) -> list[Recording]:
+        return self.run_all([replace(trial, id=self.next_id("time")) for trial in trials], stage)
 
     def _paired(
         self, stage: str, records: dict[Setup, Recording], reference: Setup, candidates: Sequence[Setup]

@@ -19,23 +19,6 @@ def room() -> tuple[int, str]:
     return free, "the free memory of this machine" if free else "not known here"
 
 
-def device_room() -> int:
-    """Bytes that are free on the NVIDIA GPU with the least; 0 where no driver tells."""
-    import pynvml
-
-    try:
-        pynvml.nvmlInit()
-    except pynvml.NVMLError:
-        return 0
-    try:
-        handles = [pynvml.nvmlDeviceGetHandleByIndex(i) for i in range(pynvml.nvmlDeviceGetCount())]
-        return min((int(pynvml.nvmlDeviceGetMemoryInfo(handle).free) for handle in handles), default=0)
-    except pynvml.NVMLError:
-        return 0
-    finally:
-        pynvml.nvmlShutdown()
-
-
 def _groups() -> Iterator[tuple[Path, str, str]]:
     """This process's memory control groups and those above, with the files of limit and usage."""
     try:

@@ -6,7 +6,7 @@ import random
 from math import log
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from hotlap.race import compare
@@ -89,6 +89,8 @@ def test_one_that_misses_in_half_of_its_runs_is_no_winner() -> None:
 
 
 @given(logs)
+@example([0.03125, 0.03125, 0.0390625, -0.03125, -0.0390625, -0.015625])
+@example([0.04, 0.00390625, -0.04])
 def test_swapping_the_arms_turns_the_ratio_around(ratios: list[float]) -> None:
     reference = [final_run(seed, 50, step_s=1.0) for seed in range(len(ratios))]
     candidate = [final_run(seed, 50, step_s=2.718281828459045**ratio) for seed, ratio in enumerate(ratios)]

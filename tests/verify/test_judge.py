@@ -7,6 +7,7 @@ import pytest
 from hotlap.records import Setup, Word
 
 
+@pytest.mark.usefixtures("miscompiled")
 @pytest.mark.parametrize(
     "arguments",
     [pytest.param((), id="class"), pytest.param(("--sequential",), id="sequential", marks=pytest.mark.slow)],

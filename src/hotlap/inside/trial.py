@@ -23,6 +23,10 @@ def install(host: Host) -> None:
         from hotlap.inside.interleave import Interleaver
 
         Interleaver(host, recorder).install()
+    if host.task["options"].get("waits"):
+        from hotlap.inside import turn
+
+        turn.install(host)
     recorder.install()
 
 

@@ -1,0 +1,48 @@
+"""What an observed run must have shown for a tune to go on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hotlap.errors import HotlapError
+from hotlap.records import Outcome, Recording
+
+OBSERVED_STEPS = 12
+"""Fewer than this and there is nothing to time."""
+
+
+def check_observed(record: Recording, script: Path, log: Path) -> None:
+    """Whether there is something to time.
+
+    Args:
+        record: Of the observed run.
+        script: For the words.
+        log: Its output.
+
+    Raises:
+        HotlapError: It failed, or did not train long enough.
+    """
+    taken = len(record.steps.total_s)
+    if record.outcome is Outcome.HANG and not taken:
+        raise HotlapError(
+            "no-step-yet",
+            f"{script} was still running after {record.wall_s:.0f} s and had not taken its first training step.",
+            fix=f"give it time to start up with a bigger --budget; its output so far is in {log}",
+        )
+    if record.outcome not in (Outcome.BUDGET, Outcome.ENDED):
+        raise HotlapError(
+            "script-failed",
+            f"The untouched script ended with {record.outcome.value}: {record.reason}. Its output is in {log}.",
+            fix="make it run by itself first",
+        )
+    if record.facts is None or not taken:
+        raise HotlapError(
+            "no-steps",
+            f"{script} ran for {record.wall_s:.0f} s and took no training step (no optimizer step, no backward).",
+            fix=f"check that it trains at all; its output is in {log}",
+        )
+    if taken < OBSERVED_STEPS:
+        ended = record.outcome is Outcome.ENDED
+        what = f"{script} {'ended by itself' if ended else 'was stopped'} after {record.wall_s:.0f} s with too few"
+        fix = "let it train longer" if ended else "name a bigger --budget"
+        raise HotlapError("too-short", f"{what} training steps: {taken}, and {OBSERVED_STEPS} can be timed.", fix=fix)
