@@ -7,10 +7,8 @@ import math
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 from hotlap.answer import phases_of
@@ -26,8 +24,7 @@ from hotlap.trials.runner import ProcessRunner
 
 HABITS = "bench/scripts/gpu_habits.py"
 _NEAR = 0.03  # of a phase, between events and a trace
-_CHEAP = 0.005  # of a step of 5 ms
-_ROUNDS = 8
+_CHEAP = 0.005  # of a step
 
 
 @dataclass(frozen=True)
@@ -80,6 +77,7 @@ def found_in(output: str) -> dict[str, Any]:
 def phases(folder: Path) -> Row:
     """Phases by events in sampled steps, against a profiler's trace of the same training; and its peak."""
     bench = Bench(HABITS, "traced", "80", folder=folder)
+    bench.lab.observe(limit_s=60.0)
     record = bench.trial()
     truth = bench.found(record)
     ours = {name: 1e6 * record.device_phases_s.get(name, 0.0) for name in ("forward", "backward", "optimizer")}
@@ -120,21 +118,13 @@ def out_of_memory(folder: Path) -> Row:
 
 
 def cost(folder: Path) -> Row:
-    """What watching costs a step that is all the host's work, in pairs of processes; set against one of 5 ms."""
-    command = [sys.executable, HABITS, "paced", "600"]
-    bench, extra, steps = Bench(HABITS, "paced", "600", folder=folder), [], []
-    for number in range(_ROUNDS):
-        arms: list[Callable[[], float]] = [
-            lambda: found_in(subprocess.run(command, capture_output=True, text=True, check=True).stdout)["step_s"],
-            lambda: bench.found(bench.trial())["step_s"],
-        ]
-        times = [act() for act in (arms if number % 2 else arms[::-1])]
-        plain, watched = times if number % 2 else times[::-1]
-        extra.append(watched - plain)
-        steps.append(plain)
-    share = median(extra) / 0.005
-    numbers = {"step_s": median(steps), "extra_us": 1e6 * median(extra), "all_us": [1e6 * e for e in extra]}
-    return Row("cost of watching", share < _CHEAP, {**numbers, "share_of_5_ms": share})
+    """What watching and a plan cost a step that is all the host's work; see bench/overhead.py."""
+    command = [sys.executable, "bench/overhead.py", "--json", "--device", "cuda", "--rounds", "40", "--pairs", "0"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    rows = {row["arm"]: row["cost"] for row in json.loads(done.stdout)["costs"] if row["cost"]}
+    watched = rows["watched by a trial"]
+    right = True if watched["high"] < _CHEAP else False if watched["low"] > _CHEAP else None
+    return Row("cost of watching, of a step of 5 ms", right, rows)
 
 
 def gates(folder: Path) -> Row:

@@ -56,7 +56,7 @@ _STEP_S = 0.005  # the step that a cost is set against
 Measured = TypeVar("Measured")
 
 SCRIPT = f'''\
-"""Train a small network and print the mean time of a step [s]: python training.py STEPS WARMUP WIDTH BATCH."""
+"""Train a small network and print the mean time of a step [s]: python training.py STEPS WARMUP WIDTH BATCH DEVICE."""
 
 import sys
 from time import perf_counter
@@ -77,11 +77,11 @@ class Net(nn.Module):
         return self.layers(x)
 
 
-def train(steps, warmup, width, batch):
+def train(steps, warmup, width, batch, device):
     torch.manual_seed(0)
     data = TensorDataset(torch.randn(32 * batch, {FEATURES}), torch.randint(10, (32 * batch,)))
     loader = DataLoader(data, batch_size=batch, shuffle=True)
-    model, criterion = Net(width), nn.CrossEntropyLoss()
+    model, criterion = Net(width).to(device), nn.CrossEntropyLoss()
     optimizer = torch.optim.AdamW(model.parameters())
     done, total = 0, 0.0
     while True:
@@ -90,6 +90,7 @@ def train(steps, warmup, width, batch):
                 began = perf_counter()
             if done == warmup + steps:
                 return (perf_counter() - began) / steps
+            inputs, targets = inputs.to(device), targets.to(device)
             optimizer.zero_grad()
             loss = criterion(model(inputs), targets)
             loss.backward()
@@ -99,7 +100,7 @@ def train(steps, warmup, width, batch):
 
 
 if __name__ == "__main__":
-    print(train(*map(int, sys.argv[1:5])))
+    print(train(*map(int, sys.argv[1:5]), sys.argv[5]))
 '''
 
 
@@ -129,11 +130,12 @@ class Bench:
     warmup: int
     width: int
     batch: int
+    device: str
 
     @property
     def arguments(self) -> tuple[str, ...]:
         """What the script is given."""
-        return (str(self.steps), str(self.warmup), str(self.width), str(self.batch))
+        return (str(self.steps), str(self.warmup), str(self.width), str(self.batch), self.device)
 
     @property
     def target(self) -> Target:
@@ -187,7 +189,7 @@ def stretches(bench: Bench, rounds: int) -> dict[str, list[float]]:
             os.environ["HOTLAP_JOURNAL"] = str(bench.folder)
         host = session.start(tasks[arm]) if arm in tasks else None
         try:
-            return training.train(bench.steps, bench.warmup, bench.width, bench.batch)
+            return training.train(bench.steps, bench.warmup, bench.width, bench.batch, bench.device)
         finally:
             if host is not None:
                 host.undo()
@@ -308,6 +310,7 @@ def main() -> None:
     parser.add_argument("--process-steps", type=int, default=600, help="timed in each process")
     parser.add_argument("--warmup", type=int, default=20, help="steps before them")
     parser.add_argument("--width", type=int, default=512, help="of the network in fresh processes")
+    parser.add_argument("--device", default="cpu", help="that the training uses")
     parser.add_argument("--setting", default="channels-last=true", help="KNOB=VALUE of the plan with one setting")
     parser.add_argument("--json", action="store_true", help="one document on stdout; all else goes to stderr")
     args = parser.parse_args()
@@ -319,10 +322,10 @@ def main() -> None:
         folder = Path(name)
         (folder / "training.py").write_text(SCRIPT)
         if args.rounds:
-            bench = Bench(folder, setting, args.steps, args.warmup, width=8, batch=4)
+            bench = Bench(folder, setting, args.steps, args.warmup, width=8, batch=4, device=args.device)
             found += costs("one process", stretches(bench, args.rounds))
         if args.pairs:
-            bench = Bench(folder, setting, args.process_steps, args.warmup, args.width, batch=128)
+            bench = Bench(folder, setting, args.process_steps, args.warmup, args.width, batch=128, device=args.device)
             found += costs("fresh processes", *processes(bench, args.pairs))
     torch = torch_version(sys.executable)
     script = hashlib.sha256(SCRIPT.encode()).hexdigest()[:16]

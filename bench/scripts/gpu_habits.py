@@ -7,7 +7,6 @@ import json
 import sys
 import tempfile
 from pathlib import Path
-from time import perf_counter
 
 import torch
 from torch import nn
@@ -115,12 +114,19 @@ def traced(steps):
         path = Path(folder) / "trace.json"
         tracer.export_chrome_trace(str(path))
         events = json.loads(path.read_text())["traceEvents"]
-    spans = [event for event in events if event.get("cat") == "gpu_user_annotation"]
-    means = {}
-    for name in ("forward", "backward", "optimizer"):
-        times = [event["dur"] for event in spans if event["name"] == name]
-        means[name] = sum(times) / len(times) if times else None
-    found(phases_us=means, peak_bytes=torch.cuda.max_memory_allocated())
+    found(phases_us=spans_in(events), peak_bytes=torch.cuda.max_memory_allocated())
+
+
+def spans_in(events):
+    """Mean time [us] from the start of the first kernel to the end of the last that a phase launched, on any thread."""
+    work = {e["args"]["correlation"]: e for e in events if e.get("cat") in ("kernel", "gpu_memcpy", "gpu_memset")}
+    calls = [e for e in events if e.get("cat") in ("cuda_runtime", "cuda_driver") and e["args"]["correlation"] in work]
+    spans = {"forward": [], "backward": [], "optimizer": []}
+    for phase in (e for e in events if e.get("cat") == "user_annotation" and e["name"] in spans):
+        own = [work[c["args"]["correlation"]] for c in calls if 0 <= c["ts"] - phase["ts"] <= phase["dur"]]
+        if own:
+            spans[phase["name"]].append(max(e["ts"] + e["dur"] for e in own) - min(e["ts"] for e in own))
+    return {name: sum(times) / len(times) if times else None for name, times in spans.items()}
 
 
 def unwaiting(steps):
@@ -145,25 +151,10 @@ def greedy(steps):
     train(Convs, steps, rows=8, after=after)
 
 
-def paced(steps):
-    """Small layers, whose step is the host's work: the mean time of one [s]."""
-    begun = []
-
-    def after(step):
-        if step == 50:
-            torch.cuda.synchronize()
-            begun.append(perf_counter())
-
-    train(lambda: Convs(width=16, depth=20), steps, rows=8, size=8, after=after)
-    torch.cuda.synchronize()
-    found(step_s=(perf_counter() - begun[0]) / (steps - 50))
-
-
 HABITS = {
     "traced": traced,
     "unwaiting": unwaiting,
     "greedy": greedy,
-    "paced": paced,
     "atomics": lambda steps: train(Counts, steps),
     "masked": lambda steps: train(Attention, steps),
     "convs": lambda steps: train(Convs, steps, rows=64),

@@ -129,7 +129,8 @@ class Lab:
             ended[trial.id] = record
         each_s = (self.clock() - begun) / max(1, len(fresh))
         for trial, record in ((trial, ended[trial.id]) for trial in trials):
-            self._costs_s[f"{trial.purpose} {trial.setup}"] = costs_s.get(trial.id, each_s)
+            kind = "rounds" if trial.arms else trial.purpose
+            self._costs_s[f"{kind} {trial.setup}"] = costs_s.get(trial.id, each_s)
             self.recordings[record.trial.id] = record
             self.notes += [note for note in record.notes if note not in self.notes]
         return [ended[trial.id] for trial in trials]
@@ -163,8 +164,9 @@ class Lab:
         # Until the first has run: an arm starts up and takes a few steps, a timed trial more; one was slow: counted.
         start_s, step_s = record.startup_s or 0.0, median(record.steps.total_s[1:])
         self.at_once = beside.room_for(record) if self.runner.shares else 1
-        self._costs_s[f"candidate {AS_WRITTEN}"] = (start_s + 10 * step_s) / max(1.0, _SHARED * self.at_once)
-        self._costs_s[f"time {AS_WRITTEN}"] = start_s / min(2, self.at_once) + max(_TIMED_S, 20 * step_s)
+        shared = max(1.0, _SHARED * self.at_once)
+        self._costs_s[f"candidate {AS_WRITTEN}"] = (start_s + 10 * step_s) / shared
+        self._costs_s[f"time {AS_WRITTEN}"] = start_s / shared + max(_TIMED_S, 20 * step_s)
         self.logbook.append("facts", facts=record.facts)
         return record
 
