@@ -158,7 +158,9 @@ class Bench:
             machine=PlannedMachine(cpu="any", cores=1),
         )
         call = PlannedSignature(shapes=((self.batch, FEATURES),), dtypes=("float32",), training=True, grad=True)
-        root = PlannedRoot(name=f"{module}:Net", index=0, parameter_shapes=(), signatures=(call,))
+        width = self.width
+        shapes = ((width, FEATURES), (width,), (width, width), (width,), (10, width), (10,))
+        root = PlannedRoot(name=f"{module}:Net", index=0, parameter_shapes=shapes, signatures=(call,))
         settings = tuple(PlannedSetting(knob=s.knob, value=s.value, contract=Contract.ROUNDING) for s in setup.settings)
         return Plan(header=header, settings=settings, roots=(root,))
 

@@ -121,6 +121,9 @@ def test_batches_are_sent_without_waiting(host: Host, monkeypatch: pytest.Monkey
     seen: list[tuple[Any, Any]] = []
     monkeypatch.setattr(torch.Tensor, "to", lambda tensor, *args, **kwargs: seen.append((args, kwargs)))
     monkeypatch.setattr(torch.Tensor, "cuda", lambda tensor, *args, **kwargs: seen.append((args, kwargs)))
+    pinned: list[bool] = []
+    monkeypatch.setattr(torch.Tensor, "is_pinned", lambda tensor: bool(tensor[0] == 1))
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: pinned.append(True) or tensor)
     knob_by_id("non-blocking-copies").install(True, host)
     batch, device = torch.zeros(2), torch.device("cuda", 1)
     for target in (device, "cuda", 0, "cpu", torch.float64, torch.device("cpu"), batch):
@@ -134,11 +137,14 @@ def test_batches_are_sent_without_waiting(host: Host, monkeypatch: pytest.Monkey
 
     sent = [kwargs.get("non_blocking") for _, kwargs in seen]
     assert sent == [True, True, True, None, None, None, None, False, None, None, True, False, None]
+    assert len(pinned) == 4  # of those that are sent without waiting
+    torch.ones(2).to(device)  # lies there already
+    assert len(pinned) == 4
 
 
-def test_copies_only_where_batches_are_pinned() -> None:
+def test_copies_only_to_a_device() -> None:
     knob = knob_by_id("non-blocking-copies")
 
-    assert knob.choices(facts(**CUDA, loader={"pin_memory": True})) == (True,)
-    assert isinstance(knob.choices(facts(**CUDA, loader={"pin_memory": False})), Skip)
+    assert knob.choices(facts(**CUDA)) == (True,)
+    assert isinstance(knob.choices(facts(**CUDA, loader={"trains": False})), Skip)
     assert isinstance(knob.choices(facts(loader={"pin_memory": True})), Skip)

@@ -16,12 +16,14 @@ class NonBlockingCopies(Knob):
     """Let the host go on while a batch is being copied to the device.
 
     ## What it changes
-    `batch.to(device)` and `batch.cuda()` of tensors on the host behave as with `non_blocking=True`. Copies back to the
-    host stay as written: to read those too early would be a fault.
+    `batch.to(device)` and `batch.cuda()` of tensors on the host behave as with `non_blocking=True`, from page-locked
+    memory: what does not lie there is copied there first. Copies back to the host stay as written: to read those too
+    early would be a fault.
     ## Why it can help
-    From page-locked memory the copy runs by itself, and the host can launch the first kernels behind it.
+    From ordinary memory the host waits in each copy until the device has done all that it was given before; from
+    page-locked memory the copy runs by itself, and the host launches the next kernels meanwhile.
     ## When it cannot
-    No CUDA device, batches that are not pinned, or a script that writes into a batch after it has sent it.
+    No CUDA device, no copies in the steps, or a script that pins a batch itself and writes into it after it was sent.
     ## Source
     PyTorch tutorial "A guide on good usage of non_blocking and pin_memory()".
     """
@@ -32,11 +34,10 @@ class NonBlockingCopies(Knob):
     when: ClassVar[When] = When.ANY
 
     def choices(self, facts: Facts) -> tuple[Value, ...] | Skip:
-        """On for trainings on CUDA whose batches are pinned."""
+        """On for trainings on CUDA that load batches."""
         if not facts.is_cuda:
             return Skip("there is no CUDA device to copy to")
-        pinned = any(loader.pin_memory for loader in facts.loaders if loader.trains)
-        return (True,) if pinned else Skip("no DataLoader pins its batches, and others are copied at once anyway")
+        return (True,) if any(loader.trains for loader in facts.loaders) else Skip("no DataLoader feeds the training")
 
     def install(self, value: Value, host: Host) -> None:
         """Add the argument where the script left it out and the way is from the host to a device."""
@@ -45,14 +46,16 @@ class NonBlockingCopies(Knob):
         def sending(original: Callable[..., Any]) -> Callable[..., Any]:
             def to(tensor: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
                 if len(args) == 1 and not kwargs and _is_device(args[0]) and tensor.device.type == "cpu":
-                    return original(tensor, *args, non_blocking=True)
+                    return original(_pinned(tensor), *args, non_blocking=True)
                 return original(tensor, *args, **kwargs)
 
             return to
 
         def moving(original: Callable[..., Any]) -> Callable[..., Any]:
             def cuda(tensor: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
-                return original(tensor, *args, **({"non_blocking": True} if len(args) < 2 else {}) | kwargs)
+                if len(args) > 1 or "non_blocking" in kwargs or not tensor.is_cpu:
+                    return original(tensor, *args, **kwargs)
+                return original(_pinned(tensor), *args, non_blocking=True, **kwargs)
 
             return cuda
 
@@ -62,6 +65,12 @@ class NonBlockingCopies(Knob):
     def switches(self, facts: Facts) -> bool:
         """Each copy decides for itself."""
         return True
+
+
+def _pinned(tensor: Any) -> Any:
+    """The tensor, in page-locked memory if it is a plain one; torch keeps that until the device has read it."""
+    plain = str(tensor.layout) == "torch.strided" and not tensor.requires_grad
+    return tensor.pin_memory() if plain and not tensor.is_pinned() else tensor
 
 
 def _is_device(target: Any) -> bool:
