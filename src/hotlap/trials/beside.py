@@ -17,6 +17,7 @@ from hotlap.records import Facts, Outcome, Recording, Trial
 from hotlap.room import room
 from hotlap.trials.launch import stop_all
 from hotlap.trials.load import Counters, load
+from hotlap.trials.progress import GO
 from hotlap.trials.runner import Runner
 
 _MOST = 8
@@ -24,7 +25,7 @@ _ARM_STEPS = 10  # roughly, of an arm of the learning check
 _COPIES = 2.0  # of a training's memory: what is compared is held beside it
 _CONTEXT_BYTES = 1 << 30  # of a device, for every process that uses it
 _TICK_S = 0.05
-_GO, _WAITS = "go", b'"kind":"waits"'  # see `hotlap.inside.turn`
+_WAITS = b'"kind":"waits"'
 
 
 def room_for(observed: Recording) -> int:
@@ -127,7 +128,7 @@ def _together(
             while not future.done():
                 if _waits(runner, trial):
                     with suppress(FileNotFoundError):  # it starts again, with a folder that it was refused
-                        (_folder(runner, trial) / _GO).touch()
+                        (_folder(runner, trial) / GO).touch()
                 wait([future], timeout=_TICK_S)
             taken = load(before, Counters.read(), time.monotonic() - began)
             record = replace(future.result(), trial=trial, load=taken)
