@@ -42,13 +42,13 @@ from hotlap.records.views import LargestBatch
 from hotlap.savings import with_savings
 from hotlap.shares import share
 from hotlap.trials import blocks
-from hotlap.trials.warmup import warmup_of
+from hotlap.trials.warmup import counted, warmup_of
 
 
 def phases_of(record: Recording) -> Phases:
     """Mean phases of a recording's steady steps."""
-    first = min(record.warmup_steps, len(record.steps.total_s) // 2)
-    means = {phase: fmean(values[first:]) for phase, values in record.steps.phases_s.items()}
+    places = counted(record.steps, min(record.warmup_steps, len(record.steps.total_s) // 2))
+    means = {phase: fmean(values[place] for place in places) for phase, values in record.steps.phases_s.items()}
     return Phases(sum(means.values()), means)
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hotlap.records import Steps
-from hotlap.trials.warmup import warmup_of
+from hotlap.trials.warmup import counted, warmup_of
 
 
 def steps(times: list[float], compiles: tuple[int, ...] = ()) -> Steps:
@@ -68,3 +68,20 @@ def test_switching_is_no_warm_up() -> None:
     arms = tuple(1 + i // 50 for i in range(200))
 
     assert warmup_of(Steps(total_s=tuple(0.05 * arm for arm in arms), compiles=(0,) * 200, arms=arms)) == (10, True)
+
+
+def test_the_first_batch_of_a_size_stands_for_no_other() -> None:
+    """An epoch's last, smaller one; the same again at the end of the next epoch counts."""
+    epoch = [32] * 19 + [7]
+    run = Steps(total_s=(0.1,) * 60, samples=tuple(epoch * 3))
+
+    assert counted(run, 10) == [place for place in range(10, 60) if place != 19]
+    assert counted(run, 25, 50) == list(range(25, 50))
+    assert counted(run, 10, 15) == list(range(10, 15))
+
+
+def test_where_every_batch_has_a_size_of_its_own_all_count() -> None:
+    run = Steps(total_s=(0.1,) * 40, samples=tuple(range(100, 140)))
+
+    assert counted(run, 10) == list(range(10, 40))
+    assert counted(Steps(total_s=(0.1,) * 40), 10) == list(range(10, 40))

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from math import inf, nan, sqrt
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -116,6 +117,16 @@ def test_an_update_that_never_moves_is_undecided():
     still = arm(["w", 0.0, 0.0, 0.0, True, 1.0], what="update")
 
     assert gates.update_gate(still, Spread({}, {}), FLOAT32_UNIT).word is Word.UNDECIDED
+
+
+def test_what_an_optimizer_keeps_may_be_off_by_the_rounding_of_its_rates():
+    """CUDA's fused Adam forms 1 - beta2 in float32, and so keeps 1.29e-5 less; in the weights that is too much."""
+    off = 1 - float(np.float32(1) - np.float32(0.999)) / (1 - 0.999)
+    for name, word in (("exp_avg_sq of w in optimizer 0", Word.ROUNDING), ("w", Word.CHANGED)):
+        row = [name, 1.0, 1 - off, off, False, 0.0]
+        assert gates.update_gate(arm(row, what="update"), Spread({}, {}), FLOAT32_UNIT).word is word
+    lost = arm(["exp_avg_sq of w in optimizer 0", 1.0, 0.999, 1e-3, False, 0.0], what="update")
+    assert gates.update_gate(lost, Spread({}, {}), FLOAT32_UNIT).word is Word.CHANGED
 
 
 def test_no_evaluation_is_no_answer():

@@ -12,6 +12,7 @@ from statistics import fmean
 from hotlap.records import Facts, Outcome, Pair, Recording, Setup
 from hotlap.rounds import turns
 from hotlap.stats import bad_blocks
+from hotlap.trials.warmup import counted
 
 LEAST_STEPS = 10
 _FEWEST, _FEW_S = 12, 10.0  # of a window: steps that are slow need not be twenty
@@ -76,9 +77,9 @@ def step_s(record: Recording, facts: Facts, first: int | None = None, last: int 
         first: Steps to leave out at the beginning; by default the recording's own warm-up.
         last: Number of the last step to count.
     """
-    steps = record.steps.total_s[record.warmup_steps if first is None else first : last]
+    places = counted(record.steps, record.warmup_steps if first is None else first, last)
     start = record.epoch_start_s / facts.epoch_steps if facts.epoch_steps else 0.0
-    return sum(steps) / len(steps) + start
+    return fmean(record.steps.total_s[place] for place in places) + start
 
 
 def paired(reference: Recording, candidate: Recording, facts: Facts, stage: str) -> Pair:

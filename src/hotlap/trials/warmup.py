@@ -18,6 +18,7 @@ _BATCH = 5  # steps; the median of each, for a single slow step is no warm-up
 _LEAST_BATCHES = 8
 _SHIFT = 0.03  # of the step; a smaller change of pace is noise of the machine
 _SIGMAS = 3.0
+_FEW = 0.1  # of the steps: where every batch has a size of its own, none is special
 _NEARLY = 1.2  # past the change the error is flat, and where its minimum lies is luck
 
 
@@ -49,6 +50,18 @@ def warmup_of(steps: Steps) -> Warmup:
 def last_compile(steps: Steps) -> int:
     """The last step that compiled a graph, from 0; 0 of none."""
     return max((i for i in range(1, len(steps.compiles)) if steps.compiles[i] > steps.compiles[i - 1]), default=0)
+
+
+def counted(steps: Steps, first: int, last: int | None = None) -> list[int]:
+    """Places of the steps that stand for the rest, from 0: without the first of each size of batch, if they are few.
+
+    A library may try out kernels for every new shape, once in a training: cuDNN's benchmark takes half a second for an
+    epoch's last, smaller batch.
+    """
+    every = range(len(steps.total_s))[first:last]
+    firsts = {size: place for place, size in reversed([*enumerate(steps.samples)])}
+    new = set(firsts.values()) & set(every)
+    return [place for place in every if place not in new or len(new) > _FEW * len(every)]
 
 
 def _cut(paces: list[float]) -> int:
