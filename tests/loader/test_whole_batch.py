@@ -351,17 +351,16 @@ def test_unequal_lengths_in_a_list() -> None:
         fast(dataset)([0, 1])
 
 
-def test_large_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of more than a megabyte: left to torch's threads, where there are several."""
-    dataset = TensorDataset(torch.randn(20, 3, 128, 128))
-    path, indices = fast(dataset), [3, 19, 0, 7, 7, 1]
+def test_large_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Left to torch's threads, where there are several; how many rows a batch has makes no difference."""
+    large, small = (TensorDataset(torch.randn(20, 3, size, size)) for size in (128, 28))
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
-    assert path(indices[:5])
-    with pytest.raises(UnfitError, match="so large"):
-        path(indices)
+    assert "so large" in str(fetch_path(large, default_collate, True))
+    many = [3, 19, 0, 7, 7, 1] * 100  # 5 MB
+    assert difference(stock(small, many), fast(small)(many)) == ""
 
     monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
-    assert difference(stock(dataset, indices), path(indices)) == ""
+    assert difference(stock(large, many[:6]), fast(large)(many[:6])) == ""
 
 
 def test_without_numpy(monkeypatch: pytest.MonkeyPatch) -> None:
