@@ -99,7 +99,7 @@ def check(job: Job, budget: str, asked: Asked) -> None:
         looks = _looks(lab, observed, facts, budget_s * _LOOK_SHARE, asked)
     if job.as_json:
         found = audited(seen_of(observed), all_audits())
-        document = check_document(facts, phases_of(observed), found, lab.ceiling)
+        document = check_document(facts, phases_of(observed), found, lab.ceiling, observed.device_phases_s)
         added = views_document(facts, looks.modules, looks.memory, looks.fetching)
         print(json.dumps(document | added, indent=1))
     else:
@@ -146,6 +146,7 @@ def _plain(lab: Lab, observed: Recording, facts: Facts) -> RenderableType:
         phases_of(observed),
         audited(seen_of(observed), all_audits()),
         {knob.id: _choices(knob, facts) for knob in all_knobs() if not knob.repeats},  # a promise, and no gain
+        on_device=observed.device_phases_s,
         samples_per_step=samples_per_step(observed),
         evaluation_share=evaluation_share(observed),
         ceiling=lab.ceiling,

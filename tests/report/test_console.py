@@ -196,6 +196,15 @@ def test_check_shows_where_time_goes() -> None:
     assert "short run" in text
 
 
+def test_check_shows_both_clocks_where_there_is_a_device() -> None:
+    assert "on the device" not in show(check(), 120)
+    text = flat(show(check(on_device={"data": 0.001, "forward": 0.25}), 120))
+
+    assert "data 55.4 ms 26 % 1.00 ms" in text
+    assert "251 ms" in text
+    assert "by events in one step of sixteen" in text
+
+
 def test_check_without_samples_or_time() -> None:
     """Nothing is made up for a run that measured little."""
     nothing_seen = check_view(result().facts, phases(0.0), (), {})

@@ -93,5 +93,5 @@ def test_check_document() -> None:
         facts(argv=("--password", "abcdefgh")), phases(0.1), result().findings, {"copy_bytes_s": 1.0}
     )
 
-    assert list(written) == ["schema", "facts", "phases", "findings", "ceiling"]
+    assert list(written) == ["schema", "facts", "phases", "device_phases_s", "findings", "ceiling"]
     assert "abcdefgh" not in json.dumps(written)

@@ -16,12 +16,19 @@ from hotlap.report.lists import findings as finding_lines
 from hotlap.report.steps import StepBars
 
 
+_CLOCKS = (
+    "Per step: what the host took to start the work, and to wait where it waits. On the device: what the device took "
+    "from mark to mark, by events in one step of sixteen; what it waited for is in it."
+)
+
+
 def check_view(
     facts: Facts,
     phases: Phases,
     findings: Sequence[Finding],
     choices: Choices,
     *,
+    on_device: Mapping[str, float] | None = None,
     samples_per_step: float | None = None,
     evaluation_share: float = 0.0,
     ceiling: Mapping[str, float] | None = None,
@@ -34,6 +41,7 @@ def check_view(
         phases: Mean time of each phase in a steady step.
         findings: Of the audits.
         choices: For every knob, the values worth trying or why there is none.
+        on_device: The same by the device's own clock [s]; none where it was not sampled.
         samples_per_step: Mean number of samples in a steady step; None when it is not known.
         evaluation_share: Share of the observed time spent in evaluation.
         ceiling: Measured limits of the machine.
@@ -45,8 +53,10 @@ def check_view(
     lines: list[RenderableType] = [
         _headline(facts, phases, samples_per_step, evaluation_share),
         Text(),
-        _phases(phases),
+        _phases(phases, on_device or {}),
     ]
+    if on_device:
+        lines += [Text(), Text(_CLOCKS)]
     if ceiling:
         lines += [Text(), Text(f"This machine's measured limits: {words.ceilings(dict(ceiling))}.")]
         lines += [Text(f"{reached}.")] if (reached := roofline.observed(facts, phases, ceiling)) else []
@@ -66,14 +76,18 @@ def _headline(facts: Facts, phases: Phases, samples: float | None, evaluation_sh
     return text.append(". One observed run: it shows where time goes, and proves no difference.")
 
 
-def _phases(phases: Phases) -> Group:
+def _phases(phases: Phases, on_device: Mapping[str, float]) -> Group:
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
     table.add_column(Text("phase"))
     table.add_column(Text("per step"), justify="right")
     table.add_column(Text("share"), justify="right")
+    if on_device:
+        table.add_column(Text("on the device"), justify="right")
     for name in words.phase_names(phases):
         time_s = phases.phases_s[name]
         share = numbers.share(time_s / phases.total_s) if phases.total_s > 0 else ""
-        table.add_row(Text(name), Text(numbers.seconds(time_s)), Text(share))
-    table.add_row(Text("step", style="bold"), Text(numbers.seconds(phases.total_s), style="bold"), Text(""))
+        there = [Text(numbers.seconds(on_device.get(name, 0.0)))] if on_device else []
+        table.add_row(Text(name), Text(numbers.seconds(time_s)), Text(share), *there)
+    there = [Text(numbers.seconds(sum(on_device.values())))] if on_device else []
+    table.add_row(Text("step", style="bold"), Text(numbers.seconds(phases.total_s), style="bold"), Text(""), *there)
     return Group(StepBars({"step": phases}), Text(), table)

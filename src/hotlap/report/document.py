@@ -57,14 +57,19 @@ def document(result: Result) -> dict[str, Any]:
 
 
 def check_document(
-    facts: Facts, phases: Phases, findings: tuple[Finding, ...], ceiling: Mapping[str, float]
+    facts: Facts,
+    phases: Phases,
+    findings: tuple[Finding, ...],
+    ceiling: Mapping[str, float],
+    on_device: Mapping[str, float] | None = None,
 ) -> dict[str, Any]:
-    """What `hotlap check --json` prints; its keys are stable."""
+    """What `hotlap check --json` prints; its keys are stable, and without a device its phases are {}."""
     return finite(
         {
             "schema": SCHEMA,
             "facts": msgspec.to_builtins(inert_facts(facts)),
             "phases": msgspec.to_builtins(phases),
+            "device_phases_s": dict(on_device or {}),
             "findings": [msgspec.to_builtins(inert(finding, secrets_of(facts))) for finding in findings],
             "ceiling": dict(ceiling),
         }
