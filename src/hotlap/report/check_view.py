@@ -15,7 +15,6 @@ from hotlap.report.lists import Choices, possible, section, skipped
 from hotlap.report.lists import findings as finding_lines
 from hotlap.report.steps import StepBars
 
-
 _CLOCKS = (
     "Per step: what the host took to start the work, and to wait where it waits. On the device: what the device took "
     "from mark to mark, by events in one step of sixteen; what it waited for is in it."
