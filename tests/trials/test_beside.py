@@ -97,6 +97,21 @@ for _ in range(400):
 """
 
 
+PORT = """
+import socket
+import torch
+from torch import nn
+
+taken = socket.create_server(("127.0.0.1", 29517))
+model = nn.Linear(4, 1)
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+for _ in range(400):
+    optimizer.zero_grad()
+    model(torch.ones(2, 4)).sum().backward()
+    optimizer.step()
+"""
+
+
 def test_each_trains_while_the_others_stand_still(tmp_path: Path) -> None:
     """Even a thread that spins is stopped; what is told of whose turn it is comes in their order."""
     (tmp_path / "train.py").write_text(SPINNING)
@@ -117,6 +132,21 @@ def test_each_trains_while_the_others_stand_still(tmp_path: Path) -> None:
         waited_s, busy_s = (later[1][place] - later[0][place] for place in (0, 1))
         assert busy_s < 0.5 * waited_s + 0.5
     assert all(record.startup_s < 30 for _, record in ended if record.startup_s)
+
+
+def test_what_fails_in_company_or_does_not_wait_runs_again_alone(tmp_path: Path) -> None:
+    """A port of its own, or a step that hotlap could not hold: neither is the setting's fault."""
+    (tmp_path / "train.py").write_text(PORT)
+    target = resolve((str(tmp_path / "train.py"),), sys.executable, tmp_path)
+    runner = ProcessRunner(target, tmp_path / "out", best_tier()[0])
+    trials = [Trial(f"{n:04d}-time", "time", AS_WRITTEN, 0, 0, 12, 60.0) for n in range(2)]
+    observed = runner.run(Trial("observe", "observe", AS_WRITTEN, 0, 0, 12, 20.0))
+    told: list[Trial] = []
+    ended = list(beside.in_turn(runner, trials, observed.facts, 2, told.append))
+
+    assert sorted(trial.id for trial, _ in ended) == ["0000-time", "0001-time"]
+    assert all(record.outcome is Outcome.BUDGET and len(record.steps.total_s) == 12 for _, record in ended)
+    assert len(told) == 3  # one of the two found the port taken
 
 
 def _log(runner: ProcessRunner, record: Any) -> str:

@@ -25,6 +25,7 @@ _ARM_STEPS = 10  # roughly, of an arm of the learning check
 _COPIES = 2.0  # of a training's memory: what is compared is held beside it
 _CONTEXT_BYTES = 1 << 30  # of a device, for every process that uses it
 _TICK_S = 0.05
+_IN_ORDER = (Outcome.BUDGET, Outcome.ENDED)
 _WAITS = b'"kind":"waits"'
 
 
@@ -83,7 +84,7 @@ def run(runner: Runner, trials: Sequence[Trial], facts: Facts | None, most: int)
     again: list[Trial] = []
     with _started(runner, trials, facts, most) as asked:
         for ended in as_completed(asked):
-            if (record := ended.result()).outcome in (Outcome.BUDGET, Outcome.ENDED):
+            if (record := ended.result()).outcome in _IN_ORDER:
                 yield asked[ended], record
             else:
                 again.append(asked[ended])
@@ -103,7 +104,7 @@ def in_turn(
         told: Of each whose turn it is.
 
     Yields:
-        Each, in order.
+        Each, in order; those that failed in company come last, run again by themselves.
     """
     for first in range(0, len(trials), most):
         group = trials[first : first + most]
@@ -132,10 +133,10 @@ def _together(
                 wait([future], timeout=_TICK_S)
             taken = load(before, Counters.read(), time.monotonic() - began)
             record = replace(future.result(), trial=trial, load=taken)
-            if record.steps.total_s and not _waits(runner, trial):
-                again.append(trial)  # it trained while others started up
-            else:
+            if record.outcome in _IN_ORDER and _waits(runner, trial):
                 yield trial, record
+            else:  # it failed for lack of room or of a port, maybe, or trained while others started up
+                again.append(trial)
     for trial in again:
         told(trial)
         yield trial, runner.run(trial, facts)
