@@ -2,9 +2,8 @@
 
 Run: python bench/gpu.py PART... [--only TEXT] [--budget 3m] [--out gpu.json]
 Parts: "checks" (what hotlap says of the device is so), "tunes" (each workload tuned), "compare" (each as written, under
-the fixed preset and under its plan, in blocks of fresh processes), "rival" (pytorch-autotune's pick on its own three
-workloads, beside hotlap's plan). Run from the folder that holds bench/; name few workloads with --only, for each takes
-minutes. A workload that fails has a row that says so.
+the fixed preset and under its plan, in blocks of fresh processes). Run from the folder that holds bench/; name few
+workloads with --only, for each takes minutes. A workload that fails has a row that says so.
 """
 
 from __future__ import annotations
@@ -134,7 +133,7 @@ def machine() -> dict[str, Any]:
 def main() -> None:
     """Run the parts that are named, and add them to the file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="+", choices=("checks", "tunes", "compare", "rival"))
+    parser.add_argument("parts", nargs="+", choices=("checks", "tunes", "compare"))
     parser.add_argument("--only", default="", metavar="TEXT", help="workloads or checks that hold it in their name")
     parser.add_argument("--budget", default="3m", help="of each tune")
     parser.add_argument("--blocks", type=int, default=4, help="of each comparison")

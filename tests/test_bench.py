@@ -220,3 +220,23 @@ def test_a_race_is_simulated_in_every_field() -> None:
         assert name in simulate.row(name, results)
         assert results[0].finalists
     assert simulate.share(0, 100).split() == ["0.0%", "(0.0%", "to", "3.7%)"]
+
+
+# -- gpu
+
+
+def test_a_phase_on_a_device_is_what_its_calls_launched_on_whatever_thread() -> None:
+    """From the first kernel's start to the last one's end; what another phase launched meanwhile is not in it."""
+    events: list[dict[str, object]] = []
+    for start in (0, 1000):
+        for number, (name, at) in enumerate((("forward", 0), ("backward", 100))):
+            events.append({"cat": "user_annotation", "name": name, "ts": start + at, "dur": 50})
+            for kernel in range(3):
+                key = start + 10 * number + kernel
+                called = start + at + 10 * kernel
+                events.append({"cat": "cuda_runtime", "ts": called, "tid": kernel, "args": {"correlation": key}})
+                began = start + 300 + 40 * number + 10 * kernel
+                events.append({"cat": "kernel", "ts": began, "dur": 8, "args": {"correlation": key}})
+    spans = bench("scripts/gpu_habits").spans_in(events)
+
+    assert spans == {"forward": 28.0, "backward": 28.0, "optimizer": None}
