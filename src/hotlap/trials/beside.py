@@ -126,10 +126,11 @@ def _together(
         for trial, (future, _) in zip(group, asked.items(), strict=True):
             told(trial)
             before, began = Counters.read(), time.monotonic()
+            go = _folder(runner, trial) / GO
             while not future.done():
-                if _waits(runner, trial):
+                if not go.exists() and _waits(runner, trial):
                     with suppress(FileNotFoundError):  # it starts again, with a folder that it was refused
-                        (_folder(runner, trial) / GO).touch()
+                        go.touch()
                 wait([future], timeout=_TICK_S)
             taken = load(before, Counters.read(), time.monotonic() - began)
             record = replace(future.result(), trial=trial, load=taken)
