@@ -111,7 +111,8 @@ def test_no_plan_can_hold_a_bound(tmp_path: Path) -> None:
 
 def lab_of(script: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lab:
     """A lab of a real script that has been observed, where rounds may always be taken."""
-    monkeypatch.setattr("hotlap.lab._OBSERVED_STEPS", 3)
+    for module in ("hotlap.lab", "hotlap.observed"):
+        monkeypatch.setattr(f"{module}.OBSERVED_STEPS", 3)
     monkeypatch.setattr("hotlap.ranking._STEADY", 1e9)
     (tmp_path / "work").mkdir()
     book = Logbook(tmp_path / "logbook.jsonl")

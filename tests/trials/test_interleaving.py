@@ -27,7 +27,8 @@ WINDOW = Window(warmup=10, steps=60, step_s=0.01)
 @pytest.fixture
 def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lab:
     """Of a script that trains on small images, and is taken to be steady."""
-    monkeypatch.setattr("hotlap.lab._OBSERVED_STEPS", 3)
+    for module in ("hotlap.lab", "hotlap.observed"):
+        monkeypatch.setattr(f"{module}.OBSERVED_STEPS", 3)
     (tmp_path / "work").mkdir()
     target = resolve((str(SCRIPTS / "conv_norm.py"),), cwd=tmp_path / "work")
     book = Logbook(tmp_path / "logbook.jsonl")
