@@ -66,7 +66,7 @@ def test_the_table_of_modules_sums_to_the_step(tmp_path: Path) -> None:
 
     assert done.returncode == 0, done.stderr
     document = json.loads(done.stdout)
-    assert list(document)[:5] == ["schema", "facts", "phases", "findings", "ceiling"]
+    assert list(document)[:6] == ["schema", "facts", "phases", "device_phases_s", "findings", "ceiling"]
     table = document["modules"]
     rows = {row["name"]: row for row in table["rows"]}
     assert {"Net", "layers.0", "loss", "optimizer", "layers.*"} >= rows.keys() > {"Net", "loss", "optimizer"}

@@ -55,26 +55,18 @@ def confirm(lab: Lab, setup: Setup, window: Window, asked: Setup = AS_WRITTEN, a
         if not lab.affordable([AS_WRITTEN, *arms]):
             lab.cut_short = f"the budget ended after {len(good)} confirmation pairs"
             break
-        found = lab.several(STAGE, AS_WRITTEN, arms, window, _at_once(lab, [AS_WRITTEN, *arms], len(good)))
-        for more in (more for more in found if len(more) == len(arms)):
-            pairs.append(more[-1])
-            lab.learnt(f"confirmation pair {len(pairs)}: {aim.told(against(more, setup, asked))}")
-        if any(len(more) < len(arms) for more in found):
+        more = lab.block(STAGE, AS_WRITTEN, arms, window)
+        if len(more) < len(arms):
             break  # a candidate failed here, which has been written down
+        pairs.append(more[-1])
         beside = against(lab.pairs, setup, asked)
+        lab.learnt(f"confirmation pair {len(pairs)}: {aim.told(against(more, setup, asked))}")
         if len(beside) in stats.LOOKS and aim.look(beside) is not Look.CONTINUE:
             break
     good = blocks.undisturbed(pairs)
     if len(good) < len(pairs):
         lab.learnt(f"{len(pairs) - len(good)} of {len(pairs)} pairs dropped: their baseline was disturbed")
     return _confirmation(lab, setup, asked)
-
-
-def _at_once(lab: Lab, arms: Sequence[Setup], done: int) -> int:
-    """Blocks that may start up together: to the next look, as far as there is room and time."""
-    wanted = next(look for look in stats.LOOKS if look > done) - done
-    fitting = max(1, min(wanted, lab.at_once // len(arms)))
-    return next(count for count in range(fitting, 0, -1) if count == 1 or lab.affordable([*arms] * count))
 
 
 def price(lab: Lab, asked: Setup, window: Window, aim: Aim = _FASTER) -> Confirmation:

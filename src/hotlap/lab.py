@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
@@ -110,12 +110,10 @@ class Lab:
         """Run one trial and write it down."""
         return self.run_all([trial])[0]
 
-    def run_all(self, trials: Sequence[Trial], stage: str = "") -> list[Recording]:
-        """Run trials, as many at once as there is room for, and write them down.
+    def run_all(self, trials: Sequence[Trial]) -> list[Recording]:
+        """Run trials that do not need each other, as many at once as there is room for, and write them down.
 
-        Args:
-            trials: That do not need each other.
-            stage: Of the tune in which they are timed, and so train one after the other; "" where nothing is timed.
+        Timed ones run one at a time.
         """
         ended: dict[str, Recording] = {}
         for trial in trials:
@@ -124,7 +122,7 @@ class Lab:
                 ended[trial.id] = record
         costs_s = {name: record.wall_s for name, record in ended.items()}  # affordable is what it was then
         fresh, begun = [trial for trial in trials if trial.id not in ended], self.clock()
-        for trial, record in self._fresh(fresh, stage):
+        for trial, record in beside.run(self.runner, fresh, self.facts, self.at_once):
             self.logbook.append("recording", recording=record)
             ended[trial.id] = record
         each_s = (self.clock() - begun) / max(1, len(fresh))
@@ -134,12 +132,6 @@ class Lab:
             self.recordings[record.trial.id] = record
             self.notes += [note for note in record.notes if note not in self.notes]
         return [ended[trial.id] for trial in trials]
-
-    def _fresh(self, trials: Sequence[Trial], stage: str) -> Iterator[tuple[Trial, Recording]]:
-        if not stage:
-            return beside.run(self.runner, trials, self.facts, self.at_once)
-        # One at a time: of two that start up together, the one that trained second was slower, the same script or not.
-        return beside.in_turn(self.runner, trials, self.facts, 1, lambda trial: self.trying(f"{stage}: {trial.setup}"))
 
     def _find(self, trial: Trial) -> Recording | None:
         """What an interrupted tune recorded of such a trial; numbers and time limits follow from its budget."""
@@ -188,35 +180,20 @@ class Lab:
     # -- blocks
 
     def block(self, stage: str, reference: Setup, candidates: Sequence[Setup], window: Window) -> list[Pair]:
-        """One of `several`."""
-        return self.several(stage, reference, candidates, window, 1)[0]
-
-    def several(
-        self, stage: str, reference: Setup, candidates: Sequence[Setup], window: Window, count: int
-    ) -> list[list[Pair]]:
-        """Run the reference and the candidates once in each of so many blocks.
-
-        A candidate that fails is rejected, with the reason, and has no pair in that block.
+        """Run the reference and the candidates once each; a candidate that fails is rejected, with the reason.
 
         Raises:
             HotlapError: The reference failed twice.
         """
-        numbers = [self.next_block(stage) for _ in range(count)]
-        orders = [blocks.order(self.seed, number, [reference, *candidates]) for number in numbers]
-        asked = [[self._timing(setup, block, window) for setup in order] for block, order in zip(numbers, orders)]
-        for trials in asked:
-            self._forget_torn(trials)
-        ended = iter(self._timed(stage, [trial for trials in asked for trial in trials]))
-        return [
-            self._block(stage, dict(zip(order, ended)), reference, candidates, self._timing(reference, block, window))
-            for block, order in zip(numbers, orders)
-        ]
-
-    def _block(
-        self, stage: str, records: dict[Setup, Recording], reference: Setup, candidates: Sequence[Setup], again: Trial
-    ) -> list[Pair]:
+        block = self.next_block(stage)
+        order = blocks.order(self.seed, block, [reference, *candidates])
+        self._forget_torn([self._timing(setup, block, window) for setup in order])
+        records: dict[Setup, Recording] = {}
+        for setup in order:
+            self.trying(f"{stage}: {setup}")
+            records[setup] = self._timed(setup, block, window)
         if blocks.unusable(records[reference]):
-            (records[reference],) = self._timed(stage, [again])
+            records[reference] = self._timed(reference, block, window)
         if why := blocks.unusable(records[reference]):
             raise HotlapError(
                 "baseline-failed",
@@ -229,7 +206,7 @@ class Lab:
         """A pair of the same setup twice, which shows the noise; None when one of the two could not be timed."""
         assert self.facts is not None
         block = self.next_block("noise")
-        first, second = self._timed("noise", [self._timing(setup, block, window)] * 2)
+        first, second = (self._timed(setup, block, window) for _ in range(2))
         if blocks.unusable(first) or blocks.unusable(second):
             return None
         pair = blocks.paired(first, second, self.facts, "noise")
@@ -259,8 +236,8 @@ class Lab:
             options={"peak_after": window.warmup},
         )
 
-    def _timed(self, stage: str, trials: Sequence[Trial]) -> list[Recording]:
-        return self.run_all([replace(trial, id=self.next_id("time")) for trial in trials], stage)
+    def _timed(self, setup: Setup, block: int, window: Window) -> Recording:
+        return self.run(replace(self._timing(setup, block, window), id=self.next_id("time")))
 
     def _paired(
         self, stage: str, records: dict[Setup, Recording], reference: Setup, candidates: Sequence[Setup]

@@ -8,7 +8,6 @@ import sys
 import threading
 import time
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -73,85 +72,6 @@ def test_an_interruption_ends_them_all(tmp_path: Path) -> None:
     assert time.monotonic() - begun < 60  # and not the ten minutes that the script would sleep
     assert not [p for p in psutil.process_iter(["cmdline"]) if str(tmp_path) in str(p.info["cmdline"])]
     assert sorted(path.name for path in (tmp_path / "out" / "trials").iterdir()) == ["0000", "0001"]
-
-
-SPINNING = """
-import hashlib, threading, time
-import torch
-from torch import nn
-
-def spin():
-    while True:
-        hashlib.pbkdf2_hmac("sha256", b"a", b"b", 1_000_000)  # outside the GIL
-
-threading.Thread(target=spin, daemon=True).start()
-torch.manual_seed(0)
-model = nn.Linear(4, 1)
-optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-for _ in range(400):
-    print("TIMES", time.monotonic(), time.process_time(), flush=True)
-    optimizer.zero_grad()
-    model(torch.ones(2, 4)).sum().backward()
-    optimizer.step()
-    time.sleep(0.01)
-"""
-
-
-PORT = """
-import socket
-import torch
-from torch import nn
-
-taken = socket.create_server(("127.0.0.1", 29517))
-model = nn.Linear(4, 1)
-optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-for _ in range(400):
-    optimizer.zero_grad()
-    model(torch.ones(2, 4)).sum().backward()
-    optimizer.step()
-"""
-
-
-def test_each_trains_while_the_others_stand_still(tmp_path: Path) -> None:
-    """Even a thread that spins is stopped; what is told of whose turn it is comes in their order."""
-    (tmp_path / "train.py").write_text(SPINNING)
-    target = resolve((str(tmp_path / "train.py"),), sys.executable, tmp_path)
-    runner = ProcessRunner(target, tmp_path / "out", best_tier()[0])
-    observed = runner.run(Trial("observe", "observe", AS_WRITTEN, 0, 0, 12, 20.0))
-    trials = [Trial(f"{n:04d}-time", "time", AS_WRITTEN, 0, 0, 20, 60.0) for n in range(3)]
-    told: list[Trial] = []
-    ended = list(beside.in_turn(runner, trials, observed.facts, 3, told.append))
-
-    assert [trial for trial, _ in ended] == told == trials
-    assert all(record.outcome is Outcome.BUDGET and record.trial == trial for trial, record in ended)
-    assert all(len(record.steps.total_s) == 20 for _, record in ended)
-    rows = [[line.split()[1:] for line in log.splitlines()] for _, log in ((r, _log(runner, r)) for _, r in ended)]
-    trained = [[(float(at), float(cpu)) for at, cpu in row] for row in rows]
-    for earlier, later in pairwise(trained):
-        assert earlier[-1][0] < later[1][0]  # the first step began before the wait
-        waited_s, busy_s = (later[1][place] - later[0][place] for place in (0, 1))
-        assert busy_s < 0.5 * waited_s + 0.5
-    assert all(record.startup_s < 30 for _, record in ended if record.startup_s)
-
-
-def test_what_fails_in_company_or_does_not_wait_runs_again_alone(tmp_path: Path) -> None:
-    """A port of its own, or a step that hotlap could not hold: neither is the setting's fault."""
-    (tmp_path / "train.py").write_text(PORT)
-    target = resolve((str(tmp_path / "train.py"),), sys.executable, tmp_path)
-    runner = ProcessRunner(target, tmp_path / "out", best_tier()[0])
-    trials = [Trial(f"{n:04d}-time", "time", AS_WRITTEN, 0, 0, 12, 60.0) for n in range(2)]
-    observed = runner.run(Trial("observe", "observe", AS_WRITTEN, 0, 0, 12, 20.0))
-    told: list[Trial] = []
-    ended = list(beside.in_turn(runner, trials, observed.facts, 2, told.append))
-
-    assert sorted(trial.id for trial, _ in ended) == ["0000-time", "0001-time"]
-    assert all(record.outcome is Outcome.BUDGET and len(record.steps.total_s) == 12 for _, record in ended)
-    assert len(told) == 3  # one of the two found the port taken
-
-
-def _log(runner: ProcessRunner, record: Any) -> str:
-    text = (runner.out / "trials" / record.log).read_text()
-    return "\n".join(line for line in text.splitlines() if line.startswith("TIMES"))
 
 
 OBSERVED = replace(SERIAL, facts=facts(machine={"cores": 16}), startup_s=3.0)

@@ -19,7 +19,7 @@ import torch
 from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
 from hotlap import marks
-from hotlap.inside import copies, device, process, turn
+from hotlap.inside import copies, device, process
 from hotlap.inside.losses import END, Losses, is_loss
 from hotlap.inside.optimizers import Optimizers
 
@@ -239,7 +239,7 @@ class Recorder:
         if os.getpid() != self._pid:  # this child is the one that trains; multiprocessing's run no atexit
             self.host.journal.write("hello", pid=os.getpid(), argv=sys.argv, rank=process.rank())
             util.Finalize(None, self.close, exitpriority=100)
-        self.host.journal.write("first-step", at_s=process.since_start() - turn.waited_s, rank=process.rank())
+        self.host.journal.write("first-step", at_s=process.since_start(), rank=process.rank())
 
     def flush(self, *, last: bool = False) -> None:
         """Write what was gathered since the last time.

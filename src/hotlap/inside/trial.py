@@ -23,10 +23,6 @@ def install(host: Host) -> None:
         from hotlap.inside.interleave import Interleaver
 
         Interleaver(host, recorder).install()
-    if host.task["options"].get("waits"):
-        from hotlap.inside import turn
-
-        turn.install(host)
     recorder.install()
 
 

@@ -1,23 +1,15 @@
-"""Trials side by side: what is not timed runs at once, and what is timed starts up at once and trains one by one.
-
-Start-up is most of what a trial takes: imports, data, a device's libraries. Other cores can do that meanwhile.
-"""
+"""Trials side by side, where nothing is timed: start-up is most of what they take, and other cores can do that."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed, wait
-from contextlib import contextmanager, suppress
-from dataclasses import replace
-from pathlib import Path
+from contextlib import contextmanager
 from statistics import median
 
 from hotlap.records import Facts, Outcome, Recording, Trial
 from hotlap.room import room
 from hotlap.trials.launch import stop_all
-from hotlap.trials.load import Counters, load
-from hotlap.trials.progress import GO
 from hotlap.trials.runner import Runner
 
 _MOST = 8
@@ -26,7 +18,6 @@ _COPIES = 2.0  # of a training's memory: what is compared is held beside it
 _CONTEXT_BYTES = 1 << 30  # of a device, for every process that uses it
 _TICK_S = 0.05
 _IN_ORDER = (Outcome.BUDGET, Outcome.ENDED)
-_WAITS = b'"kind":"waits"'
 
 
 def room_for(observed: Recording) -> int:
@@ -89,67 +80,6 @@ def run(runner: Runner, trials: Sequence[Trial], facts: Facts | None, most: int)
             else:
                 again.append(asked[ended])
     yield from ((trial, runner.run(trial, facts)) for trial in again)
-
-
-def in_turn(
-    runner: Runner, trials: Sequence[Trial], facts: Facts | None, most: int, told: Callable[[Trial], None]
-) -> Iterator[tuple[Trial, Recording]]:
-    """Run timed trials in their order: they start up together, and each trains while the others wait.
-
-    Args:
-        runner: Runs a trial.
-        trials: In the order in which they train.
-        facts: Of the training.
-        most: How many may be there at once.
-        told: Of each whose turn it is.
-
-    Yields:
-        Each, in order; those that failed in company come last, run again by themselves.
-    """
-    for first in range(0, len(trials), most):
-        group = trials[first : first + most]
-        if len(group) == 1:
-            told(group[0])
-            yield group[0], runner.run(group[0], facts)
-        else:
-            yield from _together(runner, group, facts, told)
-
-
-def _together(
-    runner: Runner, group: Sequence[Trial], facts: Facts | None, told: Callable[[Trial], None]
-) -> Iterator[tuple[Trial, Recording]]:
-    again: list[Trial] = []
-    waiting = [replace(trial, options={**trial.options, "waits": True}) for trial in group]
-    with _started(runner, waiting, facts, len(group)) as asked:
-        while not all(future.done() or _waits(runner, trial) for future, trial in asked.items()):
-            time.sleep(_TICK_S)
-        for trial, (future, _) in zip(group, asked.items(), strict=True):
-            told(trial)
-            before, began = Counters.read(), time.monotonic()
-            go = _folder(runner, trial) / GO
-            while not future.done():
-                if not go.exists() and _waits(runner, trial):
-                    with suppress(FileNotFoundError):  # it starts again, with a folder that it was refused
-                        go.touch()
-                wait([future], timeout=_TICK_S)
-            taken = load(before, Counters.read(), time.monotonic() - began)
-            record = replace(future.result(), trial=trial, load=taken)
-            if record.outcome in _IN_ORDER and _waits(runner, trial):
-                yield trial, record
-            else:  # it failed for lack of room or of a port, maybe, or trained while others started up
-                again.append(trial)
-    for trial in again:
-        told(trial)
-        yield trial, runner.run(trial, facts)
-
-
-def _folder(runner: Runner, trial: Trial) -> Path:
-    return runner.out / "trials" / trial.id
-
-
-def _waits(runner: Runner, trial: Trial) -> bool:
-    """Whether it has started up and waits, or has waited, for its turn."""
-    return any(_WAITS in path.read_bytes() for path in _folder(runner, trial).glob("journal-*.jsonl"))
 
 
 @contextmanager

@@ -18,8 +18,6 @@ from typing import Any, NoReturn
 from hotlap.trials import sandbox, tree
 
 PDEATHSIG, SUBREAPER = 1, 36  # of prctl(2)
-_SIGNALS = dict(zip(b"SCTK", (signal.SIGSTOP, signal.SIGCONT, signal.SIGTERM, signal.SIGKILL)))
-"""What the letters of the supervisor stand for."""
 _RESTORED = (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGINT, signal.SIGTERM, signal.SIGCHLD, signal.SIGHUP)
 
 
@@ -100,12 +98,11 @@ class _Keeper:
         _tell(self._report, empty=True)
 
     def _obey(self, letters: bytes) -> None:
-        for letter in letters or b"K":  # without one the supervisor is gone
-            number = _SIGNALS[letter]
-            if number in (signal.SIGTERM, signal.SIGKILL):
-                self._order_to_end = number
-            if number != signal.SIGKILL:  # that is sent until nobody is left
-                self._signal(number)
+        if letters.endswith(b"T"):
+            self._order_to_end = signal.SIGTERM
+            self._signal(signal.SIGTERM)
+        else:  # K, or the supervisor is gone
+            self._order_to_end = signal.SIGKILL
 
     def _signal(self, number: int) -> None:
         if not self._order.namespaces:

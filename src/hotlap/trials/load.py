@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +21,7 @@ class Counters:
     """CPU time of everything on the machine."""
     stolen_s: float
     own_s: float
-    """CPU time of this process, of its children that have ended, and of all that descend from it and live."""
+    """CPU time of this process and of its children that have ended."""
     throttled_s: float
     cores: int
 
@@ -32,7 +31,7 @@ class Counters:
         every, own = psutil.cpu_times(), os.times()
         stolen: float = getattr(every, "steal", 0.0)
         busy: float = sum(getattr(every, name, 0.0) for name in ("user", "nice", "system", "irq", "softirq"))
-        return cls(busy, stolen, sum(own[:4]) + _descendants_s(), _throttled_s(), psutil.cpu_count() or 1)
+        return cls(busy, stolen, sum(own[:4]), _throttled_s(), psutil.cpu_count() or 1)
 
 
 def load(before: Counters, after: Counters, wall_s: float) -> dict[str, float]:
@@ -50,15 +49,6 @@ def load(before: Counters, after: Counters, wall_s: float) -> dict[str, float]:
         THROTTLED: (after.throttled_s - before.throttled_s) / wall_s,
     }
     return {name: share for name, share in shares.items() if share > 0.0}
-
-
-def _descendants_s() -> float:
-    """CPU time of those that live, with their own children that have ended."""
-    total_s = 0.0
-    for process in psutil.Process().children(recursive=True):
-        with suppress(psutil.Error):
-            total_s += sum(process.cpu_times()[:4])
-    return total_s
 
 
 def _throttled_s() -> float:

@@ -10,8 +10,6 @@ import os
 import time
 from typing import Any
 
-GO = "go"
-"""The file in a trial's folder by which a trial that waits is told to train; see `hotlap.inside.turn`."""
 _PREFIXES = ("journal-", "denied-")
 _LATE = (b'"end"', b'"denied-write"', b'"hello"')  # once the steps flow, only these lines are worth parsing
 
@@ -31,8 +29,6 @@ class Progress:
         """The first line of kind "end"."""
         self.denied = ""
         """Path of a write that was stopped from inside."""
-        self.waits = False
-        """Its training process has started up and asked for its turn."""
         self.grown_at = time.monotonic()
 
     def poll(self) -> None:
@@ -71,8 +67,6 @@ class Progress:
             return
         if kind == "hello":
             self.hello = True
-        elif kind == "waits":
-            self.waits = True
         elif kind == "steps":
             self.stepping = True
         elif kind == "end" and self.end is None:

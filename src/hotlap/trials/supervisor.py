@@ -6,7 +6,7 @@ too, so that no file ever holds it.
 """
 
 # Plain system calls here: file names of any bytes, and a start in milliseconds.
-# ruff: noqa: PTH110, PTH118
+# ruff: noqa: PTH118
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from typing import Any
 
 from hotlap.trials import cgroups, keeper, landlock, sandbox, scratch, tree
 from hotlap.trials.output import CappedLog
-from hotlap.trials.progress import GO, Progress
+from hotlap.trials.progress import Progress
 
 TICK_S = 0.1
 TERM_S = 5.0
@@ -62,7 +62,6 @@ class _Supervisor:
         self._answer: dict[str, Any] = {"failed": "", "unstartable": "", "status": None, "timer": "", "wall_s": 0.0}
         self._interrupted = False
         self._empty = False
-        self._held = False
         self._kill_at = float("inf")
         self._killed_at = 0.0
         self._lines = b""
@@ -149,7 +148,6 @@ class _Supervisor:
             if now - looked_at >= TICK_S / 2 or self._empty:
                 looked_at = now
                 self._progress.poll()
-                self._hold(now)
                 self._decide(now)
         self._finish()
 
@@ -176,15 +174,6 @@ class _Supervisor:
                 self._answer["wall_s"] = time.monotonic() - self._began
             self._empty = self._empty or message.pop("empty", False) or "failed" in message
             self._answer.update(message)
-
-    def _hold(self, now: float) -> None:
-        """Stop a trial that waits for its turn: threads of it that spin would take the cores of the one that trains."""
-        held = self._progress.waits and not os.path.exists(os.path.join(self._folder, GO))
-        if held != self._held:
-            self._held = held
-            self._tell(b"S" if held else b"C")
-        if held:
-            self._progress.grown_at = now
 
     def _decide(self, now: float) -> None:
         progress, exited = self._progress, self._answer["status"] is not None
