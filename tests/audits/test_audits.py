@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import subprocess
+import sys
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -96,6 +98,19 @@ def test_the_network_of_the_example_mixes_other_images(tmp_path: Path) -> None:
 
     assert found.status is Status.FAIL
     assert found.evidence == {"samples": 49, "rows": 64}
+
+
+def test_what_looking_makes_the_compiler_do_is_not_the_scripts(tmp_path: Path) -> None:
+    """As many recompilations as without hotlap: one, for the evaluation without gradients."""
+    parts = {"setup": "model = torch.compile(model, backend='eager', dynamic=False)"}
+    count = "print(sum(bool(one.recompile_reason) for one in torch._dynamo.utils.get_compilation_metrics()))"
+    (tmp_path / "plain.py").write_text(f"{script(parts)}\n{count}\n")
+    done = subprocess.run([sys.executable, "plain.py"], cwd=tmp_path, capture_output=True, text=True, check=True)
+    seen = observed(script(parts), tmp_path).compilation
+
+    assert seen is not None
+    assert seen.recompiles == int(done.stdout.split()[-1]) > 0
+    assert "hooks" not in seen.why
 
 
 def test_a_layer_exchanged_after_the_optimizer_was_built(tmp_path: Path) -> None:
