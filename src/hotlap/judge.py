@@ -5,6 +5,7 @@ One reference arm and the noise arms serve every setup of a tune; a setup costs 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from hotlap.arms import Arms
@@ -14,6 +15,7 @@ from hotlap.records import (
     Contract,
     Facts,
     Gate,
+    Setting,
     Setup,
     Signature,
     Trial,
@@ -39,10 +41,12 @@ _LITTLE = 0.05  # relative: more than that is no rounding of a kernel that sums 
 _STORED = {"bfloat16": BF16_UNIT, "float16": TF32_UNIT}
 
 
-def most_arms(*, stochastic: bool) -> int:
-    """Arms that a setup with a reduced precision takes when it passes at once."""
-    noise = 2 * _NOISE_SEEDS + 1  # at both units, and the script against itself
-    return 1 + noise + 2 + (2 if stochastic else 0)  # the reference; the setup, and its exact part; the spread
+def most_arms(settings: Iterable[Setting], *, stochastic: bool) -> int:
+    """Arms that a setup of these settings takes at most, when it passes at once."""
+    reduced = any(knob_by_id(setting.knob).unit > FLOAT32_UNIT for setting in settings)
+    noise = _NOISE_SEEDS + 1  # and the script against itself
+    further = _NOISE_SEEDS + 1 if reduced else 0  # noise at the reduced unit, and the setup's exact part
+    return 1 + noise + 1 + further + (2 if stochastic else 0)  # the reference; the setup; the spread
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from statistics import median
 
 from hotlap.ceilings import measure
 from hotlap.errors import HotlapError
+from hotlap.knobs import knob_by_id
 from hotlap.logbook import Logbook
 from hotlap.observed import OBSERVED_STEPS, check_observed
 from hotlap.records import AS_WRITTEN, Curve, Facts, Outcome, Pair, Recording, Rejected, Setup, Trial
@@ -21,7 +22,7 @@ from hotlap.verify.gates import ArmRecord
 
 _FIRST_GUESS_S = 15.0
 _SHARED = 0.6  # of its time that one of several at once saves the others
-_TIMED_S = 6.0  # that a trial trains, roughly
+_TIMED_S = 4.0  # that a trial trains, roughly
 _STAGES = ("noise", "screen", "combine", "confirm", "leave-one-out", "bound", "admission")
 
 
@@ -83,10 +84,10 @@ class Lab:
         return self.budget_s - self.kept_s - self.spent_s
 
     def cost_s(self, setup: Setup, purpose: str = "time") -> float:
-        """What a trial will probably take: as long as the last one of its kind, else of the untouched script."""
+        """What a trial will probably take: as long as the last one of its kind, else as of the untouched script."""
         known = self._costs_s
         usual = known.get(f"{purpose} {AS_WRITTEN}", known.get(f"time {AS_WRITTEN}", _FIRST_GUESS_S))
-        return known.get(f"{purpose} {setup}", usual)
+        return known.get(f"{purpose} {setup}", usual + sum(knob_by_id(s.knob).starts_s for s in setup.settings))
 
     def trying(self, text: str) -> None:
         """Say what is being run from now on."""

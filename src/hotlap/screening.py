@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from math import ceil
 
@@ -20,18 +20,17 @@ from hotlap.trials.blocks import Window
 _DEAR = 0.05  # of the budget for one block
 
 
-def reserve_s(lab: Lab) -> float:
-    """What the learning check and four confirmation pairs will take."""
+def reserve_s(lab: Lab, settings: Iterable[Setting]) -> float:
+    """What the learning check of some of these settings and four confirmation pairs will take."""
     assert lab.facts is not None
-    arms = most_arms(stochastic=lab.facts.stochastic)
+    arms = most_arms(settings, stochastic=lab.facts.stochastic)
     return arms * lab.cost_s(AS_WRITTEN, "candidate") + 8 * lab.cost_s(AS_WRITTEN)
 
 
 def search(lab: Lab, singles: list[Setting], pinned: Setup, screen: Window, aim: Aim) -> Setup:
     """Let the search ask for blocks until it has decided or the time for it is over; passengers are left out."""
-    conflicts: Mapping[str, Collection[str]] = {
-        s.knob: knob_by_id(s.knob).conflicts for s in (*singles, *pinned.settings)
-    }
+    settings = (*singles, *pinned.settings)
+    conflicts: Mapping[str, Collection[str]] = {s.knob: knob_by_id(s.knob).conflicts for s in settings}
     facts = lab.facts
     assert facts is not None
     groups = ranking.grouped(facts, singles)
@@ -52,8 +51,8 @@ def search(lab: Lab, singles: list[Setting], pinned: Setup, screen: Window, aim:
     try:
         ask = next(asking)
         while True:
-            affordable = list(ask.candidates)
-            while affordable and cost_s(ask, affordable) + reserve_s(lab) > lab.left_s:
+            affordable, kept_s = list(ask.candidates), reserve_s(lab, settings)
+            while affordable and cost_s(ask, affordable) + kept_s > lab.left_s:
                 left_out = affordable.pop().less(ask.reference)
                 if ask.stage == "screen" and left_out not in (pair.setup.less(pair.beside) for pair in lab.pairs):
                     lab.reject(Rejected(left_out, "not measured: the budget is too small"))
@@ -66,12 +65,12 @@ def search(lab: Lab, singles: list[Setting], pinned: Setup, screen: Window, aim:
             ask = asking.send(gains)
     except StopIteration as decided:
         _tell_left_out(lab, decided.value, conflicts, aim)
-        return without_passengers(lab, decided.value, pinned, screen, reserve_s(lab))
+        return without_passengers(lab, decided.value, pinned, screen, reserve_s(lab, settings))
 
 
 def _wanted(lab: Lab, singles: Sequence[Setting]) -> str:
     """A budget that would do: for one trial of every setting beside what is spent and kept in reserve."""
-    wanted_s = lab.spent_s + reserve_s(lab) + 1.5 * len(singles) * lab.cost_s(AS_WRITTEN)
+    wanted_s = lab.spent_s + reserve_s(lab, singles) + 1.5 * len(singles) * lab.cost_s(AS_WRITTEN)
     wanted_s *= lab.budget_s / (lab.budget_s - lab.kept_s)
     return f"--budget {ceil(wanted_s / 60)}m"
 

@@ -25,10 +25,10 @@ from hotlap.trials import blocks
 from hotlap.trials.blocks import Window
 
 _OBSERVED_SHARE, _OBSERVED_S = 0.05, 45.0  # of the budget, and in all, unless an epoch ends before
-_NOISE_SHARE = 0.12
+_NOISE_SHARE = 0.08
 _GROWTH_SHARE = 0.4  # where the largest batch is wanted too
 _DISTURBED = 1.5  # times the pace of a later run
-_SCREEN_S, CONFIRM_S = 2.5, 5.0  # windows of a trial
+_SCREEN_S, CONFIRM_S = 2.5, 3.0  # windows of a trial; runs differ from each other more than their parts
 
 
 def tune(lab: Lab, request: Request, knobs: Sequence[Knob] | None = None) -> Answer:

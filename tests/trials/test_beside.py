@@ -74,17 +74,19 @@ def test_an_interruption_ends_them_all(tmp_path: Path) -> None:
     assert sorted(path.name for path in (tmp_path / "out" / "trials").iterdir()) == ["0000", "0001"]
 
 
-OBSERVED = replace(SERIAL, facts=facts(machine={"cores": 16}), startup_s=3.0)
+CPU = facts(machine={"cores": 16}, threads=1)
+OBSERVED = replace(SERIAL, facts=CPU, startup_s=3.0)
 
 
 @pytest.mark.parametrize(
     ("change", "at_once"),
     [
         ({}, beside._MOST),
-        ({"facts": facts(machine={"cores": 2})}, 2),
-        ({"facts": facts(machine={"cores": 16}, world_size=2)}, 1),
+        ({"facts": facts(machine={"cores": 2}, threads=1)}, 2),
+        ({"facts": facts(machine={"cores": 2}, threads=2)}, 1),
+        ({"facts": facts(machine={"cores": 16}, threads=6)}, 2),
+        ({"facts": replace(CPU, world_size=2)}, 1),
         ({"processes": 4}, 1),
-        ({"startup_s": 0.1}, 1),
         ({"startup_s": None}, 1),
         ({"peak_bytes": 1 << 60}, 1),
         ({"facts": facts(machine={"cores": 16}, device="NVIDIA H100"), "cuda_peak_bytes": 60 << 30}, 1),

@@ -44,6 +44,8 @@ class Knob(ABC):
     """Areas whose knobs cannot be switched between two steps in a process in which this one is on."""
     steadies_memory: ClassVar[bool] = False
     """Freed memory stays in the process, so that what one setting frees does not tell on the times of the next."""
+    starts_s: ClassVar[float] = 0.0
+    """What it adds to the start of a training whose caches are empty, roughly [s]."""
     thrifty: ClassVar[bool] = False
     """Of values that are about as fast the smallest is taken, for it costs the machine less."""
     goals: ClassVar[tuple[Goal, ...]] = (Goal.SPEED,)  # under others it is not tried

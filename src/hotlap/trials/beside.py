@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed, wait
 from contextlib import contextmanager
-from statistics import median
 
 from hotlap.records import Facts, Outcome, Recording, Trial
 from hotlap.room import room
@@ -13,7 +12,6 @@ from hotlap.trials.launch import stop_all
 from hotlap.trials.runner import Runner
 
 _MOST = 8
-_ARM_STEPS = 10  # roughly, of an arm of the learning check
 _COPIES = 2.0  # of a training's memory: what is compared is held beside it
 _CONTEXT_BYTES = 1 << 30  # of a device, for every process that uses it
 _TICK_S = 0.05
@@ -24,15 +22,14 @@ def room_for(observed: Recording) -> int:
     """How many trials may be there at once, by what the observed run showed."""
     facts = observed.facts
     assert facts is not None
-    step_s = median(observed.steps.total_s[1:] or observed.steps.total_s)
     if facts.world_size > 1 or observed.processes > 1 or not observed.startup_s:
         return 1  # ranks meet at a port of their own
-    if not facts.is_cuda and observed.startup_s < _ARM_STEPS * step_s:
-        return 1  # its steps take the cores that others would start up on
     on_device = observed.cuda_peak_bytes or 0  # what is compared of it is kept on the host
     fitting = min(_MOST, facts.machine.cores, _fit(room()[0], _COPIES * observed.peak_bytes + on_device))
     if facts.is_cuda:
         fitting = min(fitting, _fit(device_room(), _COPIES * on_device + _CONTEXT_BYTES))
+    else:  # threads that wait for each other in every operation get nowhere where they share their cores
+        fitting = min(fitting, facts.machine.cores // facts.threads)
     return max(1, fitting)
 
 

@@ -35,6 +35,7 @@ class Compile(Knob):
     contract: ClassVar[Contract] = Contract.ROUNDING
     when: ClassVar[When] = When.FIRST_STEP
     allowed: ClassVar[tuple[Value, ...] | range] = (True, "blocks", "dynamic", *_MODES)
+    starts_s: ClassVar[float] = 25.0
     conflicts: ClassVar[tuple[str, ...]] = ("checkpoint-modules", "offload-activations")
     fixes: ClassVar[tuple[str, ...]] = ("model", "hardware")  # switching them would compile anew
 
