@@ -86,7 +86,7 @@ def test_a_broken_promise(tmp_path: Path) -> None:
 
 def test_what_could_not_be_timed_is_no_answer(tmp_path: Path) -> None:
     """Exit code 1 when the budget ends first, although learning was shown to be the same."""
-    found = verified(Machine(tmp_path, product(fused_update=1.3)), budget_s=80.0)
+    found = verified(Machine(tmp_path, product(fused_update=1.3)), budget_s=60.0)
 
     assert (found.faster, found.same, found.exit_code) == (None, True, 1)
     assert "budget" in found.reason
