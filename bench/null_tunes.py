@@ -2,6 +2,7 @@
 
 Run: python bench/null_tunes.py record --runs 60 SCRIPT [its arguments]     (trials of the untouched script, for real)
      python bench/null_tunes.py replay --tunes 200 [--gain 0.05]            (takes a minute or two)
+     python bench/null_tunes.py windows                                     (noise of a pair by length of the window)
      python bench/null_tunes.py real --tunes 20 --budget 120 SCRIPT         (whole tunes for real, of placebos)
 `record` appends to a file of recordings and can be stopped and gone on with. `replay` draws the trials of each tune
 from them, from a place of its own in the recordings, so that neighbours stay neighbours in time; all of hotlap but the
@@ -42,6 +43,7 @@ from hotlap.trials.warmup import warmup_of
 from hotlap.tune import CONFIRM_S, tune
 
 _WINDOW_S = 15.0  # of a recorded trial: rounds within one process are longer than a confirmation
+_WINDOWS_S = (1.0, 2.0, 3.0, 5.0, 8.0, 12.0)
 PLANTED = "fused-update"
 
 
@@ -83,6 +85,18 @@ def read(path: Path) -> Pool:
     head = json.loads(first)
     recordings = tuple(msgspec.convert(json.loads(line)["recording"], Recording) for line in rest)
     return Pool(tuple(head["arguments"]), msgspec.convert(head["facts"], Facts), recordings)
+
+
+def windows(pool: Pool) -> None:
+    """Print what the noise of a pair would be if its trials were timed for less long, or longer."""
+    step_s = median(pool.recordings[0].steps.total_s)
+    for window_s in _WINDOWS_S:
+        steps = round(window_s / step_s)
+        logs = [
+            log(fmean(r.steps.total_s[(first := warmup_of(r.steps).steps) : first + steps])) for r in pool.recordings
+        ]
+        noise = sqrt(fmean((a - b) ** 2 for a, b in pairwise(logs)))
+        print(f"{window_s:4g} s, {steps:4} steps: noise of a pair {noise:.1%}")
 
 
 def scaled(pool: Pool, noise: float) -> Pool:
@@ -151,6 +165,7 @@ def main() -> None:
     replaying.add_argument("--budget", type=float, default=300.0, help="of each tune, in recorded time [s]")
     replaying.add_argument("--gain", type=float, default=0.0, help=f"that {PLANTED} really brings, as a share")
     replaying.add_argument("--noise", type=float, help="of a pair, instead of the recorded one, as a share")
+    commands.add_parser("windows")
     realised = commands.add_parser("real")
     realised.add_argument("--tunes", type=int, default=20)
     realised.add_argument("--budget", type=float, default=120.0, help="of each tune [s]")
@@ -169,6 +184,9 @@ def main() -> None:
         print(f"noise of a pair {noise:.1%}; {confirmed} tunes got as far as a confirmation")
         print(f"a placebo was kept in {share(sum(bool(line['kept']) for line in lines), len(lines))} tunes")
         print(f"no answer within the budget: {share(sum(bool(line['cut_short']) for line in lines), len(lines))}")
+        return
+    if args.command == "windows":
+        windows(read(args.pool))
         return
     pool = scaled(read(args.pool), args.noise) if args.noise else read(args.pool)
 

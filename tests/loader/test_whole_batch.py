@@ -320,7 +320,11 @@ def test_current_values(monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch, pytest.raises(UnfitError, match="way of collating"):
         patch.setitem(torch.utils.data._utils.collate.default_collate_fn_map, str, list)
         path([3])
-    path([3])
+    with monkeypatch.context() as patch, pytest.raises(UnfitError, match="way of collating"):
+        patch.setitem(torch.utils.data._utils.collate.default_collate_fn_map, tuple, list)
+        path([3])
+    monkeypatch.setitem(torch.utils.data._utils.collate.default_collate_fn_map, datasets.Locals, list)
+    path([3])  # a library's own type
 
 
 def test_batches_are_fresh() -> None:

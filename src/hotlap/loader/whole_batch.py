@@ -19,7 +19,8 @@ from torch.utils.data._utils import collate
 from hotlap.loader.getitem import Pack, Position, Reading, Row, Table, Tree, UnfitError, read
 
 _COLLATE = collate.default_collate
-_STOCK = (collate.collate, dict(collate.default_collate_fn_map), torch.stack)
+_STOCK = (collate.collate, torch.stack)
+_BY_TYPE = dict(collate.default_collate_fn_map)
 _GETITEM = {kind: kind.__getitem__ for kind in (TensorDataset, Subset, StackDataset)}
 _NUMPY_TYPES = "?bhilBHIefdFD"
 _DTYPES = {
@@ -60,10 +61,19 @@ def fetch_path(dataset: Any, collate_fn: Any, auto_collation: bool) -> Fetch | s
 
 
 def _check_stock() -> None:
-    if (collate.collate, collate.default_collate_fn_map, torch.stack) != _STOCK:
+    if (collate.collate, torch.stack) != _STOCK or not _collates_alike():
         raise UnfitError("torch's way of collating was changed")
     if torch._C._len_torch_function_stack() or torch._C._len_torch_dispatch_stack():
         raise UnfitError("a mode is active that changes what torch functions do")
+
+
+def _collates_alike() -> bool:
+    """Whether what is served here is collated as ever: libraries add types of their own, as tensordict does."""
+    found = collate.default_collate_fn_map
+    if found == _BY_TYPE:
+        return True
+    known, added = list(found.items())[: len(_BY_TYPE)], list(found)[len(_BY_TYPE) :]
+    return known == list(_BY_TYPE.items()) and not any(isinstance(one, kind) for kind in added for one in ((), [], {}))
 
 
 class _Indices:
