@@ -7,15 +7,15 @@ that batch by the stock path, which is also how the user's own exceptions come a
 
 from __future__ import annotations
 
-import ctypes
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch.utils.data import StackDataset, Subset, TensorDataset, get_worker_info
 from torch.utils.data._utils import collate
 
+from hotlap.loader.gather import Indices, empty, gather
 from hotlap.loader.getitem import Pack, Position, Reading, Row, Table, Tree, UnfitError, read
 
 _COLLATE = collate.default_collate
@@ -27,11 +27,9 @@ _DTYPES = {
     *(torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.uint16, torch.uint32),
     *(torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.complex64, torch.complex128),
 }
-# bench/whole_batch.py with two threads: 1.9x at 12 KiB (1.2x in batches of 512), 0.98x at 48 KiB.
-_LARGE_ROW_BYTES = 1 << 14
 
 Fetch = Callable[[Any], Any]
-Branch = Callable[["_Indices", type], Any]
+Branch = Callable[["Indices", type], Any]
 
 
 def fetch_path(dataset: Any, collate_fn: Any, auto_collation: bool) -> Fetch | str:
@@ -50,7 +48,7 @@ def fetch_path(dataset: Any, collate_fn: Any, auto_collation: bool) -> Fetch | s
             if type(indices) is not list or not indices:
                 raise UnfitError("the sampler does not serve lists of indices")
             _check_stock()
-            return branch(_Indices(indices), list)
+            return branch(Indices(indices), list)
 
         fetch([0])
     except UnfitError as reason:
@@ -76,33 +74,6 @@ def _collates_alike() -> bool:
     return known == list(_BY_TYPE.items()) and not any(isinstance(one, kind) for kind in added for one in ((), [], {}))
 
 
-class _Indices:
-    """The indices of one batch."""
-
-    def __init__(self, items: list[Any]) -> None:
-        self.items = items
-        self._gather: Any = None
-        self._low = self._high = 0
-
-    def mapped(self, table: Sequence[Any]) -> _Indices:
-        """The indices that a Subset asks its dataset for."""
-        return _Indices([table[index] for index in self.items])
-
-    def gather(self, length: int) -> Any:
-        """As an array of numpy, or a tensor where there is none."""
-        numpy = sys.modules.get("numpy")
-        if self._gather is None:
-            kinds = set(map(type, self.items))
-            if not kinds <= ({int} if numpy is None else {int, numpy.int64, numpy.int32}):
-                raise UnfitError("the sampler serves other indices than integers")
-            self._low, self._high = min(self.items), max(self.items)
-            make = torch.tensor if numpy is None else numpy.array
-            self._gather = make(self.items, dtype=torch.int64 if numpy is None else numpy.int64)
-        if self._low < 0 or self._high >= length:
-            raise UnfitError("an index counts from the end or lies outside")
-        return self._gather
-
-
 # -- datasets
 
 
@@ -115,7 +86,7 @@ def _branch(dataset: Any) -> Branch:
         raise UnfitError(f"this {kind.__name__} carries a patched __getitem__")
     branch = {TensorDataset: _of_tensors, Subset: _of_subset, StackDataset: _of_stack}[kind](dataset)
 
-    def checked(indices: _Indices, column: type) -> Any:
+    def checked(indices: Indices, column: type) -> Any:
         if type(dataset) is not kind or kind.__getitem__ is not _GETITEM[kind] or "__getitems__" in vars(dataset):
             raise UnfitError(f"{kind.__name__}.__getitem__ was changed")
         return branch(indices, column)
@@ -124,7 +95,7 @@ def _branch(dataset: Any) -> Branch:
 
 
 def _of_tensors(dataset: Any) -> Branch:
-    def branch(indices: _Indices, column: type) -> Any:
+    def branch(indices: Indices, column: type) -> Any:
         return [_row(tensor, indices, (), tuple) for tensor in dataset.tensors]
 
     return branch
@@ -134,7 +105,7 @@ def _of_subset(dataset: Any) -> Branch:
     under = dataset.dataset
     below = _branch(under)
 
-    def branch(indices: _Indices, column: type) -> Any:
+    def branch(indices: Indices, column: type) -> Any:
         if dataset.dataset is not under:
             raise UnfitError("the dataset below a Subset was exchanged")
         return below(indices.mapped(dataset.indices), column)
@@ -147,7 +118,7 @@ def _of_stack(dataset: Any) -> Branch:
     parts = list(dataset.datasets.values() if named else dataset.datasets)
     branches = [_branch(part) for part in parts]
 
-    def branch(indices: _Indices, column: type) -> Any:
+    def branch(indices: Indices, column: type) -> Any:
         now = dataset.datasets.values() if named else dataset.datasets
         if len(now) != len(parts) or any(a is not b for a, b in zip(now, parts)):
             raise UnfitError("the datasets of a StackDataset were exchanged")
@@ -161,7 +132,7 @@ def _of_stack(dataset: Any) -> Branch:
 def _of_reading(dataset: Any, reading: Reading) -> Branch:
     kind, code = type(dataset), reading.function.__code__
 
-    def branch(indices: _Indices, column: type) -> Any:
+    def branch(indices: Indices, column: type) -> Any:
         function, attributes = reading.function, vars(dataset)
         if type(dataset).__getitem__ is not function or function.__code__ is not code or "__getitems__" in attributes:
             raise UnfitError(f"{kind.__qualname__}.__getitem__ was changed")
@@ -173,7 +144,7 @@ def _of_reading(dataset: Any, reading: Reading) -> Branch:
     return branch
 
 
-def _value(tree: Tree, attributes: dict[str, Any], indices: _Indices, column: type) -> Any:
+def _value(tree: Tree, attributes: dict[str, Any], indices: Indices, column: type) -> Any:
     if isinstance(tree, Pack):
         return [_value(part, attributes, indices, tuple) for part in tree.parts]
     if isinstance(tree, Table):
@@ -191,7 +162,7 @@ def _value(tree: Tree, attributes: dict[str, Any], indices: _Indices, column: ty
 # -- rows
 
 
-def _row(source: Any, indices: _Indices, changes: tuple[Any, ...], column: type) -> Any:
+def _row(source: Any, indices: Indices, changes: tuple[Any, ...], column: type) -> Any:
     """One row per index of a tensor, array or list, collated as stock does."""
     if type(source) in (list, tuple):
         return _of_list(source, indices, changes, column)
@@ -204,12 +175,12 @@ def _row(source: Any, indices: _Indices, changes: tuple[Any, ...], column: type)
         sample, dtype = _changed(sample, dtype, change)
     shared = sample in ("element", "tensor", "array") and get_worker_info() is not None
     if dtype is source.dtype:
-        return _gather(source, indices, shared)
-    batch = _gather(source, indices, False).to(dtype)
-    return _empty(batch.shape, dtype, shared).copy_(batch) if shared else batch
+        return gather(source, indices, shared)
+    batch = gather(source, indices, False).to(dtype)
+    return empty(batch.shape, dtype, shared).copy_(batch) if shared else batch
 
 
-def _of_list(source: Any, indices: _Indices, changes: tuple[Any, ...], column: type) -> Any:
+def _of_list(source: Any, indices: Indices, changes: tuple[Any, ...], column: type) -> Any:
     values: Any = [source[index] for index in indices.items]
     for change in changes:
         if change not in ("int", "float"):
@@ -263,38 +234,3 @@ def _changed(sample: str, dtype: torch.dtype, change: Any) -> tuple[str, torch.d
         if whole:
             return "number", dtype if change == "item" and dtype is torch.bool else torch.int64
     raise UnfitError(f"{change} on {dtype} {sample}s is not gathered")
-
-
-def _gather(source: torch.Tensor, indices: _Indices, shared: bool) -> torch.Tensor:
-    rows = source.shape[0]
-    picked = indices.gather(rows)  # so there is a row at least
-    if source.nbytes // rows > _LARGE_ROW_BYTES and torch.get_num_threads() > 1:
-        raise UnfitError("the rows are so large that torch's threads stack them as fast")
-    out = _empty((len(indices.items), *source.shape[1:]), source.dtype, shared)
-    if type(picked) is torch.Tensor or not source.is_contiguous():  # numpy would first copy all that is not contiguous
-        return torch.index_select(source, 0, torch.as_tensor(picked), out=out)
-    # One memcpy per row on this thread; torch would wake its thread pool, which costs more than a batch.
-    _rows_of(source).take(picked, axis=0, out=_rows_of(out), mode="clip")
-    return out
-
-
-def _rows_of(tensor: torch.Tensor) -> Any:
-    """The rows of a contiguous tensor as opaque items of an array of numpy.
-
-    By address: `Tensor.numpy()` would forbid the tensor, the user's or the batch, to be resized ever after.
-    """
-    row_bytes = tensor.nbytes // tensor.shape[0]
-    memory = (ctypes.c_char * tensor.nbytes).from_address(tensor.data_ptr())
-    return sys.modules["numpy"].frombuffer(memory, dtype=f"V{row_bytes}")
-
-
-def _empty(shape: Sequence[int], dtype: torch.dtype, shared: bool) -> torch.Tensor:
-    """Memory for one field, as default_collate takes it: in a worker process, what holds tensors is shared."""
-    out = torch.empty(0 if shared else shape, dtype=dtype, device="cpu")
-    if not shared:
-        return out
-    elements = 1
-    for size in shape:
-        elements *= size
-    storage = out._typed_storage()._new_shared(elements, device=out.device)
-    return out.new(storage).resize_(*shape)
