@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import DataLoader, RandomSampler, Subset
+from torch.utils.data import DataLoader, Dataset, RandomSampler, Subset
 
 from hotlap.inside.host import Host
 from hotlap.loader.cached import Cached
@@ -100,6 +100,37 @@ LOADERS: dict[str, Callable[[list[str]], DataLoader[Any]]] = {
 def pixels(samples: list[Any]) -> list[Any]:
     """Images as bytes, for those themselves cannot be compared."""
     return [(image.mode, image.size, image.tobytes(), target) for image, target in samples]
+
+
+class Ragged(Dataset[Any]):
+    """Rows of another length in every third place."""
+
+    def __len__(self) -> int:
+        return 12
+
+    def __getitem__(self, index: int) -> Any:
+        x = torch.arange(3.0 + (index % 3 == 2))
+        return x, [index, float(index)], {"name": f"row {index}", "half": x.half() * index, "one": x[0] + 1}
+
+
+def test_a_batch_that_is_kept_whole_is_copied_at_once(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No sample of it is made by itself."""
+    dataset = Ragged()
+    caches, loader = caching(host), DataLoader(Subset(dataset, [7, 1, 3, 0, 4, 9]), 2)
+    expected = [list(loader) for _ in range(3)][-1]
+    monkeypatch.setattr("hotlap.loader.samples.Memory.thawed", None)
+
+    assert not any(difference(*two) for two in zip(expected, list(loader), strict=True))
+    assert not only(caches).closed
+
+
+@pytest.mark.parametrize("batch", [2, 3])
+def test_what_torch_cannot_stack_fails_as_ever(batch: int, host: Host) -> None:
+    """And batches of equal rows, a list of numbers beside them, come out the same."""
+    expected = epochs(lambda: DataLoader(Ragged(), batch))
+    caching(host)
+
+    assert difference(expected, epochs(lambda: DataLoader(Ragged(), batch))) == ""
 
 
 @pytest.mark.parametrize("name", LOADERS)

@@ -13,7 +13,7 @@ from hotlap.loader.digest import digest
 from hotlap.loader.getitem import UnfitError
 from hotlap.loader.movable import is_generator, reachable
 from hotlap.loader.reads import unchanged, watched
-from hotlap.loader.samples import Freezer
+from hotlap.loader.samples import Freezer, Node
 from hotlap.loader.states import States
 from hotlap.loader.store import Store
 
@@ -109,6 +109,19 @@ class Cached:
             return self._filled(dataset, index)
         self.hits += 1
         return sample
+
+    def whole(self, index: Any) -> tuple[Node, int]:
+        """The form of a sample, and where its memory begins.
+
+        Raises:
+            UnfitError: It is not kept, has a random part, or a file of it has changed.
+        """
+        at = self.store.find(index) if type(index) is int and 0 <= index < self.store.length and not self.closed else 0
+        if at:
+            (files, cut, _, nest), start = self.store.memory.head(at)
+            if cut is None and unchanged(files):
+                return nest, start
+        raise UnfitError("it is not kept as a whole")
 
     def _served(self, dataset: Any, at: int) -> Any:
         """The sample that lies there; `_ABSENT` when a file of it has changed."""

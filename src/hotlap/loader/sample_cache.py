@@ -17,6 +17,7 @@ from hotlap.inside.journal import Journal
 from hotlap.loader.cached import Cached, twin
 from hotlap.loader.compare import IncomparableError, difference
 from hotlap.loader.getitem import UnfitError
+from hotlap.loader.kept_batch import kept_batch
 from hotlap.loader.states import States
 
 if TYPE_CHECKING:
@@ -44,10 +45,14 @@ class _View:
         self._dataset = dataset
         self._tables = tables
 
-    def __getitem__(self, index: Any) -> Any:
+    def under(self, index: Any) -> Any:
+        """The index that torch's subsets ask their dataset for."""
         for table in self._tables:
             index = table[index]
-        return self._cached.get(self._dataset, index)
+        return index
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._cached.get(self._dataset, self.under(index))
 
 
 class StandIn:
@@ -133,7 +138,7 @@ class SampleCaches:
             return stock(fetcher, indices)
         hits, due = cached.hits, cached.served < _FIRST or cached.served % _EVERY == 0
         before = States() if due else None
-        batch = stock(own, indices)
+        batch = _fetched(own, indices, stock)
         if cached.hits == hits:
             return batch
         cached.served += 1
@@ -185,6 +190,14 @@ class SampleCaches:
             self._host.remark(_in_words(dataset, cached))
         torch.set_num_threads(threads)
         states.restore()
+
+
+def _fetched(own: StandIn, indices: Any, stock: Callable[[Any, Any], Any]) -> Any:
+    """From what is kept of the whole batch, or sample by sample."""
+    if own.auto_collation and own.collate_fn is default_collate and type(indices) is list and indices:
+        with contextlib.suppress(Exception):  # stock serves it, or raises what the script's code raises
+            return kept_batch(own.cached, [own.dataset.under(index) for index in indices])
+    return stock(own, indices)
 
 
 def _in_words(dataset: Any, cached: Cached) -> str:

@@ -166,6 +166,10 @@ class Memory:
         length = int.from_bytes(self.view[at : at + 8], "little")
         return pickle.loads(self.view[at + 8 : at + 8 + length]), at + -(-(8 + length) // _ALIGN) * _ALIGN
 
+    def copy(self, at: int, size: int, address: int) -> None:
+        """So many bytes to an address."""
+        ctypes.memmove(address, self._address + at, size)
+
     def thawed(self, node: Node, start: int, hole: Any = None) -> Any:
         """The value of a node, in memory of its own."""
         kind = node[0]
@@ -174,7 +178,7 @@ class Memory:
         if kind == "tensor":
             _, dtype, shape, strides, used, at = node
             tensor = torch.empty_strided(shape, strides, dtype=dtype, device="cpu")
-            ctypes.memmove(tensor.data_ptr(), self._address + start + at, used)
+            self.copy(start + at, used, tensor.data_ptr())
             return tensor
         if kind in _MAKERS:
             return _MAKERS[kind]([self.thawed(item, start, hole) for item in node[1]])

@@ -47,7 +47,7 @@ def fetch_path(dataset: Any, collate_fn: Any, auto_collation: bool) -> Fetch | s
         def fetch(indices: Any) -> Any:
             if type(indices) is not list or not indices:
                 raise UnfitError("the sampler does not serve lists of indices")
-            _check_stock()
+            check_stock()
             return branch(Indices(indices), list)
 
         fetch([0])
@@ -58,7 +58,12 @@ def fetch_path(dataset: Any, collate_fn: Any, auto_collation: bool) -> Fetch | s
     return fetch
 
 
-def _check_stock() -> None:
+def check_stock() -> None:
+    """Whether torch would collate as it always does.
+
+    Raises:
+        UnfitError: It would not, or a mode changes what its functions do.
+    """
     if (collate.collate, torch.stack) != _STOCK or not _collates_alike():
         raise UnfitError("torch's way of collating was changed")
     if torch._C._len_torch_function_stack() or torch._C._len_torch_dispatch_stack():
