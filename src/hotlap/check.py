@@ -31,7 +31,8 @@ from hotlap.report.views_document import views_document
 from hotlap.search.candidates import unserved
 from hotlap.terminal import Voice
 
-_LOOK_SHARE = 0.25  # of the budget, for each of the runs that others follow
+_SHARE = 0.6  # of the budget, for the steps of the one run; starting up and the machine's limits take the rest
+_LOOK_SHARE = 0.25  # the same for each of the runs that others follow
 _FEWEST = 30  # steps that a traced run is given time for
 
 
@@ -92,7 +93,7 @@ def check(job: Job, budget: str, asked: Asked) -> None:
         lab = job.lab(budget_s, 1, voice)
         lab.trying("observing the script as written")
         more = asked.model or asked.memory or asked.data
-        observed = lab.observe(limit_s=budget_s * (_LOOK_SHARE if more else 1.0))  # first, for it may have a typo
+        observed = lab.observe(limit_s=budget_s * (_LOOK_SHARE if more else _SHARE))  # first, for it may have a typo
         lab.learn_ceiling()
         facts = observed.facts
         assert facts is not None
