@@ -142,7 +142,7 @@ def test_a_budget_that_ends_first_is_no_answer(tmp_path: Path) -> None:
 def test_a_tune_that_goes_on_answers_the_same(tmp_path: Path) -> None:
     """What was recorded is not run again."""
     machine = Machine(tmp_path, product(fused_update=1.4))
-    first = machine.tune(180.0)
+    first = machine.tune()
     spent = machine.runner.spent_s
     known = machine.book.resume("train.py", "", 1)
     lab = Lab(machine.runner, machine.book, 600.0, 1, clock=lambda: machine.runner.spent_s, known=known)

@@ -208,6 +208,9 @@ def test_s35_killed_worker(way: signal.Signals, same: Same) -> None:
     def scenario() -> Any:
         iterator: Any = iter(DataLoader(rows(), 2, num_workers=1))
         next(iterator)
+        while iterator._worker_result_queue.qsize() < 2:  # both batches ahead
+            time.sleep(0.05)
+        time.sleep(0.2)  # it has let go of the queue's lock, which torch's own shutdown would wait for without end
         os.kill(iterator._workers[0].pid, way)
         seen = outcome(lambda: time.sleep(5))  # the signal of the dead child wakes it
         return seen, outcome(lambda: iterator._shutdown_workers())
