@@ -36,6 +36,7 @@ from hotlap.logbook import Logbook
 from hotlap.records import AS_WRITTEN, Facts, Recording, Result, Setup, Trial
 from hotlap.search.candidates import Request
 from hotlap.target import resolve
+from hotlap.trials.blocks import LEAST_STEPS
 from hotlap.trials.launch import best_tier
 from hotlap.trials.recorded import RecordedRunner, stretched
 from hotlap.trials.runner import ProcessRunner
@@ -89,21 +90,22 @@ def read(path: Path) -> Pool:
 
 def windows(pool: Pool) -> None:
     """Print what the noise of a pair would be if its trials were timed for less long, or longer."""
-    step_s = median(pool.recordings[0].steps.total_s)
     for window_s in _WINDOWS_S:
-        steps = round(window_s / step_s)
-        logs = [
-            log(fmean(r.steps.total_s[(first := warmup_of(r.steps).steps) : first + steps])) for r in pool.recordings
-        ]
+        logs = _logs(pool, window_s)
         noise = sqrt(fmean((a - b) ** 2 for a, b in pairwise(logs)))
-        print(f"{window_s:4g} s, {steps:4} steps: noise of a pair {noise:.1%}")
+        print(f"{window_s:4g} s: noise of a pair {noise:.1%}")
+
+
+def _logs(pool: Pool, window_s: float) -> list[float]:
+    """ln of each recording's mean step, had it been a trial with so long a window."""
+    count = LEAST_STEPS + round(window_s / median(pool.recordings[0].steps.total_s))
+    cut = [stretched(recording.steps, [1.0] * count) for recording in pool.recordings]
+    return [log(fmean(steps.total_s[warmup_of(steps).steps :])) for steps in cut]
 
 
 def scaled(pool: Pool, noise: float) -> Pool:
     """The pool with the mean step times of its recordings drawn together, or apart, to that noise of a pair."""
-    step_s = median(pool.recordings[0].steps.total_s)
-    confirming = [stretched(r.steps, [1.0] * round(CONFIRM_S / step_s)) for r in pool.recordings]
-    means = [log(fmean(steps.total_s[warmup_of(steps).steps :])) for steps in confirming]
+    means = _logs(pool, CONFIRM_S)
     own = sqrt(fmean((a - b) ** 2 for a, b in pairwise([*means, means[0]])))
     factors = [exp((noise / own - 1.0) * (mean - fmean(means))) for mean in means]
     steps = [stretched(r.steps, [by] * len(r.steps.total_s)) for r, by in zip(pool.recordings, factors, strict=True)]
