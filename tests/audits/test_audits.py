@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
@@ -59,9 +59,11 @@ def observed(text: str, folder: Path) -> Seen:
     return seen_of(record)
 
 
-def often(audit_ids: Iterable[str]) -> list[Any]:
+def often(audit_ids: Collection[str]) -> list[Any]:
     """Those that find wrong learning run always; those that find waste, before a release."""
-    return [audit_id if audit_id in WRONG else pytest.param(audit_id, marks=pytest.mark.slow) for audit_id in audit_ids]
+    marks = {"launch-bound": (pytest.mark.slow, pytest.mark.alone)}  # a busy machine's calls take long
+    others = {audit_id: marks.get(audit_id, (pytest.mark.slow,)) for audit_id in audit_ids if audit_id not in WRONG}
+    return [pytest.param(audit_id, marks=others.get(audit_id, ())) for audit_id in audit_ids]
 
 
 @pytest.mark.parametrize("audit_id", often(FAILING))
