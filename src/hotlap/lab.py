@@ -114,7 +114,7 @@ class Lab:
     def run_all(self, trials: Sequence[Trial]) -> list[Recording]:
         """Run trials that do not need each other, as many at once as there is room for, and write them down.
 
-        Timed ones run one at a time.
+        Whoever times trials asks for them one at a time.
         """
         ended: dict[str, Recording] = {}
         for trial in trials:
