@@ -199,10 +199,9 @@ def payback(result: Result) -> str:
 def noise(result: Result) -> str:
     """How noisy the machine is, in words."""
     spread, gain = numbers.share(result.noise), numbers.share(result.smallest_gain)
-    what = "one run" if result.goal is Goal.SPEED else "the time of one run"
-    repeated = any(not pair.round and pair.stage in ("noise", "confirm", "leave-one-out") for pair in result.pairs)
-    differs = "differs" if repeated else "is taken to differ"  # until it was seen, by the prior
-    said = f"{what} {differs} from the next by {spread} (standard deviation of a pair), "
+    seen = any(not pair.round and pair.stage in ("noise", "confirm", "leave-one-out") for pair in result.pairs)
+    what = f"{'' if result.goal is Goal.SPEED else 'the time of '}one run {'differs' if seen else 'is taken to differ'}"
+    said = f"{what} from the next by {spread} (standard deviation of a pair), "
     said += f"so gains below about {gain} stay unproven." if result.goal is Goal.SPEED else memory_words.NOISE
     if not is_noisy(result):
         return said
