@@ -126,6 +126,17 @@ def test_nothing_to_gain_says_what_could_have_been_found() -> None:
     assert "paid back" not in text
 
 
+def test_noise_that_was_not_measured_is_not_told_as_one() -> None:
+    """Without a pair of fresh processes the noise is an assumption, and is called so."""
+    measured = result()
+    ranked = tuple(dataclasses.replace(pair, round=1) for pair in measured.pairs)
+
+    assert "one run differs from the next by" in flat(show(summary(measured)))
+    for pairs in ((), ranked):
+        assumed = flat(show(summary(dataclasses.replace(measured, pairs=pairs))))
+        assert "one run is taken to differ from the next by" in assumed
+
+
 def test_nothing_fits() -> None:
     """With no setup to try there is none to count."""
     assert show(summary(nothing(rejected=())), 200).startswith("Nothing to gain here: no setting fits this script")
