@@ -18,11 +18,16 @@ Kept = tuple[Node, int]
 """The form of a value, and where the memory of its sample begins."""
 
 
+class TorchCollatesError(UnfitError):
+    """Samples like these torch must put together."""
+
+
 def kept_batch(cached: Cached, indices: Sequence[Any]) -> Any:
     """The collated batch of these samples, in memory of its own.
 
     Raises:
-        UnfitError: One of them is not kept as a whole, or torch must put them together.
+        UnfitError: One of them is not kept as a whole.
+        TorchCollatesError: They do not fit into one copy per field.
     """
     check_stock()
     samples = [cached.whole(index) for index in indices]
@@ -34,16 +39,16 @@ def kept_batch(cached: Cached, indices: Sequence[Any]) -> Any:
 def _field(memory: Memory, values: Sequence[Kept], *, shared: bool) -> Any:
     kind = values[0][0][0]
     if any(node[0] != kind for node, _ in values):
-        raise UnfitError("the samples differ in kind")
+        raise TorchCollatesError("the samples differ in kind")
     if kind == "tensor":
         return _stacked(memory, values, shared)
     if kind == "plain":
         return default_collate([node[1] for node, _ in values])
     if kind not in ("tuple", "list", "dict"):
-        raise UnfitError(f"torch collates a {kind}")
+        raise TorchCollatesError(f"torch collates a {kind}")
     keys = values[0][0][1] if kind == "dict" else None
     if len({len(node[-1]) for node, _ in values}) > 1 or (keys and any(node[1] != keys for node, _ in values)):
-        raise UnfitError("the samples differ in form")
+        raise TorchCollatesError("the samples differ in form")
     columns = zip(*[[(item, start) for item in node[-1]] for node, start in values])
     fields = [_field(memory, column, shared=shared) for column in columns]
     return fields if keys is None else dict(zip(keys, fields))
@@ -52,9 +57,9 @@ def _field(memory: Memory, values: Sequence[Kept], *, shared: bool) -> Any:
 def _stacked(memory: Memory, values: Sequence[Kept], shared: bool) -> torch.Tensor:
     _, dtype, shape, strides, used, _ = values[0][0]
     if any(node[1:5] != (dtype, shape, strides, used) for node, _ in values):
-        raise UnfitError("the samples differ in shape")
+        raise TorchCollatesError("the samples differ in shape")
     if strides != torch.empty(shape, device="meta").stride():
-        raise UnfitError("the samples are not contiguous")
+        raise TorchCollatesError("the samples are not contiguous")
     batch = empty((len(values), *shape), dtype, shared)
     for place, (node, start) in enumerate(values):
         memory.copy(start + node[5], used, batch.data_ptr() + place * used)

@@ -17,7 +17,7 @@ from hotlap.inside.journal import Journal
 from hotlap.loader.cached import Cached, twin
 from hotlap.loader.compare import IncomparableError, difference
 from hotlap.loader.getitem import UnfitError
-from hotlap.loader.kept_batch import kept_batch
+from hotlap.loader.kept_batch import TorchCollatesError, kept_batch
 from hotlap.loader.states import States
 
 if TYPE_CHECKING:
@@ -65,6 +65,8 @@ class StandIn:
         self.auto_collation = fetcher.auto_collation
         self.collate_fn = fetcher.collate_fn
         self.drop_last = fetcher.drop_last
+        self.by_field = fetcher.auto_collation and fetcher.collate_fn is default_collate
+        """Whether a batch may be copied field by field, as far as is known."""
 
 
 class SampleCaches:
@@ -194,9 +196,13 @@ class SampleCaches:
 
 def _fetched(own: StandIn, indices: Any, stock: Callable[[Any, Any], Any]) -> Any:
     """From what is kept of the whole batch, or sample by sample."""
-    if own.auto_collation and own.collate_fn is default_collate and type(indices) is list and indices:
-        with contextlib.suppress(Exception):  # stock serves it, or raises what the script's code raises
+    if own.by_field and type(indices) is list and indices:
+        try:
             return kept_batch(own.cached, [own.dataset.under(index) for index in indices])
+        except TorchCollatesError:
+            own.by_field = False  # and every later batch would find it out anew, at the price of reading its samples
+        except Exception:  # stock serves it, or raises what the script's code raises
+            pass
     return stock(own, indices)
 
 
