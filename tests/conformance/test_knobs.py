@@ -54,7 +54,7 @@ GRANDEST = {
         switches={"torch.autograd.set_detect_anomaly": "on"},
         threads=4,
         loader={"num_workers": 0, "sample_cache": ""},
-        machine={"huge_pages": "madvise", "allocators": ("tcmalloc",)},
+        machine={"huge_pages": "madvise", "allocators": ("tcmalloc",), "nodes": (8, 8)},
     ),
     "troubled on cuda": facts(
         **CUDA,

@@ -9,6 +9,7 @@ import platform
 import shutil
 
 from hotlap.knobs.hardware.allocator import installed
+from hotlap.numa import threads_by_node
 from hotlap.records import Machine
 
 _FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "bf16", "sve", "asimd")
@@ -30,6 +31,7 @@ def machine() -> Machine:
         gpus=_gpus(),
         huge_pages=_chosen(_read("/sys/kernel/mm/transparent_hugepage/enabled")),
         allocators=tuple(name for name in ("tcmalloc", "jemalloc") if installed(name)),
+        nodes=threads_by_node(set(affinity)),
         compiler=shutil.which(os.environ.get("CXX", "g++")) or shutil.which("clang++") or "",
     )
 

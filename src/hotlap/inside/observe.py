@@ -20,6 +20,7 @@ from hotlap.inside.flops import Flops
 from hotlap.inside.repeated import repeated
 from hotlap.inside.roots import class_name, signature, tensors_in
 from hotlap.loader.inspect import LoaderWatch
+from hotlap.numa import node_of_device
 from hotlap.probes import all_probes
 from hotlap.records import Optimizer, Precision, Root, Signature
 
@@ -144,6 +145,7 @@ class Observer:
             torch=torch.__version__,
             device=torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
             capability=_capability(device),
+            device_node=_node(device),
             world_size=self._world_size,
             machine=asdict(machine()),
             precision=asdict(self._precision()),
@@ -226,3 +228,12 @@ def _capability(device: torch.device) -> float:
         return 0.0
     major, minor = torch.cuda.get_device_capability(device)
     return major + minor / 10
+
+
+def _node(device: torch.device) -> int:
+    if device.type != "cuda":
+        return -1
+    found = torch.cuda.get_device_properties(device)
+    with contextlib.suppress(AttributeError):  # of a torch that does not tell it
+        return node_of_device(f"{found.pci_domain_id:04x}:{found.pci_bus_id:02x}:{found.pci_device_id:02x}.0")
+    return -1

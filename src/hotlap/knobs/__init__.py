@@ -37,6 +37,7 @@ KNOBS = {
     "allocator": "hardware.allocator:Allocator",
     "huge-pages": "hardware.huge_pages:HugePages",
     "threads": "hardware.threads:Threads",
+    "numa-node": "hardware.numa_node:NumaNode",
     "thread-pinning": "hardware.thread_pinning:ThreadPinning",
     "wait-policy": "hardware.wait_policy:WaitPolicy",
     "matmul-precision": "hardware.matmul_precision:MatmulPrecision",

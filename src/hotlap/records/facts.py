@@ -134,6 +134,8 @@ class Machine:
     """The kernel's mode of transparent huge pages: "always", "madvise" or "never"; "" when it does not say."""
     allocators: tuple[str, ...] = ()
     """Memory allocators that could be preloaded, see the knob."""
+    nodes: tuple[int, ...] = ()
+    """Logical cores in the affinity mask on each NUMA node, by its number; empty where that is not known."""
 
 
 @dataclass(frozen=True)
@@ -189,6 +191,8 @@ class Facts:
     """Debugging switches that were on, by name, with their value, see `probes/switches.py`."""
     capability: float = 0.0
     """CUDA compute capability of the device, such as 9.0; 0 without one."""
+    device_node: int = -1
+    """The NUMA node of the device; -1 where that is not known."""
 
     @property
     def is_cuda(self) -> bool:

@@ -27,7 +27,7 @@ class ThreadPinning(Knob):
     area: ClassVar[str] = "hardware"
     contract: ClassVar[Contract] = Contract.EXACT
     when: ClassVar[When] = When.PROCESS
-    conflicts: ClassVar[tuple[str, ...]] = ("loader-workers", "fetch-ahead")
+    conflicts: ClassVar[tuple[str, ...]] = ("loader-workers", "fetch-ahead", "numa-node")
     allowed: ClassVar[tuple[Value, ...] | range] = ("close", "spread")
 
     def choices(self, facts: Facts) -> tuple[Value, ...] | Skip:
