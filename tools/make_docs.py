@@ -24,6 +24,20 @@ Every change that hotlap tries, in its four areas. This page is generated from t
 `tools/make_docs.py`; `hotlap explain ID` shows the same.
 """
 
+TAIL = """\
+## What is not here, and why
+
+- **Physical cores only, interoperation threads, CUDA's lazy loading**: `threads` and `thread-pinning` do the first; the
+  others change nothing in a steady step.
+- **Larger micro-batches with fewer accumulations**: the loop, its losses and its counters are the script's, and two of its
+  turns cannot be made one without changing what it sees. `hotlap race` tries other batch sizes, openly as other trainings.
+- **A compiled update**: a learning rate that is a number compiles it again with every change, and one that is a tensor
+  changes the script's objects.
+- **float8 and a side stream that copies the next batch ahead**: not written. Neither can be proven here before it was
+  measured on a device that has it.
+- **`no_sync` while gradients accumulate**: it belongs around the script's own backward calls.
+"""
+
 AUDITS_HEAD = """\
 # Audits
 
@@ -44,7 +58,7 @@ def knobs_page() -> str:
     for area in ("data", "model", "optimizer", "hardware"):
         parts.append(f"## Area: {area}\n")
         parts += [markdown(knob, level=3) for knob in knobs if knob.area == area]
-    return "\n".join(parts)
+    return "\n".join([*parts, TAIL])
 
 
 def audits_page() -> str:
