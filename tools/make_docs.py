@@ -29,8 +29,8 @@ TAIL = """\
 
 - **Physical cores only, interoperation threads, CUDA's lazy loading**: `threads` and `thread-pinning` do the first; the
   others change nothing in a steady step.
-- **Larger micro-batches with fewer accumulations**: the loop, its losses and its counters are the script's, and two of its
-  turns cannot be made one without changing what it sees. `hotlap race` tries other batch sizes, openly as other trainings.
+- **Larger micro-batches with fewer accumulations**: the loop, its losses and its counters are the script's, and two of
+  its turns cannot be made one without changing what it sees. `hotlap race` tries other batch sizes, openly.
 - **A compiled update**: a learning rate that is a number compiles it again with every change, and one that is a tensor
   changes the script's objects.
 - **float8 and a side stream that copies the next batch ahead**: not written. Neither can be proven here before it was
