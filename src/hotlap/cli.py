@@ -190,6 +190,13 @@ def race(
         list[str] | None,
         typer.Option(help="Race this variant of the command line instead of rules, as '--batch-size 64'. Repeatable."),
     ] = None,
+    batch_sizes: Annotated[
+        bool,
+        typer.Option("--batch-sizes", help="Race the script at half, twice and four times its batch size instead."),
+    ] = False,
+    batch_size: Annotated[
+        list[int] | None, typer.Option(help="Race this batch size instead, rate and all. Repeatable.")
+    ] = None,
     metric: Annotated[
         str | None,
         typer.Option(help="What is raced for, a regular expression on the output.", show_default="the training loss"),
@@ -215,7 +222,8 @@ def race(
 
     with interruptible("the same command with --resume after `race` goes on from there"):
         job = commands.Job(tuple(command), out, python, json, sandbox)
-        wish = race_command.wishes(budget, only or [], skip or [], arm or [], metric, mode, target)
+        sizes = batch_size or ([] if batch_sizes else None)
+        wish = race_command.wishes(budget, only or [], skip or [], arm or [], metric, mode, target, sizes)
         wish = replace(wish, wide=wide, lr_finder=lr_finder)
         answered = race_command.race(job, wish, seed, plan, storage, resume=resume)
     sys.exit(0 if answered else 1)

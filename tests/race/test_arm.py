@@ -6,12 +6,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hotlap.race.arm import SCHEDULES, Arm, points_of
+from hotlap.race.arm import SCHEDULES, Arm, likeness, points_of
 from hotlap.race.rules import RULES, SCRIPT, Range
 
 rates = st.floats(1e-9, 1e6)
 shares = st.lists(st.floats(0, 1), max_size=4).map(sorted)
 multipliers = st.floats(0, 10)
+likenesses = st.builds(
+    likeness,
+    st.integers(1, 10**6),
+    st.integers(0, 10**9),
+    st.none() | st.booleans(),
+    st.text(min_size=1).map("a:B".join),
+)
 
 
 @st.composite
@@ -25,9 +32,11 @@ def points(draw: st.DrawFn) -> str:
 def arms(draw: st.DrawFn) -> Arm:
     """Any arm."""
     schedule = draw(st.sampled_from(SCHEDULES) | points())
+    rule = draw(st.sampled_from([SCRIPT, *RULES]))
+    batch = draw(st.none() | st.integers(1, 10**6)) if rule == SCRIPT else None
     horizon = st.integers(1, 10**9)
     return Arm(
-        draw(st.sampled_from([SCRIPT, *RULES])),
+        rule,
         lr=draw(st.none() | rates),
         weight_decay=draw(st.none() | st.floats(0, 10)),
         momentum=draw(st.none() | st.floats(0, 0.9999)),
@@ -35,6 +44,8 @@ def arms(draw: st.DrawFn) -> Arm:
         horizon=draw(horizon if schedule not in ("script", "constant") else st.none() | horizon),
         clip=draw(st.none() | rates),
         reference=draw(st.none() | rates),
+        batch=batch,
+        of=draw(likenesses) if batch else "",
     )
 
 
@@ -67,6 +78,11 @@ def test_the_text_is_what_people_would_write() -> None:
         ("adam horizon=1.5", "'1.5' is no number"),
         ("adam horizon=0", "horizon must be 1 step or more"),
         ("adam schedule=cosine", "needs a horizon"),
+        ("script batch=16", "batch and of go together"),
+        ("script of=8/64/shuffled/a:B", "batch and of go together"),
+        ("script batch=0 of=8/64/shuffled/a:B", "batch must be 1 sample or more"),
+        ("adam batch=16 of=8/64/shuffled/a:B", "batch goes with the script's own rule"),
+        ("script batch=16 of=0/64/shuffled/a:B", "is not what a loader is like"),
         ("adam schedule=sine horizon=3", "there is no schedule 'sine'"),
         ("adam schedule=points:0/1 horizon=3", "must run from 0 to 1"),
         ("adam schedule=points:0/1,1 horizon=3", "is no list of share/multiplier"),

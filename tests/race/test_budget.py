@@ -21,6 +21,16 @@ ADAM = replace(FACTS, optimizers=(Optimizer("torch.optim.adam:Adam", 1, True, Fa
 costs = st.builds(Costs, st.integers(10, 10**6), st.floats(0.1, 60), st.floats(1e-4, 1.0), st.floats(0, 0.1))
 
 
+def test_arms_of_other_steps_cost_by_their_steps_and_not_by_their_start() -> None:
+    """A batch size whose steps take half as long in all starts up and evaluates like any other."""
+    found = Costs(100, start_s=5.0, step_s=0.1, evaluation_s=0.01)
+    plain, _ = afford(found, ("a",), None, "standard", whole=True)
+    dear, _ = afford(found, ("a",), None, "standard", whole=True, dear=0.5)
+
+    assert plain.forecast_s(found) == pytest.approx((5 + 8 + 1 + 8) * 16.0)
+    assert dear.forecast_s(found) == pytest.approx((5 + 8) * 16.0 + (1 + 8) * 11.0)
+
+
 @given(costs, st.floats(10, 10**7))
 def test_what_is_forecast_fits_or_it_is_said(found: Costs, budget_s: float) -> None:
     try:

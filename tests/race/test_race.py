@@ -226,6 +226,8 @@ def test_the_users_goal_is_shown_as_the_script_has_it(tmp_path: Path) -> None:
     result = simulated(tmp_path, EQUAL, replace(WISH, goal=0.7))
 
     assert result.goals.default == 0.7
+    assert result.goals.seeds == 5
+    assert result.goals.improvement < 2.3
     assert Metric("acc ([0-9.]+)", grows=True).shown(-0.9) == 0.9
 
 

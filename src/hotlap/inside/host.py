@@ -71,6 +71,23 @@ class Host:
 
         self._undo.append(restore)
 
+    def resize(self, loader: Any, size: int) -> None:
+        """Let a DataLoader with torch's own BatchSampler make batches of so many samples, and tell of itself so."""
+        for thing in (loader.batch_sampler, loader):
+            if thing.batch_size is not None:  # the loader's is, where the script passed the sampler
+                self._set_while_alive(thing, "batch_size", size)
+
+    def _set_while_alive(self, thing: Any, name: str, value: Any) -> None:
+        """As `set`, without keeping the object: a script may build one for every epoch."""
+        old, alive = getattr(thing, name), ref(thing)
+        object.__setattr__(thing, name, value)
+
+        def restore() -> None:
+            if (living := alive()) is not None:
+                object.__setattr__(living, name, old)
+
+        self._undo.append(restore)
+
     def wrap(self, owner: Any, name: str, make: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
         """Replace a function by `make(function)`, under the same name and signature."""
         original = getattr(owner, name)

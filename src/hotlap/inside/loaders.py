@@ -48,6 +48,18 @@ class Loaders:
         self._take_over()
         self._opened.append(act)
 
+    def each_built(self, act: Callable[[Any], None]) -> None:
+        """Call `act(loader)` for each loader right after its constructor, before the script can ask it anything."""
+
+        def __init__(original: Callable[..., Any]) -> Callable[..., Any]:  # noqa: N807
+            def init(loader: Any, *args: Any, **kwargs: Any) -> None:
+                original(loader, *args, **kwargs)
+                self._host.guarded("a change of a loader", lambda: act(loader))
+
+            return init
+
+        self._host.wrap(DataLoader, "__init__", __init__)
+
     def _take_over(self) -> None:
         if not self._attributes and not self._choose and not self._opened:
             self._host.wrap(DataLoader, "_get_iterator", self._overridden)

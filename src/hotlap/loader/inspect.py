@@ -173,16 +173,23 @@ def _described(index: int, loader: DataLoader[Any]) -> Loader:
         num_workers=loader.num_workers,
         pin_memory=bool(loader.pin_memory),
         persistent_workers=bool(loader.persistent_workers),
-        shuffles=_shuffles(loader),
+        shuffles=shuffles(loader),
         default_collate=loader.collate_fn is default_collate,
         trains=False,
         whole_batch=whole if isinstance(whole, str) else "",
         draws_randomness=None if why_not_movable(loader) else False,
         tied=_why_tied(loader),
+        by_sampler=size_of(loader) if loader.batch_size is None else None,
     )
 
 
-def _shuffles(loader: DataLoader[Any]) -> bool | None:
+def size_of(loader: DataLoader[Any]) -> int | None:
+    """Samples in a batch; None without batches, or where a sampler of the script's own makes them."""
+    return loader.batch_sampler.batch_size if type(loader.batch_sampler) is BatchSampler else None
+
+
+def shuffles(loader: DataLoader[Any]) -> bool | None:
+    """Whether it serves another order in every epoch; None for a sampler that is not known."""
     batches = loader.batch_sampler
     if batches is not None and type(batches) is not BatchSampler:
         return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from hotlap.race.arm import Arm
 from hotlap.race.budget import Shape
@@ -62,9 +63,8 @@ def simplicity(finalist: Finalist) -> tuple[int, int]:
 
 def shown_goals(reach: Goals, metric: Metric) -> Goals:
     """The goals as the script has the metric."""
-    return Goals(
-        metric.shown(reach.default), metric.shown(reach.strict), metric.shown(reach.loose), reach.sigma, reach.seeds
-    )
+    shown = {name: metric.shown(value) for name, value in reach.named.items()}
+    return replace(reach, **shown)
 
 
 def why(won: Finalist | None, first: Finalist | None, cut_short: str) -> str:

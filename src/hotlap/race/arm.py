@@ -7,6 +7,7 @@ a plan. Standard library only: both worlds read it.
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass, fields
 
 from hotlap.race.rules import RULES, SCRIPT
@@ -44,6 +45,10 @@ class Arm:
     reference: float | None = None
     """The script's own highest learning rate over its whole run, which `lr` takes the place of under the script's own
     schedule. Without it the highest that the script's optimizer knows at its first step."""
+    batch: int | None = None
+    """Samples in a batch of the loader that trains. The rate, if `lr` does not say it, and the second beta follow."""
+    of: str = ""
+    """Which loader that is, by what it is like as the script builds it, see `likeness`."""
 
     def __post_init__(self) -> None:
         """Refuse what makes no sense."""
@@ -55,6 +60,10 @@ class Arm:
         _check(decay is None or (math.isfinite(decay) and decay >= 0), "weight_decay must be 0 or above")
         _check(momentum is None or 0 <= momentum < 1, "momentum must be from 0 to below 1")
         _check(self.horizon is None or self.horizon >= 1, "horizon must be 1 step or more")
+        _check((self.batch is None) == (not self.of), "batch and of go together: the size, and of which loader")
+        _check(self.batch is None or self.batch >= 1, "batch must be 1 sample or more")
+        _check(self.batch is None or self.rule == SCRIPT, "batch goes with the script's own rule")
+        _check(not self.of or bool(_LIKENESS.fullmatch(self.of)), f"{self.of!r} is not what a loader is like")
         if self.schedule.startswith(POINTS):
             points_of(self.schedule)
         else:
@@ -85,11 +94,32 @@ class Arm:
                 raise ValueError(f"{name}={value}: {value!r} is no number") from None
         return cls(rule, **found)  # type: ignore[arg-type]
 
+    @property
+    def growth(self) -> float:
+        """Times the script's own batch that a batch is."""
+        return self.batch / int(self.of.partition("/")[0]) if self.batch else 1.0
+
     def __str__(self) -> str:
         """The canonical text."""
         said = {field.name: getattr(self, field.name) for field in fields(self)[1:]}
-        kept = (f"{name}={_text(value)}" for name, value in said.items() if value not in (None, "script"))
+        kept = (f"{name}={_text(value)}" for name, value in said.items() if value not in (None, "script", ""))
         return " ".join((self.rule, *kept))
+
+
+def likeness(size: int | None, length: int | None, shuffles: bool | None, dataset: str) -> str:
+    """What a loader is like, by which it is known again in every process and every epoch that builds it anew.
+
+    Args:
+        size: Samples in a batch.
+        length: Samples in its dataset; None of an iterable one.
+        shuffles: See `records.Loader`.
+        dataset: Qualified class name.
+
+    >>> likeness(64, 5000, True, "__main__:Digits")
+    '64/5000/shuffled/__main__:Digits'
+    """
+    order = {True: "shuffled", False: "in-order", None: "sampled"}[shuffles]
+    return f"{size}/{length}/{order}/{''.join(dataset.split())}"
 
 
 def points_of(schedule: str) -> tuple[tuple[float, float], ...]:
@@ -121,4 +151,5 @@ def _text(value: float | str) -> str:
     return repr(value).removesuffix(".0") if isinstance(value, float) else str(value)
 
 
+_LIKENESS = re.compile(r"[1-9]\d*/\d+/(shuffled|in-order|sampled)/\S+")
 _READ = {"float | None": float, "int | None": int, "str": str}

@@ -27,9 +27,9 @@ class Costs:
     evaluation_s: float = 0.0
     """Spread over the steps."""
 
-    def run_s(self, share: float = 1.0) -> float:
-        """Time of a run over a share of the training."""
-        return self.start_s + share * self.steps * (self.step_s + self.evaluation_s)
+    def run_s(self, share: float = 1.0, dear: float = 1.0) -> float:
+        """Time of a run over a share of the training, its steps so many times as dear; start and evaluation are not."""
+        return self.start_s + share * self.steps * (dear * self.step_s + self.evaluation_s)
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,9 @@ class Shape:
     """Of the finals."""
     rules: tuple[str, ...] = ()
     whole: bool = False
-    """Arms are variants of the command line, which has no schedule to shorten: each is run whole, once."""
+    """Arms are variants of the command line, or batch sizes, with no schedule to shorten: each is run whole, once."""
+    dear: float = 1.0
+    """Times the script's that all steps of such an arm take."""
 
     @property
     def proves(self) -> bool:
@@ -70,7 +72,8 @@ class Shape:
         """What everything will take, kills not counted."""
         if self.whole:
             finalists = min(self.finalists, len(self.rules))
-            return (self.baselines + len(self.rules) + self.seeds * (1 + finalists)) * costs.run_s()
+            arms = len(self.rules) + self.seeds * finalists
+            return (self.baselines + self.seeds) * costs.run_s() + arms * costs.run_s(dear=self.dear)
         rungs = [
             count * costs.run_s(share)
             for share, count, after in zip(RUNGS, self.rung_sizes(), (*self.rung_sizes()[1:], 0))
@@ -103,7 +106,13 @@ _FIRST = ("adamw", "nesterov", "muon", "adam", "sgd", "momentum")
 
 
 def afford(
-    costs: Costs, rules: Sequence[str], budget_s: float | None, word: str = "", *, whole: bool = False
+    costs: Costs,
+    rules: Sequence[str],
+    budget_s: float | None,
+    word: str = "",
+    *,
+    whole: bool = False,
+    dear: float = 1.0,
 ) -> tuple[Shape, float]:
     """The shape of the race, and its hard limit on the wall clock [s].
 
@@ -112,17 +121,18 @@ def afford(
         rules: That would be screened, besides the script's own.
         budget_s: The user's time for everything; None where a shape was named.
         word: The shape named.
-        whole: The rules are variants of the command line.
+        whole: The rules are variants of the command line, or batch sizes.
+        dear: See `Shape`.
 
     Raises:
         HotlapError: Not even the smallest race fits into the time.
     """
     if budget_s is None:
-        named = replace(SHAPES[word], rules=tuple(rules), whole=whole)
+        named = replace(SHAPES[word], rules=tuple(rules), whole=whole, dear=dear)
         if word == "quick" and not whole:
             named = replace(named, rules=tuple(sorted(rules, key=_rank)[:3]))
         return named, _SLACK * named.forecast_s(costs)
-    full = (replace(shape, rules=tuple(rules), whole=whole) for shape in SHAPES.values())
+    full = (replace(shape, rules=tuple(rules), whole=whole, dear=dear) for shape in SHAPES.values())
     ordered = sorted(rules, key=_rank)
     fewer = (replace(SHAPES["quick"], rules=tuple(ordered[:count])) for count in range(len(rules) - 1, 0, -1))
     bare = replace(
@@ -137,7 +147,7 @@ def afford(
         rules=tuple(ordered[:1]),
     )
     if whole:
-        fewer, bare = iter(()), replace(bare, rules=tuple(rules), whole=True)
+        fewer, bare = iter(()), replace(bare, rules=tuple(rules), whole=True, dear=dear)
     for shape in (*full, *fewer, bare):
         if shape.forecast_s(costs) <= budget_s:
             return shape, budget_s

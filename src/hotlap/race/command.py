@@ -38,6 +38,7 @@ def wishes(
     metric: str | None,
     mode: str,
     target: float | None,
+    batch_sizes: Sequence[int] | None = None,
 ) -> Wish:
     """What the flags ask for.
 
@@ -55,6 +56,11 @@ def wishes(
     for text in arms:
         if complaint := knob_by_id(ARGUMENTS).refuses(text):
             raise HotlapError("bad-choice", f"--arm {text!r}: {complaint}.", fix="quote it as a shell would")
+    if batch_sizes is not None and (arms or only or skip):
+        what = "--batch-sizes races the script's own rule at other sizes, and neither other rules nor --arm."
+        raise HotlapError("bad-choice", what, fix="race them one after the other")
+    if any(size < 1 for size in batch_sizes or ()):
+        raise HotlapError("bad-choice", "--batch-size takes a number of samples.", fix="name 1 or more")
     named = budget in SHAPES
     return Wish(
         budget_s=None if named else seconds(budget),
@@ -64,6 +70,7 @@ def wishes(
         variants=tuple(dict.fromkeys(arms)),
         metric=Metric(regular_expression(metric), mode == "max") if metric else Metric(),
         goal=target,
+        batch_sizes=None if batch_sizes is None else tuple(batch_sizes),
     )
 
 
@@ -71,7 +78,7 @@ def race(job: Job, wish: Wish, seed: int, plan_path: Path, storage: str | None, 
     """`hotlap race`; False when the budget ended before there was an answer."""
     from hotlap.report.race_view import arms_table
 
-    if not wish.variants:
+    if wish.of_rules:
         open_storage(None)  # a missing package is told before anything is run
     limit_s = wish.budget_s or _UNKNOWN_S
     with Voice(Console(stderr=True), limit_s) as voice:
@@ -82,16 +89,17 @@ def race(job: Job, wish: Wish, seed: int, plan_path: Path, storage: str | None, 
             voice.show(arms_table(rows))
 
         trainings = Trainings(lab, wish.metric, changed, name=_name(lab))
-        result = run_race(trainings, wish, None if wish.variants else _record(lab, storage))
+        result = run_race(trainings, wish, _record(lab, storage) if wish.of_rules else None)
     publish(result, lab.runner.out, as_json=job.as_json)
     said = [f"report: {lab.runner.out / 'report.html'}"]
-    if result.winner and not wish.variants:
+    if result.winner and not wish.variants:  # another command line needs no plan
         with_winner(result, plan_path, datetime.datetime.now(datetime.UTC).date())
         said.append(f"plan: {plan_path}, applied by: hotlap run --allow recipe {result.target}")
     elif not result.winner:
         said.append("no plan was written: nothing is proven")
     Console(stderr=True).print("\n".join(said), markup=False, highlight=False, soft_wrap=True)
-    return result.speedup_vs_script is not None
+    nothing_to_gain = bool(result.screened) and all(one.out for one in result.screened)
+    return result.speedup_vs_script is not None or nothing_to_gain
 
 
 def _name(lab: Lab) -> str:

@@ -10,9 +10,10 @@ from typing import Any
 from hotlap.errors import HotlapError
 from hotlap.knobs import ARGUMENTS, OPTIMIZER_RULE
 from hotlap.race import range_test
+from hotlap.race.batches import Size
 from hotlap.race.budget import Shape
 from hotlap.race.curves import crossing
-from hotlap.race.finals import Entry
+from hotlap.race.finals import Entry, train
 from hotlap.race.goals import Goals
 from hotlap.race.halving import NOTCH, Reach, best_rules, find_horizon, time_to
 from hotlap.race.result import Screened, Tried
@@ -29,6 +30,7 @@ _ADMISSION_S = 2.5  # window of the admission test
 _FINALS_SHARE = 0.6  # of what is left, at most, that is kept for the finals: without them a race has no answer
 _ONCE_AN_EPOCH, _FEWEST_UPDATES = "gradient-descent", 16  # two of them at the shortest rung
 SCRIPT_AS_WRITTEN = "as written"
+OTHERS_SOONER = "others came to the goal sooner"
 
 
 def rule_entries(
@@ -53,7 +55,7 @@ def rule_entries(
         what = f"The script's own rule came to nothing when it was tuned: {candidates[0].out}."
         raise HotlapError("not-swappable", what, fix="race variants of its command line with --arm instead")
     best = best_rules({rule: found for rule, found in reached.items() if rule != SCRIPT}, shape.finalists)
-    entries = [Entry(SCRIPT_AS_WRITTEN, "script", AS_WRITTEN, trainings.steps)]
+    entries = [as_written(trainings)]
     for found in candidates:
         if found.rule in (SCRIPT, *best):
             if lab.left_s < reserve_s:
@@ -126,22 +128,47 @@ def variant_entries(
     trainings: Trainings, variants: Sequence[str], most: int, reach: Goals
 ) -> tuple[list[Screened], list[Entry]]:
     """The script as written, and those of its variants that came to the goal soonest in one run each."""
-    script = Entry(SCRIPT_AS_WRITTEN, "script", AS_WRITTEN, trainings.steps)
     entries = [Entry(text, "variant", Setup.of({ARGUMENTS: text}), trainings.steps) for text in variants]
+    tried, kept = soonest_of(trainings, entries, most, reach)
+    names = {entry.name for entry in kept}
+    screened = [
+        Screened(name, name, None, (one,), "", "" if name in names else OTHERS_SOONER) for name, one in tried.items()
+    ]
+    return screened, [as_written(trainings), *kept]
+
+
+def batch_entries(
+    trainings: Trainings, sizes: Sequence[Size], most: int, reach: Goals
+) -> tuple[list[Screened], list[Entry]]:
+    """The same of the batch sizes that the clock admits."""
+    tried, kept = soonest_of(trainings, [size.entry() for size in sizes if not size.out], most, reach)
+    names = {entry.name for entry in kept}
+    screened: list[Screened] = []
+    for size in sizes:
+        size.out = size.out or ("" if size.words in names else OTHERS_SOONER)
+        screened.append(replace(size.screened(), tried=(tried[size.words],) if size.words in tried else ()))
+    return screened, [as_written(trainings), *kept]
+
+
+def as_written(trainings: Trainings) -> Entry:
+    """The untouched script."""
+    return Entry(SCRIPT_AS_WRITTEN, "script", AS_WRITTEN, trainings.steps)
+
+
+def soonest_of(
+    trainings: Trainings, entries: Sequence[Entry], most: int, reach: Goals
+) -> tuple[dict[str, Tried], list[Entry]]:
+    """Those that came to the goal soonest, and what each came to in one run; nothing is run where none must go."""
     if len(entries) <= most:
-        return [], [script, *entries]
+        return {}, list(entries)
     reached: dict[str, Reach] = {}
     tried: dict[str, Tried] = {}
     for entry in entries:
         trainings.lab.trying(f"search: {entry.name}")
-        run = trainings.variant(entry.setup, "search", 1)
+        run = train(trainings, entry, "search", 1)
         reached[entry.name] = Reach(time_to(crossing(run.curve, reach.default), run.step_s), run.curve.final)
         end = trainings.metric.shown(run.curve.final) if isfinite(run.curve.final) else None
         tried[entry.name] = Tried("", None, run.steps, end, run.curve.stopped, run.record.trial.id)
         trainings.show(entry.name, stage="search", said=run.curve.stopped)
     names = best_rules(reached, most)
-    screened = [
-        Screened(name, name, None, (tried[name],), "", "" if name in names else "others came to the goal sooner")
-        for name in reached
-    ]
-    return screened, [script, *(entry for entry in entries if entry.name in names)]
+    return tried, [entry for entry in entries if entry.name in names]

@@ -56,14 +56,17 @@ def run_finals(trainings: Trainings, entries: Sequence[Entry], seeds: int, goals
         for setup in blocks.order(lab.seed, number, [entry.setup for entry in live]):
             entry = by_setup[setup]
             lab.trying(f"final {number} of {seeds}: {entry.name}")
-            if entry.role == "variant":
-                run = trainings.variant(setup, "final", number)
-            else:
-                run = trainings.setup(setup, "final", number, entry.horizon)
-            keep(trainings, entry, run, goals)
+            keep(trainings, entry, train(trainings, entry, "final", number), goals)
         if number == _FIRST_SEEDS:
             drop_hopeless(trainings, live)
     return ""
+
+
+def train(trainings: Trainings, entry: Entry, stage: str, number: int) -> Run:
+    """A run of an entry, on a seed of that stage."""
+    if entry.role == "variant":
+        return trainings.variant(entry.setup, stage, number)
+    return trainings.setup(entry.setup, stage, number, entry.horizon)
 
 
 def cost(trainings: Trainings, entry: Entry) -> float:
@@ -98,7 +101,7 @@ def drop_hopeless(trainings: Trainings, live: Sequence[Entry]) -> None:
     """Leave challengers that are three sigma behind the soonest; the script and its tuned rule stay."""
     best = min(live, key=lambda entry: compare.expected_s(entry.runs, DEFAULT) or float("inf"))
     for entry in live:
-        if entry.role in ("challenger", "variant") and entry is not best:
+        if entry.role not in ("script", "incumbent") and entry is not best:
             entry.dropped = compare.hopeless(best.runs, entry.runs, DEFAULT)
             if entry.dropped:
                 trainings.show(entry.name, said="far behind: no more seeds")
@@ -118,8 +121,10 @@ def judged(entries: Sequence[Entry], goals: Goals, every: int, grows: bool) -> l
     challengers = [entry for entry in entries if entry not in (script, incumbent)]
     rejected = _rejected(script, [entry for entry in entries if entry is not script])
     of_rule = _rejected(incumbent, challengers) if incumbent else set[str]()
-    tie = _tie(script, every)
-    return [_finalist(entry, script, incumbent, goals, (rejected, of_rule), tie, grows) for entry in entries]
+    return [
+        _finalist(entry, script, incumbent, goals, (rejected, of_rule), _tie(script, entry, every), grows)
+        for entry in entries
+    ]
 
 
 def _rejected(reference: Entry, others: Sequence[Entry]) -> set[str]:
@@ -127,10 +132,18 @@ def _rejected(reference: Entry, others: Sequence[Entry]) -> set[str]:
     return compare.holm({entry.name: compare.p_value(reference.runs, entry.runs, DEFAULT) for entry in others})
 
 
-def _tie(script: Entry, every: int) -> float:
-    """Three per cent, or one interval of the grid where that is more of the way to the goal."""
-    came = [run.crossings[DEFAULT] for run in script.runs if run.crossings[DEFAULT]]
-    return max(compare.TIE, every / fmean(step for step in came if step) if came else 0.0)
+def _tie(script: Entry, entry: Entry, every: int) -> float:
+    """Three per cent, or one interval of the coarser grid where that is more of the script's time to the goal."""
+    came = [time_s for run in script.runs if (time_s := run.time_s(DEFAULT))]
+    if not came:
+        return compare.TIE
+    steps = [points[0][0] for points in entry.curves if points] or [every]  # a curve's first point is one interval in
+    intervals = (every * _step_s(script), min(steps) * _step_s(entry))
+    return max(compare.TIE, max(intervals) / fmean(came))
+
+
+def _step_s(entry: Entry) -> float:
+    return fmean(run.step_s for run in entry.runs) if entry.runs else 0.0
 
 
 def _finalist(
@@ -162,7 +175,7 @@ def _finalist(
         reached={goal: compare.reached(entry.runs, goal) for goal in names},
         median_s={goal: compare.median_s(entry.runs, goal) if entry.runs else None for goal in names},
         expected_s={goal: compare.expected_s(entry.runs, goal) for goal in names},
-        step_s=fmean(run.step_s for run in entry.runs) if entry.runs else float("nan"),
+        step_s=_step_s(entry) or float("nan"),
         final=None if final is None else (-final if grows else final),
         state_bytes=entry.state_bytes,
         vs_script=vs_script,

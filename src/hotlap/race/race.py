@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import fmean
 from typing import Any
 
 from hotlap.errors import HotlapError
 from hotlap.lab import Lab
 from hotlap.race.answer import concluded
-from hotlap.race.budget import Costs, Shape, afford
-from hotlap.race.entries import rule_entries, variant_entries
+from hotlap.race.batches import Size, admit, dearness, loader_that_trains, offered
+from hotlap.race.budget import SHAPES, Costs, Shape, afford
+from hotlap.race.entries import batch_entries, rule_entries, variant_entries
 from hotlap.race.finals import judged, run_finals
 from hotlap.race.goals import Goals, goals
 from hotlap.race.result import Metric, RaceResult
@@ -20,6 +21,7 @@ from hotlap.race.trainings import Run, Trainings
 from hotlap.records import Facts
 
 _OBSERVED_S, _OBSERVED_SHARE = 20.0, 0.05
+NONE_SOONER = "no other batch size can be sooner"
 _FIRST_RUN_S, _FIRST_RUN_SHARE = 3600.0, 0.2  # that the first whole run may take
 
 
@@ -37,9 +39,16 @@ class Wish:
     skip: tuple[str, ...] = ()
     variants: tuple[str, ...] = ()
     """Arguments that are added to the script's own, one arm each."""
+    batch_sizes: tuple[int, ...] | None = None
+    """Batch sizes to race in place of rules; () for half, twice and four times the script's own, None for rules."""
     metric: Metric = field(default_factory=Metric)
     goal: float | None = None
     """The user's own, as the script has the metric."""
+
+    @property
+    def of_rules(self) -> bool:
+        """Rules are raced, and not variants of the script or batch sizes."""
+        return not self.variants and self.batch_sizes is None
 
 
 def rules_for(wish: Wish, facts: Facts) -> list[str]:
@@ -63,20 +72,23 @@ def race(trainings: Trainings, wish: Wish, storage: Any) -> RaceResult:
     facts = look(lab, wish)
     first = trainings.baseline(1, _FIRST_RUN_S if wish.budget_s is None else _FIRST_RUN_SHARE * wish.budget_s)
     costs = learn_costs(trainings, first)
-    rules = () if wish.variants else rules_for(wish, facts)
-    shape, forecast_s = plan_time(trainings, costs, rules, wish)
+    sizes = batch_sizes(trainings, wish.batch_sizes, facts, first)
+    admitted = [size.words for size in sizes if not size.out]
+    arms = rules_for(wish, facts) if wish.of_rules else wish.variants or admitted
+    shape, forecast_s = plan_time(trainings, costs, arms, wish, dearness(sizes))
     baselines = [first, *(trainings.baseline(number, lab.left_s) for number in range(2, shape.baselines + 1))]
     trainings.spent_on("observation and baselines")
     trainings.step_s = fmean(run.step_s for run in baselines)
     reach = goals([run.curve for run in baselines], None if wish.goal is None else wish.metric.shown(wish.goal))
     say_goals(trainings, reach)
-    if wish.variants:
-        screened, entries = variant_entries(trainings, wish.variants, shape.finalists, reach)
+    if not wish.of_rules:
+        find = batch_entries(trainings, sizes, shape.finalists, reach) if sizes else None
+        screened, entries = find or variant_entries(trainings, wish.variants, shape.finalists, reach)
         trainings.spent_on("screening")
     else:
         candidates, entries = rule_entries(trainings, shape, reach, first, storage, lr_finder=wish.lr_finder)
         screened = [found.screened(found.out) for found in candidates]
-    cut_short = run_finals(trainings, entries, shape.seeds, reach)
+    cut_short = run_finals(trainings, entries, shape.seeds, reach) if shape.seeds else NONE_SOONER
     trainings.spent_on("finals")
     finalists = judged(entries, reach, trainings.every, wish.metric.grows)
     return concluded(trainings, (shape, forecast_s), reach, screened, finalists, cut_short)
@@ -88,10 +100,24 @@ def look(lab: Lab, wish: Wish) -> Facts:
     limit = _OBSERVED_S if wish.budget_s is None else min(_OBSERVED_S, max(6.0, _OBSERVED_SHARE * wish.budget_s))
     facts = lab.observe(limit).facts
     assert facts is not None
-    if not wish.variants and facts.manual_update:
+    if wish.variants:
+        return facts
+    if wish.batch_sizes is not None:
+        loader_that_trains(facts)
+    if facts.manual_update:
         what = "The script updates its weights by hand, so there is no optimizer to put another in the place of."
         raise HotlapError("not-swappable", what, fix="race variants of its command line with --arm instead")
     return facts
+
+
+def batch_sizes(trainings: Trainings, wanted: Sequence[int] | None, facts: Facts, first: Run) -> list[Size]:
+    """The sizes to race, with what the clock says of each; none where rules or variants are raced."""
+    if wanted is None:
+        return []
+    sizes = offered(loader_that_trains(facts), wanted, first, trainings.steps)
+    trainings.spent_on("observation and baselines")
+    admit(trainings, sizes, first)
+    return sizes
 
 
 def learn_costs(trainings: Trainings, first: Run) -> Costs:
@@ -108,20 +134,25 @@ def learn_costs(trainings: Trainings, first: Run) -> Costs:
     return Costs(first.steps, start_s, trained_s / first.steps, record.evaluation_s / first.steps)
 
 
-def plan_time(trainings: Trainings, costs: Costs, rules: Sequence[str], wish: Wish) -> tuple[Shape, float]:
+def plan_time(trainings: Trainings, costs: Costs, names: Sequence[str], wish: Wish, dear: float) -> tuple[Shape, float]:
     """How much of the protocol the budget pays for; told before it is run."""
     lab = trainings.lab
-    shape, limit_s = afford(costs, wish.variants or rules, wish.budget_s, wish.shape, whole=bool(wish.variants))
+    if not names and wish.batch_sizes is not None:
+        shape = replace(SHAPES["quick"], baselines=2, finalists=0, seeds=0, whole=True)
+        lab.budget_s = wish.budget_s or lab.budget_s
+        return shape, shape.forecast_s(costs)
+    shape, limit_s = afford(costs, names, wish.budget_s, wish.shape, whole=not wish.of_rules, dear=dear)
     forecast_s = shape.forecast_s(costs)
     lab.budget_s = lab.spent_s + limit_s if wish.budget_s is None else wish.budget_s
     count = len(shape.rules)
-    arms = f"{count} variant{'s' * (count != 1)}" if wish.variants else f"the script's own rule and {count} more"
+    what = "variant" if wish.variants else "other batch size"
+    arms = f"the script's own rule and {count} more" if wish.of_rules else f"{count} {what}{'s' * (count != 1)}"
     proof = "" if shape.proves else "; too few seeds to prove anything, so the answer will be indicative"
     lab.learnt(
         f"a run takes {costs.run_s():.0f} s for {costs.steps} steps. Forecast: a {shape.name} race of {arms}, finals"
         f" over {shape.seeds} seeds, about {forecast_s / 60:.1f} min, at most {lab.budget_s / 60:.1f} min{proof}"
     )
-    if left := [rule for rule in rules if rule not in shape.rules and not wish.variants]:
+    if left := [name for name in names if name not in shape.rules]:
         lab.notes.append(f"not tried in a {shape.name} race: {', '.join(left)}")
         lab.learnt(lab.notes[-1])
     lab.logbook.append("forecast", shape=shape, costs=costs, forecast_s=forecast_s, limit_s=lab.budget_s)

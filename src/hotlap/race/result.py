@@ -75,6 +75,8 @@ class Screened:
     """Its best arm; "" when it has none."""
     out: str
     """Why it is not in the finals; "" when it is."""
+    samples_ratio: float | None = None
+    """Of a batch size: samples per second over those of the script as written."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,7 @@ class Finalist:
 
     name: str
     role: str
-    """script (as written), incumbent (the script's own rule, tuned), challenger or variant."""
+    """script (as written), incumbent (the script's own rule, tuned), challenger, variant or batch (another size)."""
     arm: str
     """As the knob takes it; "" for the script as written."""
     setup: Setup

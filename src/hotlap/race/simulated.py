@@ -28,7 +28,7 @@ class Truth:
     """What a rule really does."""
 
     speed: float = 1.0
-    """Progress per step at its best rate, over that of the script's own rule at its best."""
+    """Progress per step, or per sample of another batch size, over that of the script's own rule, each at its best."""
     best_lr: float = 1e-3
     cost: float = 1.0
     """Time of its step, over that of the script's."""
@@ -44,7 +44,7 @@ class SimulatedRunner:
         target: A training in name only.
         out: A folder for the logbook.
         facts: Of the script.
-        truths: Rule to what it does; "script" is the script's own.
+        truths: Rule, arguments or "batch size N" to what it does; "script" is the script's own.
         script_lr: The rate that the script is written with.
         steps: Of its training.
         seed: Of everything that is drawn.
@@ -75,7 +75,8 @@ class SimulatedRunner:
     def run(self, trial: Trial, facts: Facts | None = None) -> Recording:
         """A training by the formula."""
         arm, truth = self._of(trial.setup)
-        count = min(trial.steps or self.steps, 40 if trial.purpose == "observe" else self.steps)
+        whole_run = round(self.steps / arm.growth)
+        count = min(trial.steps or whole_run, 40 if trial.purpose == "observe" else whole_run)
         luck = random.Random(f"{self.seed} {trial.id} {trial.seed} {trial.setup}")
         pace = _STEP_S * truth.cost * exp(luck.gauss(0, self.step_noise))
         if cap_s := float(trial.options.get("cap_s", 0.0)):
@@ -83,8 +84,8 @@ class SimulatedRunner:
         losses = self._losses(trial, arm, truth, count, luck)
         killed = "non-finite" if losses[-1] != losses[-1] else "out-of-time" if count < (trial.steps or 0) else ""
         self.spent_s += _START_S + pace * len(losses)
-        whole = not trial.steps and len(losses) == self.steps
-        return self._recording(trial, losses, pace, killed, whole=whole)
+        whole = not trial.steps and len(losses) == whole_run
+        return self._recording(trial, losses, pace, killed, arm.growth, whole=whole)
 
     def arm(self, trial: Trial) -> ArmRecord:
         """Nothing: a race has no learning check."""
@@ -94,7 +95,8 @@ class SimulatedRunner:
         text = setup.values.get(OPTIMIZER_RULE)
         variant = setup.values.get(ARGUMENTS)
         arm = Arm.parse(str(text)) if text else Arm(SCRIPT)
-        return arm, self.truths[str(variant) if variant else arm.rule]
+        name = f"batch size {arm.batch}" if arm.batch else arm.rule
+        return arm, self.truths[str(variant) if variant else name]
 
     def _losses(self, trial: Trial, arm: Arm, truth: Truth, count: int, luck: random.Random) -> list[float]:
         common = random.Random(f"{self.seed} {trial.seed}").gauss(0, self.seed_noise)  # a pair's runs share half of it
@@ -110,12 +112,14 @@ class SimulatedRunner:
         for step in range(1, count + 1):
             if log(max(shape(step / horizon), 1e-9)) / _WIDTH + off > _EDGE:
                 return [*found, nan]
-            progress = speed * step / self.steps
+            progress = speed * step * arm.growth / self.steps
             loss = _FLOOR + (_START - _FLOOR) * (1 + _SCALE * progress) ** -_POWER
             found.append(loss + self.gap * shape(step / horizon) + luck.gauss(0, self.loss_noise))
         return found
 
-    def _recording(self, trial: Trial, losses: list[float], pace: float, killed: str, *, whole: bool) -> Recording:
+    def _recording(
+        self, trial: Trial, losses: list[float], pace: float, killed: str, growth: float, *, whole: bool
+    ) -> Recording:
         times = tuple([pace] * len(losses))
         rate = self.script_lr
         return Recording(
@@ -128,7 +132,7 @@ class SimulatedRunner:
             steps=Steps(
                 total_s=times,
                 phases_s={phase: times if phase == "forward" else tuple([0.0] * len(times)) for phase in PHASES},
-                samples=tuple([32] * len(times)),
+                samples=tuple([round(32 * growth)] * len(times)),
                 losses=tuple(None if loss in (inf, -inf) else loss for loss in losses),
                 compiles=tuple([0] * len(times)),
             ),

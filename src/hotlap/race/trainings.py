@@ -6,10 +6,10 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from math import isfinite
-from statistics import fmean
+from statistics import fmean, median
 
 from hotlap.errors import HotlapError
-from hotlap.knobs import OPTIMIZER_RULE
+from hotlap.knobs import ARGUMENTS, OPTIMIZER_RULE
 from hotlap.lab import Lab
 from hotlap.race.arm import Arm
 from hotlap.race.curves import LearningCurve, loss_curve, metric_curve, spacing
@@ -49,6 +49,7 @@ class Trainings:
         changed: Told the rows of the table after every change.
         steps: Of the script's own training; 0 until it is known.
         printed: Steps between two values of the script's own metric; 0 for the training loss.
+        samples: In a step of the script as written; 0 where they were not seen.
     """
 
     lab: Lab
@@ -56,6 +57,7 @@ class Trainings:
     changed: Callable[[list[Row]], None] = lambda rows: None
     steps: int = 0
     printed: int = 0
+    samples: float = 0.0
     step_s: float = 0.0
     """Mean time of the untouched script's step [s]."""
     name: str = "race"
@@ -88,6 +90,7 @@ class Trainings:
             raise HotlapError("script-failed", what, fix="make it run by itself first")
         if not self.steps:
             self.steps = run.steps
+            self.samples = samples_of(record)
             self.printed = self._interval(record)
             run = self._with_curve(record, "")
         return run
@@ -151,8 +154,28 @@ class Trainings:
             values = [(int(step), float(value)) for step, value in record.seen.get("metric", ())]
             curve = metric_curve(values, taken, grows=self.metric.grows, stopped=stopped)
         else:
-            curve = loss_curve(record.steps.losses, spacing(self.steps or taken), stopped)
-        return Run(record, curve, step_time(record, self.lab))
+            # Between two points lie equally many samples of every arm, or one would be smoothed more than another.
+            every = max(1, round(spacing(self.steps or taken) / self.growth(record)))
+            curve = loss_curve(record.steps.losses, every, stopped)
+        return Run(record, curve, self.step_time(record))
+
+    def growth(self, record: Recording) -> float:
+        """Samples in a step over those of the untouched script's; of other arguments as far as they were seen."""
+        values = record.trial.setup.values
+        if OPTIMIZER_RULE in values:
+            return Arm.parse(str(values[OPTIMIZER_RULE])).growth
+        if ARGUMENTS not in values:
+            return 1.0
+        own = samples_of(record)
+        return own / self.samples if own and self.samples else 1.0
+
+    def step_time(self, record: Recording) -> float:
+        """Mean time of a step [s], warm-up left out where enough is left; an epoch has fewer of larger batches."""
+        times, facts = record.steps.total_s, self.lab.facts
+        if len(times) - record.warmup_steps < LEAST_STEPS or facts is None:
+            return fmean(times) if times else float("nan")
+        epoch = facts.epoch_steps and max(1, round(facts.epoch_steps / self.growth(record)))
+        return blocks.step_s(record, replace(facts, epoch_steps=epoch))
 
     def _interval(self, record: Recording) -> int:
         if not self.metric.pattern:
@@ -168,7 +191,8 @@ class Trainings:
 
     def spent_on(self, part: str) -> None:
         """The time since the last part was this one's."""
-        self.cost_s[part] = self.lab.spent_s - sum(self.cost_s.values())
+        since_s = self.lab.spent_s - sum(self.cost_s.values())
+        self.cost_s[part] = self.cost_s.get(part, 0.0) + since_s
 
     def show(self, name: str, **changes: object) -> None:
         """Change a row of the live table."""
@@ -196,12 +220,10 @@ def why_stopped(record: Recording, steps: int) -> str:
     return ""
 
 
-def step_time(record: Recording, lab: Lab) -> float:
-    """Mean time of a step [s], warm-up left out where enough is left."""
-    times = record.steps.total_s
-    if len(times) - record.warmup_steps >= LEAST_STEPS and lab.facts is not None:
-        return blocks.step_s(record, lab.facts)
-    return fmean(times) if times else float("nan")
+def samples_of(record: Recording) -> float:
+    """Samples in most steps of a run; 0 where they were not seen."""
+    seen = [count for count in record.steps.samples if count]
+    return float(median(seen)) if seen else 0.0
 
 
 def regular_expression(pattern: str) -> str:

@@ -73,6 +73,13 @@ class Loader:
     """Median time from having a batch to asking for the next."""
     carry_s: float | None = None
     """The least time that receiving a batch from another process takes."""
+    by_sampler: int | None = None
+    """Samples in a batch where the script passes torch's own BatchSampler, and so no batch size."""
+
+    @property
+    def size(self) -> int | None:
+        """Samples in a batch, however the script says it; None where no number does."""
+        return self.batch_size or self.by_sampler
 
     @property
     def batches(self) -> int | None:

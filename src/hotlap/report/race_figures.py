@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from math import log10
 from statistics import median
 
+from hotlap.race.arm import Arm
 from hotlap.race.goals import DEFAULT
 from hotlap.race.range_test import RangeTest
 from hotlap.race.result import Finalist, RaceResult, Screened
@@ -24,6 +25,8 @@ def colour(place: int) -> str:
 def curves(result: RaceResult, *, over_time: bool) -> Figure:
     """Every run of the finals faint, the median of each arm strong, and the goal as a line.
 
+    Of other batch sizes a step counts as so many of the script's as it has times their samples.
+
     Args:
         result: Of the race.
         over_time: Against time [s] and not steps: a step costs each arm what it costs.
@@ -38,7 +41,8 @@ def curves(result: RaceResult, *, over_time: bool) -> Figure:
         strong = {"name": label(finalist.name), "hoverinfo": "name+x+y", "line": {"width": 2.4, "color": colour(place)}}
         traces.append({**line, **strong, "x": x, "y": y})
     drawn = layout(height=320)
-    drawn["xaxis"].update(title=title("time in training steps [s]" if over_time else "training step"), nticks=6)
+    step = "samples, in steps of the script as written" if has_sizes(result) else "training step"
+    drawn["xaxis"].update(title=title("time in training steps [s]" if over_time else step), nticks=6)
     drawn["yaxis"].update(title=title(result.metric.label), automargin=True, nticks=6, hoverformat=".4f")
     drawn["shapes"] = [_line(result.goals.default)]
     drawn["margin"].update(b=44)
@@ -54,10 +58,16 @@ def middle(finalist: Finalist) -> list[tuple[int, float]]:
     return [(step, median(found)) for step, found in sorted(values.items()) if len(found) == len(finalist.curves)]
 
 
+def has_sizes(result: RaceResult) -> bool:
+    """Whether batch sizes were raced."""
+    return any(finalist.role == "batch" for finalist in result.finalists)
+
+
 def _scaled(
     points: Sequence[tuple[int, float]], finalist: Finalist, over_time: bool
 ) -> tuple[list[float], list[float]]:
-    scale = finalist.step_s if over_time else 1.0
+    samples = Arm.parse(finalist.arm).growth if finalist.arm else 1.0
+    scale = finalist.step_s if over_time else samples
     return [step * scale for step, _ in points], [value for _, value in points]
 
 

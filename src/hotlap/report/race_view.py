@@ -14,7 +14,7 @@ from hotlap.report import race_words as words
 from hotlap.report.inert import inert_result
 from hotlap.report.lists import named, section
 
-_TONES = {"Sooner": "bold green", "No measurable difference": "bold cyan"}
+_TONES = {"Sooner": "bold green", "No measurable difference": "bold cyan", "Nothing to gain": "bold cyan"}
 
 
 def arms_table(rows: Sequence[Row]) -> Table:
@@ -62,7 +62,6 @@ def _finalists(result: RaceResult) -> Table:
 def _screened(result: RaceResult) -> Table:
     table = Table.grid(padding=(0, 2, 0, 0))
     for one in result.screened:
-        ratio = "" if one.step_ratio is None else f"step {one.step_ratio:.2f}x"
-        cells = (one.words, words.tried(one), ratio)
+        cells = (one.words, words.tried(one), words.paces(one))
         table.add_row(*map(Text, cells), Text(one.out or one.best, style="dim"))
     return table

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hotlap.race.arm import Arm
 from hotlap.race.compare import Comparison
 from hotlap.race.goals import DEFAULT
 from hotlap.race.result import Finalist, RaceResult, Screened
@@ -17,6 +18,7 @@ ROLES = {
     "incumbent": "the script's own rule, with settings found by the same search",
     "challenger": "another rule",
     "variant": "the script with other arguments",
+    "batch": "the script with batches of another size",
 }
 
 
@@ -53,7 +55,8 @@ def lead(result: RaceResult) -> str:
         return "Sooner"
     found = result.speedup_vs_script
     if found is None:
-        return "No answer yet"
+        nothing = bool(result.screened) and all(one.out for one in result.screened)
+        return "Nothing to gain" if nothing else "No answer yet"
     if found.indicative:
         return "Indicative"
     return "No measurable difference" if found.reason == "no measurable difference" else "Nothing proven"
@@ -77,6 +80,8 @@ def effect(result: RaceResult) -> str:
     first = result.finalist(result.winner or result.leader)
     if first is None or first.role == "variant":
         return ""
+    if first.role == "batch":
+        return "How much of it is owed to the size and how much to the rate that goes with it, was not told apart."
     if first.role == "incumbent":
         return "All of it comes from the settings: the rule is the script's own."
     found = result.speedup_vs_tuned_incumbent
@@ -88,6 +93,8 @@ def effect(result: RaceResult) -> str:
 
 def named(finalist: Finalist) -> str:
     """Name and settings."""
+    if finalist.role == "batch":
+        return f"{finalist.name} in place of {Arm.parse(finalist.arm).of.partition('/')[0]}"
     return f"{finalist.name} ({finalist.arm})" if finalist.arm else finalist.name
 
 
@@ -98,6 +105,12 @@ def advice(result: RaceResult) -> str:
         return ""
     if won.role == "variant":
         return f"Train with these arguments: {result.target} {won.name}"
+    if won.role == "batch":
+        return (
+            f"It takes {won.horizon:,} steps where the script takes {result.steps:,}. The learning rate follows the"
+            " size (of SGD in proportion, of Adam and RMSprop with the square root), and the second beta keeps its"
+            " half-life in samples."
+        )
     steps = f"Its schedule ends after {won.horizon:,} steps"
     if won.horizon >= result.steps:
         return f"{steps}, as long as the script trains."
@@ -149,6 +162,13 @@ def tried(screened: Screened) -> str:
     return f"{settings} setting{'' if settings == 1 else 's'}" if settings else ""
 
 
+def paces(screened: Screened) -> str:
+    """What a step costs over the script's, and of a batch size what that is worth; "" where it was not timed."""
+    said = [] if screened.step_ratio is None else [f"step {screened.step_ratio:.2f}x"]
+    said += [] if screened.samples_ratio is None else [f"{screened.samples_ratio:.2f}x samples/s"]
+    return ", ".join(said)
+
+
 def settings(result: RaceResult, screened: Screened) -> str:
     """The arm of a rule: as it was in the finals, else as it was when it went out."""
     rule = screened.best.split(" ", 1)[0]
@@ -174,4 +194,12 @@ def method(result: RaceResult) -> list[str]:
         " than six seeds are called indicative, and prove nothing. A winner must also end no worse than the script as"
         " written."
     )
+    sizes = (
+        "Each batch size ran with the script's own rule and its whole schedule, over as many samples as the script"
+        " takes. Between two points of a curve lie equally many samples, and arms are compared by time. A size was left"
+        " out where some timed steps showed that it can be no sooner: a larger batch needs no fewer samples, a smaller"
+        " one no fewer steps."
+    )
+    if any(one.samples_ratio for one in result.screened):
+        return [runs, sizes, proof]
     return [runs, search, proof] if any(one.best for one in result.screened) else [runs, proof]

@@ -18,6 +18,7 @@ import torch
 
 from hotlap.inside.race import refusals
 from hotlap.inside.race.averages import Averaging
+from hotlap.inside.race.batch import BatchSize
 from hotlap.inside.race.engines import class_of, unhooked
 from hotlap.inside.race.epoch import Batches
 from hotlap.inside.race.refusals import RefusalError
@@ -105,6 +106,7 @@ class Swaps:
         """The script's own steps serve: nothing is changed."""
         self.batches = Batches()
         self.averaging = Averaging()
+        self.batch_size = BatchSize(arm, host)
         self._host = host
         self._working = False
         self._alive: WeakSet[Any] = WeakSet()
@@ -123,6 +125,8 @@ class Swaps:
             return
         host.wrap(torch.optim.Optimizer, "__init__", self._becoming)
         host.wrap(torch.optim.Optimizer, "__setstate__", self._loading)
+        if self.arm.batch:
+            self.batch_size.install()
         if self.arm.rule == "gradient-descent":
             host.loaders.serve(self.batches.handed)
         if rule is not None and rule.schedule_free:

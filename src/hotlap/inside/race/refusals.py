@@ -12,6 +12,8 @@ WRAPS = "the script's optimizer wraps another one, which would be swapped as wel
 CLOSURES = "the script's optimizer evaluates its closure more than once per step"
 NO_MATRIX = "the optimizer owns no matrix of a hidden layer"
 NO_LOADER = "the script trains on no DataLoader of known length, so that an epoch has no end to be seen"
+NO_SUCH_LOADER = "the script builds no DataLoader like the one whose batch size was raced"
+NO_GROWTH = "no rule is known by which the learning rate of {} follows the batch size"
 NO_MODE = "the model has BatchNorm, whose statistics would be those of other weights than are evaluated"
 
 

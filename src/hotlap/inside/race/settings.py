@@ -6,7 +6,8 @@ from typing import Any
 
 import torch
 
-from hotlap.inside.race.refusals import refuse
+from hotlap.inside.race.batch import rate_growth, second_moment
+from hotlap.inside.race.refusals import NO_GROWTH, refuse
 from hotlap.race.arm import Arm
 from hotlap.race.rules import RULES, SCRIPT
 from hotlap.race.schedule import shape_of
@@ -46,6 +47,9 @@ class Settings:
         self._shares = [rate / max(known) if max(known) > 0 else 1.0 for rate in known]
         none = any("momentum" not in group and "betas" not in group for group in groups)
         refuse(arm.rule == SCRIPT and arm.momentum is not None and none, _NO_MOMENTUM)
+        growth = 1.0 if arm.lr is not None else rate_growth(kind, arm.growth) if arm.batch else 1.0
+        refuse(growth is None, NO_GROWTH.format(kind.__name__))
+        self._growth = growth or 1.0
 
     def rates(self, groups: list[dict[str, Any]], steps: int) -> tuple[float, ...]:
         """The learning rate of each of the script's groups for the step at hand.
@@ -59,10 +63,12 @@ class Settings:
             self._shares.append(1.0)
         own = tuple(rate.read(group["lr"]) for rate, group in zip(self._rates, groups))
         if self._shape is None:
-            return own if self._arm.lr is None else tuple(rate * self._arm.lr / self._peak for rate in own)
+            if self._arm.lr is None:
+                return own if self._growth == 1.0 else tuple(rate * self._growth for rate in own)
+            return tuple(rate * self._arm.lr / self._peak for rate in own)
         if max(own) > 0:  # their ratios of the moment, and the last ones known while all are at 0
             self._shares = [rate / max(own) for rate in own]
-        now = (self._arm.lr or self._peak) * self._shape(steps / (self._arm.horizon or 1))
+        now = (self._arm.lr or self._growth * self._peak) * self._shape(steps / (self._arm.horizon or 1))
         return tuple(now * share for share in self._shares)
 
     def of_group(self, rule: str, group: dict[str, Any], rate: float) -> dict[str, Any]:
@@ -95,8 +101,10 @@ class Settings:
     def _momentum(self, rule: str, group: dict[str, Any]) -> dict[str, Any]:
         wanted = self._arm.momentum
         if rule == SCRIPT:
+            memory = second_moment(group, self._arm.growth) if self._arm.batch else {}
             if wanted is None:
-                return {}
+                return memory
+            group = {**group, **memory}
             return {"momentum": wanted} if "momentum" in group else {"betas": (wanted, *group["betas"][1:])}
         of_rule = RULES[rule]
         first = of_rule.default_momentum if wanted is None or rule != self._arm.rule else wanted

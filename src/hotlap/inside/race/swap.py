@@ -94,6 +94,7 @@ class Swap:
             if self._settings is None:
                 refusals.check(optimizer)
                 refuse(self.swaps.is_held(optimizer), refusals.WRAPS)
+                refuse(bool(self.arm.batch) and not self.swaps.batch_size.found, refusals.NO_SUCH_LOADER)
                 self._settings = Settings(self.arm, self.original, optimizer.param_groups)
             if self._foreign and (self.engines is None or self.engines.stale):
                 self._build(optimizer)
@@ -149,7 +150,8 @@ class Swap:
         self.rates = settings.rates(groups, self.steps)
         if self.engines is None:
             if self._fused is None:
-                self._fused = engines.has_fused(self.original, groups)
+                # Another batch size is judged by itself: a faster update is another matter.
+                self._fused = not self.arm.batch and engines.has_fused(self.original, groups)
             wanted = [settings.of_group(SCRIPT, group, rate) for group, rate in zip(groups, self.rates)]
             self._clip(optimizer)
             with _lent(groups, wanted, fused=self._fused):

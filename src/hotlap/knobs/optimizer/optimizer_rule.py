@@ -19,7 +19,8 @@ class OptimizerRule(Knob):
     What the optimizer's step does: the rule, its learning rate, decay, momentum, schedule and clipping, as an arm of
     `hotlap race` names them: `muon lr=0.001 schedule=cosine horizon=1200`. The script's own optimizer object, its
     class, groups and schedulers stay as they are. Where the rule has a fused update and the script did not ask for
-    another one, it serves.
+    another one, it serves. `script batch=128 of=64/...`, as `hotlap race --batch-sizes` finds it, makes the batches of
+    the loader that trains another size, and the rate and the second beta follow.
     ## Why it can help
     Another rule, or another learning rate and horizon, can reach the same loss in fewer steps.
     ## When it cannot
