@@ -16,7 +16,8 @@ from hotlap.race.finals import judged, run_finals
 from hotlap.race.goals import Goals, goals
 from hotlap.race.result import Metric, RaceResult
 from hotlap.race.rules import RULES, Tier
-from hotlap.race.trainings import Run, Trainings
+from hotlap.race.runs import Run
+from hotlap.race.trainings import Trainings
 from hotlap.records import Facts
 
 _OBSERVED_S, _OBSERVED_SHARE = 20.0, 0.05
@@ -65,7 +66,7 @@ def race(trainings: Trainings, wish: Wish, storage: Any) -> RaceResult:
     costs = learn_costs(trainings, first)
     rules = () if wish.variants else rules_for(wish, facts)
     shape, forecast_s = plan_time(trainings, costs, rules, wish)
-    baselines = [first, *(trainings.baseline(number, lab.left_s) for number in range(2, shape.baselines + 1))]
+    baselines = [first, *trainings.baselines(range(2, shape.baselines + 1))]
     trainings.spent_on("observation and baselines")
     trainings.step_s = fmean(run.step_s for run in baselines)
     reach = goals([run.curve for run in baselines], None if wish.goal is None else wish.metric.shown(wish.goal))
@@ -110,9 +111,11 @@ def learn_costs(trainings: Trainings, first: Run) -> Costs:
 
 def plan_time(trainings: Trainings, costs: Costs, rules: Sequence[str], wish: Wish) -> tuple[Shape, float]:
     """How much of the protocol the budget pays for; told before it is run."""
-    lab = trainings.lab
-    shape, limit_s = afford(costs, wish.variants or rules, wish.budget_s, wish.shape, whole=bool(wish.variants))
-    forecast_s = shape.forecast_s(costs)
+    lab, at_once = trainings.lab, trainings.at_once
+    shape, limit_s = afford(
+        costs, wish.variants or rules, wish.budget_s, wish.shape, whole=bool(wish.variants), at_once=at_once
+    )
+    forecast_s = shape.forecast_s(costs, at_once)
     lab.budget_s = lab.spent_s + limit_s if wish.budget_s is None else wish.budget_s
     count = len(shape.rules)
     arms = f"{count} variant{'s' * (count != 1)}" if wish.variants else f"the script's own rule and {count} more"
