@@ -10,7 +10,7 @@ from pathlib import Path
 
 from hotlap.race.simulated import SimulatedRunner, Truth
 from hotlap.records import Facts, Recording, Trial
-from hotlap.trials.place import Looked, Place, Refused
+from hotlap.trials.place import Looked, Place
 from race.field import FACTS
 
 TRUTHS = {"script": Truth(), "adamw": Truth(), "nesterov": Truth(best_lr=0.1), "muon": Truth(2.0, 2e-3, 1.1)}
@@ -26,7 +26,7 @@ class StubPlace(Place):
         """All nodes are alike."""
         return Looked(kind=(("torch", "2.13.0"),))
 
-    def run(self, trial: Trial, facts: Facts | None) -> Recording | Refused:
+    def run(self, trial: Trial, facts: Facts | None) -> Recording:
         """In any time, so that nothing can be had from the order of arrival."""
         import ray
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
+import signal
+import subprocess
 import sys
 import time
 import warnings
@@ -12,6 +15,7 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
+import psutil
 import pytest
 
 from hotlap.errors import HotlapError
@@ -48,13 +52,7 @@ def cluster() -> Iterator[Any]:
             warnings.simplefilter("ignore")  # of Ray's own and its packages'
             from ray.cluster_utils import Cluster
 
-            # A node that is gone is missed after a second, and not after half a minute.
-            pulse = {
-                "health_check_period_ms": 300,
-                "health_check_timeout_ms": 1000,
-                "health_check_failure_threshold": 3,
-            }
-            head = {**NODE, "num_cpus": 0, "include_dashboard": False, "_system_config": pulse}
+            head = {**NODE, "num_cpus": 0, "include_dashboard": False}
             started = Cluster(True, head_node_args=head)
             try:
                 for _ in range(3):
@@ -137,7 +135,7 @@ def test_a_trial_whose_node_is_lost_is_run_again(cluster: Any, tmp_path: Path) -
     def lose() -> None:
         while len(list(tmp_path.glob("go.*"))) < 4:
             time.sleep(0.05)
-        cluster.remove_node(node, allow_graceful=False)
+        cluster.remove_node(node)  # by a signal: one that is just gone is missed by Ray after up to a minute
         go.touch()
 
     with occupied(cluster, tmp_path) as places:
@@ -224,3 +222,77 @@ def test_a_race_goes_on_where_it_was_begun(tmp_path: Path) -> None:
 def replace_known(lab: Any) -> Any:
     lab.known = []
     return lab
+
+
+# -- real trainings
+
+SCRIPT = """
+import argparse, time, torch
+parser = argparse.ArgumentParser()
+parser.add_argument("--lr", type=float, default=0.01)
+parser.add_argument("--pause", type=float, default=0.0)
+args = parser.parse_args()
+torch.set_num_threads(1)
+torch.manual_seed(0)
+model = torch.nn.Linear(8, 1, bias=False)
+optimizer = torch.optim.SGD(model.parameters(), lr=args.lr)
+for step in range(192):
+    x = torch.randn(64, 8)
+    loss = (model(x) - x.sum(1, keepdim=True)).square().mean() + 0.01 * torch.rand(())
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    time.sleep(args.pause)
+"""
+
+
+def command(cluster: Any, folder: Path, *flags: str) -> list[str]:
+    (folder / "train.py").write_text(SCRIPT)
+    return [sys.executable, "-m", "hotlap", "race", "--json", "--budget", "quick", "--ray", cluster.address, *flags]
+
+
+@pytest.mark.slow
+def test_a_race_of_a_real_script(cluster: Any, tmp_path: Path) -> None:
+    """A full answer; the document alone on stdout; and trials of more than one node."""
+    started = command(cluster, tmp_path, "--arm", "--lr 0.2", "train.py")
+    done = subprocess.run(started, cwd=tmp_path, capture_output=True, text=True, timeout=500, check=False)
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+
+    assert document["leader"] == "--lr 0.2"
+    assert [len(arm["runs"]) for arm in document["arms"]] == [3, 3]
+    assert "at 3 places of a Ray cluster" in done.stderr
+    kinds = [event["kind"] for event in Logbook(tmp_path / ".hotlap/train/race/logbook.jsonl").events()]
+    assert kinds.count("recording") == 10
+    assert kinds.count("cluster") == 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interruption_leaves_no_training_behind(cluster: Any, tmp_path: Path, number: int) -> None:
+    """And the places are free for the next race."""
+    started = command(cluster, tmp_path, "train.py", "--pause", "0.2", f"--lr=0.0{os.getpid()}{int(number)}")
+    hotlap = subprocess.Popen(started, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    trial = tmp_path / ".hotlap/train/race/trials/0002-race"
+    try:
+        deadline = time.monotonic() + 240
+        while not list(trial.glob("*.jsonl")) and hotlap.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert trainings(started[-1])
+        hotlap.send_signal(number)
+        _, said = hotlap.communicate(timeout=60)
+    finally:
+        hotlap.kill()
+
+    assert hotlap.returncode == 130, said
+    assert "--resume" in said
+    assert not trainings(started[-1])
+
+
+def trainings(mark: str) -> list[int]:
+    """Processes of the script; hotlap's own has the mark as well."""
+    return [
+        process.pid
+        for process in psutil.process_iter(["cmdline"])
+        if mark in (process.info["cmdline"] or ()) and "hotlap" not in process.info["cmdline"]
+    ]

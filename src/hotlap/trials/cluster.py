@@ -13,7 +13,7 @@ from hotlap.errors import HotlapError
 from hotlap.records import Facts, Recording, Signature, Trial
 from hotlap.target import Target
 from hotlap.trials.nodes import Spot, alike, spots
-from hotlap.trials.place import Looked, Place, Refused, Work
+from hotlap.trials.place import Looked, Place, Work
 from hotlap.trials.runner import RootKey
 from hotlap.verify.arms import ArmRecord
 
@@ -250,8 +250,8 @@ class RayCluster:
             raise
         except errors.RayError as error:
             return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
-        if isinstance(answer, Refused):
-            raise HotlapError(answer.slug, answer.what, fix=answer.fix)
+        if isinstance(answer, HotlapError):
+            raise answer
         return answer
 
     def stop(self) -> None:

@@ -41,15 +41,6 @@ class Looked:
     """What decides the time of a step, by name."""
 
 
-@dataclass(frozen=True)
-class Refused:
-    """A `HotlapError` on its way to the process that writes the logbook."""
-
-    slug: str
-    what: str
-    fix: str
-
-
 class Place:
     """What stands at a place for as long as the race lasts.
 
@@ -104,15 +95,15 @@ class Place:
             self._runner = ProcessRunner(work.target, work.out, tier, work.startup_s)
         return self._runner
 
-    def run(self, trial: Trial, facts: Facts | None) -> Recording | Refused:
-        """Run one trial to its end."""
+    def run(self, trial: Trial, facts: Facts | None) -> Recording | HotlapError | None:
+        """Run one trial to its end; None when the race has ended, and nobody asks."""
         with self._busy:
             if self._stopped:
-                return Refused("interrupted", "The race was ended.", "run it again")
+                return None
             try:
                 return self._ready().run(trial, facts)
             except HotlapError as error:
-                return Refused(error.slug, error.what, error.fix)
+                return error  # raised here, it would come out of Ray with a traceback of the node's
 
     def stop(self) -> None:
         """End the trial under way, and come back when nobody of it is left."""
