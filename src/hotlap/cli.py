@@ -28,7 +28,7 @@ TRAINING = {"allow_interspersed_args": False, "ignore_unknown_options": False}
 OPTIONS_WITH_VALUE = (
     *("--budget", "--out", "--python", "--seed", "--set", "--only", "--skip", "--allow", "--plan", "--sandbox"),
     *("--planned-steps", "--against", "--memory-limit", "--goal", "--slowdown"),
-    *("--arm", "--metric", "--mode", "--target", "--storage"),
+    *("--arm", "--batch-size", "--metric", "--mode", "--target", "--storage", "--ray"),
 )
 
 Command = Annotated[
@@ -57,7 +57,8 @@ def main() -> None:
 
 _USAGE = (
     *("no-script", "no-such-script", "no-such-command", "no-such-python", "bad-budget", "bad-slowdown", "bad-setting"),
-    *("unknown-knob", "bad-choice", "nothing-to-verify", "unknown-rule", "no-optuna", "bad-storage"),
+    *("unknown-knob", "bad-choice", "nothing-to-verify", "unknown-rule"),
+    *("no-optuna", "bad-storage", "no-ray", "bad-cluster"),
 )
 
 
@@ -214,6 +215,10 @@ def race(
     storage: Annotated[
         str | None, typer.Option(help="Optuna's storage, as a URL.", show_default="SQLite beside the logbook")
     ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(help="Train on a Ray cluster: auto, local or HOST:PORT.", show_default="this machine"),
+    ] = None,
     sandbox: Sandbox = "auto",
 ) -> None:
     """Which optimizer, with which settings, brings the training to its goal soonest."""
@@ -225,7 +230,7 @@ def race(
         sizes = batch_size or ([] if batch_sizes else None)
         wish = race_command.wishes(budget, only or [], skip or [], arm or [], metric, mode, target, sizes)
         wish = replace(wish, wide=wide, lr_finder=lr_finder)
-        answered = race_command.race(job, wish, seed, plan, storage, resume=resume)
+        answered = race_command.race(job, wish, seed, plan, storage, ray, resume=resume)
     sys.exit(0 if answered else 1)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from functools import partial
+from typing import Any
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
@@ -27,3 +29,7 @@ class HotlapError(Exception):
         self.slug = slug
         self.what = what
         self.fix = fix
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """On its way from another process."""
+        return partial(type(self), fix=self.fix), (self.slug, self.what)

@@ -17,7 +17,7 @@ from hotlap.observed import OBSERVED_STEPS, check_observed
 from hotlap.records import AS_WRITTEN, Curve, Facts, Outcome, Pair, Recording, Rejected, Setup, Trial
 from hotlap.trials import beside, blocks
 from hotlap.trials.blocks import Window
-from hotlap.trials.runner import Runner
+from hotlap.trials.runner import Cluster, Runner
 from hotlap.verify.gates import ArmRecord
 
 _FIRST_GUESS_S = 15.0
@@ -62,6 +62,8 @@ class Lab:
     """Of the budget, for what comes last."""
     at_once: int = 1
     """Trials that may run at once, of those that are not timed."""
+    cluster: Cluster | None = None
+    """Where trials that do not need each other run at once although they are timed, each at a place of its own."""
     _count: int = 0
     _blocks: dict[str, int] = field(default_factory=dict)
     _costs_s: dict[str, float] = field(default_factory=dict)
@@ -118,7 +120,7 @@ class Lab:
         """
         ended: dict[str, Recording] = {}
         for trial in trials:
-            if (record := self._find(trial)) is not None:
+            if (record := self.recorded(trial)) is not None:
                 self.known.remove(record)
                 ended[trial.id] = record
         costs_s = {name: record.wall_s for name, record in ended.items()}  # affordable is what it was then
@@ -127,14 +129,18 @@ class Lab:
             self.logbook.append("recording", recording=record)
             ended[trial.id] = record
         each_s = (self.clock() - begun) / max(1, len(fresh))
-        for trial, record in ((trial, ended[trial.id]) for trial in trials):
-            kind = "rounds" if trial.arms else trial.purpose
-            self._costs_s[f"{kind} {trial.setup}"] = costs_s.get(trial.id, each_s)
-            self.recordings[record.trial.id] = record
-            self.notes += [note for note in record.notes if note not in self.notes]
+        for trial in trials:
+            self.note(ended[trial.id], costs_s.get(trial.id, each_s))
         return [ended[trial.id] for trial in trials]
 
-    def _find(self, trial: Trial) -> Recording | None:
+    def note(self, record: Recording, cost_s: float) -> None:
+        """Keep what a trial recorded, and what it took."""
+        kind = "rounds" if record.trial.arms else record.trial.purpose
+        self._costs_s[f"{kind} {record.trial.setup}"] = cost_s
+        self.recordings[record.trial.id] = record
+        self.notes += [note for note in record.notes if note not in self.notes]
+
+    def recorded(self, trial: Trial) -> Recording | None:
         """What an interrupted tune recorded of such a trial; numbers and time limits follow from its budget."""
         return next((k for k in self.known if replace(k.trial, id=trial.id, limit_s=trial.limit_s) == trial), None)
 
@@ -221,7 +227,7 @@ class Lab:
 
     def _forget_torn(self, trials: Sequence[Trial]) -> None:
         """Neighbours in a block are neighbours in time: one that is not known whole is run anew, whole."""
-        found = [self._find(trial) for trial in trials]
+        found = [self.recorded(trial) for trial in trials]
         if None in found:
             self.known = [record for record in self.known if record not in found]
 

@@ -96,3 +96,15 @@ def test_the_page_tells_what_the_shapes_cost() -> None:
         runs = shape.forecast_s(found) / found.run_s()
 
         assert re.search(rf"\| `{name}` \| {round(runs + 0.1)}\b.* \| {shape.seeds} seeds \|", page), runs
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_more_places_take_less_time(name: str) -> None:
+    """But what stands beside each other, and the searches of one arm, take their time on any number of them."""
+    found = Costs(1000, 0.0, 0.1)
+    shape, _ = afford(found, RULES, None, name)
+    one, two, many = (shape.forecast_s(found, at_once) for at_once in (1, 2, 1000))
+
+    assert one == shape.forecast_s(found) > two > many
+    assert many > ((2 + shape.finalists) + 0.75 * (shape.notches + shape.checks)) * found.run_s()
+    assert afford(found, RULES, one * 0.9, at_once=2)[0].name == name

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import ceil
 
 from hotlap.errors import HotlapError
 
@@ -11,6 +12,8 @@ RUNGS = (1 / 8, 1 / 4, 1 / 2)
 """Shares of the training over which the whole schedule is run in turn."""
 PROVABLE = 7
 """Seeds from which two-sided sign flips can prove three comparisons at once: 3 / 2^6 < 0.05."""
+FIRST_SEEDS = 3
+"""Of the finals, after which an arm that is far behind is left."""
 _TIMED_S = 5.0  # that an arm trains in the admission test, warm-up included
 _SLACK = 1.25  # of the forecast, for a noisy machine
 
@@ -68,24 +71,32 @@ class Shape:
         """Settings of a rule at each rung: a half goes on, and one to the last."""
         return (self.points, max(1, self.points // 2), 1)
 
-    def forecast_s(self, costs: Costs) -> float:
-        """What everything will take, kills not counted."""
+    def forecast_s(self, costs: Costs, at_once: int = 1) -> float:
+        """What everything will take, kills not counted.
+
+        Args:
+            costs: Of a run.
+            at_once: Runs that can be under way at the same time.
+        """
+        baselines = 1 + ceil((self.baselines - 1) / at_once)
+        seeds = seeds_in_turn(self.seeds, at_once)
         if self.whole:
             finalists = min(self.finalists, len(self.rules))
-            arms = len(self.rules) + self.seeds * finalists
-            return (self.baselines + self.seeds) * costs.run_s() + arms * costs.run_s(dear=self.dear)
+            rounds = ceil(len(self.rules) / at_once) + seeds * finalists
+            return (baselines + seeds) * costs.run_s() + rounds * costs.run_s(dear=self.dear)
+        abreast = 1 + len(self.rules)
         rungs = [
-            count * costs.run_s(share)
+            ceil(abreast * count / at_once) / abreast * costs.run_s(share)
             for share, count, after in zip(RUNGS, self.rung_sizes(), (*self.rung_sizes()[1:], 0))
             if count > after  # where nothing is dropped nothing is run
         ]
         return (
-            self.baselines * costs.run_s()
-            + (1 + len(self.rules)) * (costs.start_s + _TIMED_S)
-            + (1 + len(self.rules)) * sum(rungs)
-            + (1 + self.finalists) * self.variations * costs.run_s(RUNGS[-1])
-            + (1 + self.finalists) * (self.notches + self.checks) * costs.run_s(0.75)
-            + self.seeds * (2 + self.finalists) * costs.run_s()
+            baselines * costs.run_s()
+            + abreast * (costs.start_s + _TIMED_S)
+            + abreast * sum(rungs)
+            + ceil((1 + self.finalists) * self.variations / at_once) * costs.run_s(RUNGS[-1])
+            + ceil((1 + self.finalists) / at_once) * (self.notches + self.checks) * costs.run_s(0.75)
+            + seeds * (2 + self.finalists) * costs.run_s()
         )
 
 
@@ -105,6 +116,16 @@ _FIRST = ("adamw", "nesterov", "muon", "adam", "sgd", "momentum")
 """Where not all can be screened."""
 
 
+def seeds_in_turn(seeds: int, at_once: int) -> int:
+    """Seeds of the finals that have to wait for each other.
+
+    >>> seeds_in_turn(8, 1), seeds_in_turn(8, 4)
+    (8, 3)
+    """
+    first = min(seeds, FIRST_SEEDS)
+    return ceil(first / at_once) + ceil((seeds - first) / at_once)
+
+
 def afford(
     costs: Costs,
     rules: Sequence[str],
@@ -113,6 +134,7 @@ def afford(
     *,
     whole: bool = False,
     dear: float = 1.0,
+    at_once: int = 1,
 ) -> tuple[Shape, float]:
     """The shape of the race, and its hard limit on the wall clock [s].
 
@@ -123,6 +145,7 @@ def afford(
         word: The shape named.
         whole: The rules are variants of the command line, or batch sizes.
         dear: See `Shape`.
+        at_once: Runs that can be under way at the same time.
 
     Raises:
         HotlapError: Not even the smallest race fits into the time.
@@ -131,7 +154,7 @@ def afford(
         named = replace(SHAPES[word], rules=tuple(rules), whole=whole, dear=dear)
         if word == "quick" and not whole:
             named = replace(named, rules=tuple(sorted(rules, key=_rank)[:3]))
-        return named, _SLACK * named.forecast_s(costs)
+        return named, _SLACK * named.forecast_s(costs, at_once)
     full = (replace(shape, rules=tuple(rules), whole=whole, dear=dear) for shape in SHAPES.values())
     ordered = sorted(rules, key=_rank)
     fewer = (replace(SHAPES["quick"], rules=tuple(ordered[:count])) for count in range(len(rules) - 1, 0, -1))
@@ -149,9 +172,10 @@ def afford(
     if whole:
         fewer, bare = iter(()), replace(bare, rules=tuple(rules), whole=True, dear=dear)
     for shape in (*full, *fewer, bare):
-        if shape.forecast_s(costs) <= budget_s:
+        if shape.forecast_s(costs, at_once) <= budget_s:
             return shape, budget_s
-    least, quick = bare.forecast_s(costs), _SLACK * replace(SHAPES["quick"], rules=tuple(ordered[:3])).forecast_s(costs)
+    least = bare.forecast_s(costs, at_once)
+    quick = _SLACK * replace(SHAPES["quick"], rules=tuple(ordered[:3])).forecast_s(costs, at_once)
     raise HotlapError(
         "race-too-short",
         f"A whole run of the script takes {costs.run_s():.0f} s, and the smallest race about {least:.0f} s.",

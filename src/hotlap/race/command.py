@@ -15,6 +15,7 @@ from hotlap.errors import HotlapError, did_you_mean
 from hotlap.knobs import ARGUMENTS, knob_by_id
 from hotlap.lab import Lab
 from hotlap.race.budget import SHAPES
+from hotlap.race.on_ray import on_cluster
 from hotlap.race.plan import with_winner
 from hotlap.race.race import Wish
 from hotlap.race.race import race as run_race
@@ -24,6 +25,7 @@ from hotlap.race.study import open_storage
 from hotlap.race.trainings import Trainings, regular_expression
 from hotlap.terminal import Voice
 from hotlap.toml_file import replace_file
+from hotlap.trials.nodes import ray_package
 
 PART = "race"
 """hotlap's folder for it, below that of the script."""
@@ -74,12 +76,16 @@ def wishes(
     )
 
 
-def race(job: Job, wish: Wish, seed: int, plan_path: Path, storage: str | None, *, resume: bool) -> bool:
+def race(
+    job: Job, wish: Wish, seed: int, plan_path: Path, storage: str | None, ray: str | None, *, resume: bool
+) -> bool:
     """`hotlap race`; False when the budget ended before there was an answer."""
     from hotlap.report.race_view import arms_table
 
     if wish.of_rules:
         open_storage(None)  # a missing package is told before anything is run
+    if ray is not None:
+        ray_package()
     limit_s = wish.budget_s or _UNKNOWN_S
     with Voice(Console(stderr=True), limit_s) as voice:
         lab = job.lab(limit_s, seed, voice, resume=resume, part=PART)
@@ -89,7 +95,8 @@ def race(job: Job, wish: Wish, seed: int, plan_path: Path, storage: str | None, 
             voice.show(arms_table(rows))
 
         trainings = Trainings(lab, wish.metric, changed, name=_name(lab))
-        result = run_race(trainings, wish, _record(lab, storage) if wish.of_rules else None)
+        with on_cluster(lab, ray):
+            result = run_race(trainings, wish, _record(lab, storage) if wish.of_rules else None)
     publish(result, lab.runner.out, as_json=job.as_json)
     said = [f"report: {lab.runner.out / 'report.html'}"]
     if result.winner and not wish.variants:  # another command line needs no plan

@@ -11,16 +11,17 @@ from hotlap.errors import HotlapError
 from hotlap.knobs import ARGUMENTS, OPTIMIZER_RULE
 from hotlap.race import range_test
 from hotlap.race.batches import Size
-from hotlap.race.budget import Shape
+from hotlap.race.budget import Shape, seeds_in_turn
 from hotlap.race.curves import crossing
-from hotlap.race.finals import Entry, train
+from hotlap.race.finals import Entry
 from hotlap.race.goals import Goals
 from hotlap.race.halving import NOTCH, Reach, best_rules, find_horizon, time_to
 from hotlap.race.result import Screened, Tried
 from hotlap.race.rules import SCRIPT
+from hotlap.race.runs import Asking, Run, Wanted
 from hotlap.race.screening import INCUMBENT, Candidate, admit, candidate, screen
 from hotlap.race.shapes import decays, own_schedule, peak
-from hotlap.race.trainings import Run, Trainings
+from hotlap.race.trainings import Trainings
 from hotlap.race.variations import vary
 from hotlap.records import AS_WRITTEN, Setup
 from hotlap.trials import blocks
@@ -46,7 +47,7 @@ def rule_entries(
     if candidates[0].out:
         what = f"The script's own optimizer cannot be swapped: {candidates[0].out}."
         raise HotlapError("not-swappable", what, fix="race variants of its command line with --arm instead")
-    reserve_s = shape.seeds * (2 + shape.finalists) * lab.cost_s(AS_WRITTEN, "race")
+    reserve_s = seeds_in_turn(shape.seeds, trainings.at_once) * (2 + shape.finalists) * lab.cost_s(AS_WRITTEN, "race")
     reserve_s = min(reserve_s, _FINALS_SHARE * lab.left_s)
     admitted = [found for found in candidates if not found.out]
     reached = screen(trainings, admitted, shape, reach, storage, reserve_s)
@@ -56,13 +57,10 @@ def rule_entries(
         raise HotlapError("not-swappable", what, fix="race variants of its command line with --arm instead")
     best = best_rules({rule: found for rule, found in reached.items() if rule != SCRIPT}, shape.finalists)
     entries = [as_written(trainings)]
+    chosen = [found for found in candidates if found.rule in (SCRIPT, *best)]
+    entries += trainings.follow([prepared(trainings, found, shape, reach, reserve_s) for found in chosen])
     for found in candidates:
-        if found.rule in (SCRIPT, *best):
-            if lab.left_s < reserve_s:
-                shape = replace(shape, variations=0, notches=0, checks=0)
-            vary(trainings, found, shape.variations, reach.sigma)
-            entries.append(entered(trainings, found, shape, reach))
-        elif not found.out:
+        if found.rule not in (SCRIPT, *best) and not found.out:
             found.out = "others came there sooner at half of the training"
     trainings.spent_on("horizons")
     return candidates, entries
@@ -87,7 +85,7 @@ def bracket(trainings: Trainings, own: Candidate) -> None:
     """A range test of the script's own rule, which narrows where its rate is searched."""
     arm = range_test.sweep(own.lr.first, trainings.steps)
     assert arm.horizon is not None
-    run = trainings.arm(own.words, arm, "search", 9)
+    run = trainings.run(trainings.arm(own.words, arm, "search", 9))
     found = range_test.read(run.record.steps.losses, own.lr.first, arm.horizon)
     if found is None:
         trainings.lab.notes.append("the range test was too short to tell anything, so it brackets nothing")
@@ -100,21 +98,30 @@ def bracket(trainings: Trainings, own: Candidate) -> None:
     )
 
 
-def entered(trainings: Trainings, found: Candidate, shape: Shape, reach: Goals) -> Entry:
+def prepared(trainings: Trainings, found: Candidate, shape: Shape, reach: Goals, reserve_s: float) -> Asking[Entry]:
+    """A rule for the finals: its schedule and the like, then its horizon; as it is where little time is left."""
+    if trainings.lab.left_s < reserve_s:
+        shape = replace(shape, variations=0, notches=0, checks=0)
+    yield from vary(trainings, found, shape.variations, reach.sigma)
+    return (yield from entered(trainings, found, shape, reach))
+
+
+def entered(trainings: Trainings, found: Candidate, shape: Shape, reach: Goals) -> Asking[Entry]:
     """A rule with the shortest horizon that comes well below the goal: the luck of one seed must not set it."""
     assert found.best is not None
     assert found.half is not None
     arm, half, level = found.best, found.half, reach.strict - _MARGIN * reach.spread
 
-    def best(steps: int, number: int = 3) -> float:
+    def best(steps: int, number: int = 3) -> Asking[float]:
         whole = replace(arm, horizon=trainings.rung(steps / trainings.steps))
-        return trainings.arm(found.words, whole, "search", number).curve.best
+        (run,) = yield [trainings.arm(found.words, whole, "search", number)]
+        return run.curve.best
 
     horizon = trainings.steps
     if decays(arm):
-        horizon = find_horizon(trainings.steps, best, shape.notches, half.curve.best, level)
+        horizon = yield from find_horizon(trainings.steps, best, shape.notches, half.curve.best, level)
         for number in range(shape.checks):
-            if horizon < trainings.steps and best(horizon, 4 + number) > reach.strict:
+            if horizon < trainings.steps and (yield from best(horizon, 4 + number)) > reach.strict:
                 horizon = min(trainings.steps, round(horizon * NOTCH))
         horizon = trainings.rung(horizon / trainings.steps)
     arm = replace(arm, horizon=horizon)
@@ -163,12 +170,11 @@ def soonest_of(
         return {}, list(entries)
     reached: dict[str, Reach] = {}
     tried: dict[str, Tried] = {}
-    for entry in entries:
-        trainings.lab.trying(f"search: {entry.name}")
-        run = train(trainings, entry, "search", 1)
+    wanted = [[Wanted(one.setup, "search", 1, f"search: {one.name}", one.steps, row=one.name)] for one in entries]
+    for entry, run in zip(entries, trainings.together(wanted)):
+        assert run is not None
         reached[entry.name] = Reach(time_to(crossing(run.curve, reach.default), run.step_s), run.curve.final)
         end = trainings.metric.shown(run.curve.final) if isfinite(run.curve.final) else None
         tried[entry.name] = Tried("", None, run.steps, end, run.curve.stopped, run.record.trial.id)
-        trainings.show(entry.name, stage="search", said=run.curve.stopped)
     names = best_rules(reached, most)
     return tried, [entry for entry in entries if entry.name in names]

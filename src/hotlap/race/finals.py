@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isfinite
 from statistics import fmean
@@ -10,17 +10,17 @@ from statistics import fmean
 from hotlap.errors import HotlapError
 from hotlap.race import compare
 from hotlap.race.arm import Arm
+from hotlap.race.budget import FIRST_SEEDS
 from hotlap.race.compare import Comparison, FinalRun
 from hotlap.race.curves import crossing
 from hotlap.race.goals import DEFAULT, Goals
 from hotlap.race.halving import NOTCH
 from hotlap.race.result import Finalist
-from hotlap.race.trainings import Run, Trainings
+from hotlap.race.runs import Run, Wanted
+from hotlap.race.trainings import Trainings
 from hotlap.records import Setup
 from hotlap.trials import blocks
 
-_FIRST_SEEDS = 3
-"""After which an arm that is far behind is left."""
 RESOLUTION = NOTCH**0.5 - 1
 """Of a horizon as it was searched: less than that between two tuned arms may be the luck of the search."""
 
@@ -40,33 +40,51 @@ class Entry:
     state_bytes: int | None = None
     dropped: bool = False
 
+    @property
+    def steps(self) -> int:
+        """That a run is to take; 0 for the script's own end."""
+        return 0 if self.role == "variant" else self.horizon
+
 
 def run_finals(trainings: Trainings, entries: Sequence[Entry], seeds: int, goals: Goals) -> str:
-    """Train every entry on the same fresh seeds, each seed's runs adjacent and in random order.
+    """Train every entry on the same fresh seeds, each seed's runs adjacent at one place and in random order.
 
     Returns:
         Why there are fewer seeds than were planned; "" when there are not.
     """
     lab = trainings.lab
-    for number in range(1, seeds + 1):
+    for numbers in turns(seeds, trainings.at_once):
         live = [entry for entry in entries if not entry.dropped]
-        if lab.left_s < sum(cost(trainings, entry) for entry in live):
-            return f"the budget ended after {number - 1} of {seeds} seeds"
-        by_setup = {entry.setup: entry for entry in live}
-        for setup in blocks.order(lab.seed, number, [entry.setup for entry in live]):
-            entry = by_setup[setup]
-            lab.trying(f"final {number} of {seeds}: {entry.name}")
-            keep(trainings, entry, train(trainings, entry, "final", number), goals)
-        if number == _FIRST_SEEDS:
-            drop_hopeless(trainings, live)
+        cost_s = sum(cost(trainings, entry) for entry in live)
+        ordered = [in_order(lab.seed, number, live) for number in numbers]
+        wanted = [
+            [Wanted(one.setup, "final", number, f"final {number} of {seeds}: {one.name}", one.steps) for one in order]
+            for number, order in zip(numbers, ordered)
+        ]
+        runs = trainings.together(wanted, lambda cost_s=cost_s: lab.left_s >= cost_s)
+        for (number, entry), run in zip(((n, one) for n, order in zip(numbers, ordered) for one in order), runs):
+            if run is None:
+                return f"the budget ended after {number - 1} of {seeds} seeds"
+            if not entry.dropped:
+                keep(trainings, entry, run, goals)
+        if numbers[-1] == FIRST_SEEDS:
+            drop_hopeless(trainings, [entry for entry in live if not entry.dropped])
     return ""
 
 
-def train(trainings: Trainings, entry: Entry, stage: str, number: int) -> Run:
-    """A run of an entry, on a seed of that stage."""
-    if entry.role == "variant":
-        return trainings.variant(entry.setup, stage, number)
-    return trainings.setup(entry.setup, stage, number, entry.horizon)
+def turns(seeds: int, at_once: int) -> Iterator[range]:
+    """The numbers of the seeds that are run before it is looked who is left: one, or all up to the next look."""
+    begun = 1
+    while begun <= seeds:
+        last = begun if at_once == 1 else seeds if begun > FIRST_SEEDS else min(FIRST_SEEDS, seeds)
+        yield range(begun, last + 1)
+        begun = last + 1
+
+
+def in_order(seed: int, number: int, entries: Sequence[Entry]) -> list[Entry]:
+    """The entries in the random order of that seed."""
+    by_setup = {entry.setup: entry for entry in entries}
+    return [by_setup[setup] for setup in blocks.order(seed, number, [entry.setup for entry in entries])]
 
 
 def cost(trainings: Trainings, entry: Entry) -> float:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from math import exp, inf, isfinite, log
 from typing import TypeVar
 
 K = TypeVar("K")
+Asked = TypeVar("Asked")
+Told = TypeVar("Told")
 
 ADMITTED = 1.75
 """Times the untouched script's step: the largest saving of steps in any fair table is about 1.7x (race.md 2)."""
@@ -76,7 +78,9 @@ NOTCH = 2.0 ** (1 / 4)
 _HALF, _SHORTEST = 4, 13  # notches below the whole training: half of it, and what nobody tries
 
 
-def find_horizon(steps: int, best: Callable[[int], float], runs: int, half: float, level: float) -> int:
+def find_horizon(
+    steps: int, best: Callable[[int], Generator[Asked, Told, float]], runs: int, half: float, level: float
+) -> Generator[Asked, Told, int]:
     """The shortest schedule that comes to a level of the metric, as a length in steps.
 
     A decaying schedule comes to its best at its end, so the horizon decides how soon an arm is there; without this
@@ -85,7 +89,7 @@ def find_horizon(steps: int, best: Callable[[int], float], runs: int, half: floa
 
     Args:
         steps: Of the whole training.
-        best: What a run with this horizon came to; each call is a run.
+        best: Asks for a run with this horizon, and returns what it came to.
         runs: How many may be tried.
         half: What the run over half of the training came to.
         level: To come to; lower is better.
@@ -99,7 +103,7 @@ def find_horizon(steps: int, best: Callable[[int], float], runs: int, half: floa
         if missed - reached <= 1:
             break
         middle = min(reached + 3, (reached + missed) // 2)
-        known[middle] = best(horizon_of(steps, middle))
+        known[middle] = yield from best(horizon_of(steps, middle))
         if known[middle] <= level:
             reached = middle
         else:

@@ -17,7 +17,8 @@ from hotlap.race.finals import judged, run_finals
 from hotlap.race.goals import Goals, goals
 from hotlap.race.result import Metric, RaceResult
 from hotlap.race.rules import RULES, Tier
-from hotlap.race.trainings import Run, Trainings
+from hotlap.race.runs import Run
+from hotlap.race.trainings import Trainings
 from hotlap.records import Facts
 
 _OBSERVED_S, _OBSERVED_SHARE = 20.0, 0.05
@@ -76,7 +77,7 @@ def race(trainings: Trainings, wish: Wish, storage: Any) -> RaceResult:
     admitted = [size.words for size in sizes if not size.out]
     arms = rules_for(wish, facts) if wish.of_rules else wish.variants or admitted
     shape, forecast_s = plan_time(trainings, costs, arms, wish, dearness(sizes))
-    baselines = [first, *(trainings.baseline(number, lab.left_s) for number in range(2, shape.baselines + 1))]
+    baselines = [first, *trainings.baselines(range(2, shape.baselines + 1))]
     trainings.spent_on("observation and baselines")
     trainings.step_s = fmean(run.step_s for run in baselines)
     reach = goals([run.curve for run in baselines], None if wish.goal is None else wish.metric.shown(wish.goal))
@@ -136,13 +137,15 @@ def learn_costs(trainings: Trainings, first: Run) -> Costs:
 
 def plan_time(trainings: Trainings, costs: Costs, names: Sequence[str], wish: Wish, dear: float) -> tuple[Shape, float]:
     """How much of the protocol the budget pays for; told before it is run."""
-    lab = trainings.lab
+    lab, at_once = trainings.lab, trainings.at_once
     if not names and wish.batch_sizes is not None:
         shape = replace(SHAPES["quick"], baselines=2, finalists=0, seeds=0, whole=True)
         lab.budget_s = wish.budget_s or lab.budget_s
-        return shape, shape.forecast_s(costs)
-    shape, limit_s = afford(costs, names, wish.budget_s, wish.shape, whole=not wish.of_rules, dear=dear)
-    forecast_s = shape.forecast_s(costs)
+        return shape, shape.forecast_s(costs, at_once)
+    shape, limit_s = afford(
+        costs, names, wish.budget_s, wish.shape, whole=not wish.of_rules, dear=dear, at_once=at_once
+    )
+    forecast_s = shape.forecast_s(costs, at_once)
     lab.budget_s = lab.spent_s + limit_s if wish.budget_s is None else wish.budget_s
     count = len(shape.rules)
     what = "variant" if wish.variants else "other batch size"

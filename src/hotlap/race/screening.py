@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from math import inf, isfinite, log
 from statistics import median
@@ -16,9 +16,10 @@ from hotlap.race.goals import Goals
 from hotlap.race.halving import ADMITTED, Reach, edge, survivors, time_to
 from hotlap.race.result import Screened, Tried
 from hotlap.race.rules import RULES, SCRIPT, Range
+from hotlap.race.runs import Asking, Run
 from hotlap.race.shapes import schedule_for
 from hotlap.race.study import Search
-from hotlap.race.trainings import Run, Trainings
+from hotlap.race.trainings import Trainings
 from hotlap.records import AS_WRITTEN, Setup
 from hotlap.trials.blocks import Window
 
@@ -115,29 +116,51 @@ def screen(
         storage: Of Optuna.
         reserve_s: Time that the finals will need.
     """
-    reached: dict[str, Reach] = {}
-    level, soonest = inf, inf
-    for found in candidates:
+    under_way: list[str] = []
+
+    def brought_up(found: Candidate) -> Asking[None]:
+        under_way.append(found.rule)
         cost_s = sum(trainings.lab.cost_s(AS_WRITTEN, "race") * share for share in RUNGS)
+        cost_s *= max(1.0, len(under_way) / trainings.at_once)
         if found.rule != SCRIPT and trainings.lab.left_s < reserve_s + cost_s:
             found.out = "the budget ended before it was tried"
-            continue
-        cap_s = None if soonest == inf else _CAP * soonest
-        bring_up(trainings, found, shape, goals.sigma, storage, cap_s)
-        if found.half is None:
-            continue
-        if found.rule == SCRIPT:
-            level = found.half.curve.final
-        step_s = trainings.step_s * (found.step_ratio or 1.0)
-        reach = Reach(time_to(crossing(found.half.curve, level), step_s), found.half.curve.points[-1][1])
-        reached[found.rule] = reach
-        soonest = min(soonest, reach.time_s)
-    return reached
+        else:
+            yield from bring_up(trainings, found, shape, goals.sigma, storage, cap_s)
+        under_way.remove(found.rule)
+
+    def cap_s() -> float | None:
+        own = candidates[0]
+        if not own.half and not own.out:  # with its end there is nothing to come to yet
+            return None
+        soonest = min((reach.time_s for reach in reaches(trainings, candidates).values()), default=inf)
+        return None if soonest == inf else _CAP * soonest
+
+    trainings.follow([brought_up(found) for found in candidates])
+    return reaches(trainings, candidates)
+
+
+def reaches(trainings: Trainings, candidates: Sequence[Candidate]) -> dict[str, Reach]:
+    """How soon each of those that came through came where the first, the script's own, ends."""
+    own = candidates[0].half
+    level = own.curve.final if own else inf
+    return {
+        found.rule: Reach(
+            time_to(crossing(found.half.curve, level), trainings.step_s * (found.step_ratio or 1.0)),
+            found.half.curve.points[-1][1],
+        )
+        for found in candidates
+        if found.half is not None
+    }
 
 
 def bring_up(
-    trainings: Trainings, found: Candidate, shape: Shape, sigma: float, storage: Any, cap_s: float | None
-) -> None:
+    trainings: Trainings,
+    found: Candidate,
+    shape: Shape,
+    sigma: float,
+    storage: Any,
+    cap_s: Callable[[], float | None],
+) -> Asking[None]:
     """The rungs of one rule."""
     search = Search(
         storage,
@@ -148,15 +171,15 @@ def bring_up(
         shape.points,
         trainings.lab.seed,
     )
-    ends = first_rung(trainings, found, search, shape)
+    ends = yield from first_rung(trainings, found, search, shape)
     last = dict(ends)
     keep = shape.rung_sizes()
     going = survivors(ends, keep[1], sigma, most=keep[1] + 1)
     for rung in (1, 2):
         if rung == 1 and len(going) == 1:
             continue  # with one left there is nothing to choose
-        cap = cap_s if rung == 2 else None
-        runs = {arm: run_at(trainings, found, arm, rung, cap) for arm in going}
+        cap = cap_s() if rung == 2 and going else None
+        runs = dict(zip(going, (yield from run_at(trainings, found, going, rung, cap))))
         ends = {arm: run.curve.final for arm, run in runs.items()}
         last |= ends
         for arm in going:
@@ -170,17 +193,19 @@ def bring_up(
     search.tell(last, found.best)
 
 
-def first_rung(trainings: Trainings, found: Candidate, search: Search, shape: Shape) -> dict[Arm, float]:
+def first_rung(trainings: Trainings, found: Candidate, search: Search, shape: Shape) -> Asking[dict[Arm, float]]:
     """Every setting over the shortest schedule; beyond the edge of those tried when the best lies there."""
     ends: dict[Arm, float] = {}
 
-    def attempt(lr: float | None = None) -> None:
-        arm = search.ask(lr)
-        ends[arm] = run_at(trainings, found, arm, 0, None).curve.final
-        search.report(arm, ends[arm], 0)
+    def attempt(rates: Sequence[float | None]) -> Asking[None]:
+        arms = [search.ask(lr) for lr in rates]
+        runs = yield from run_at(trainings, found, arms, 0, None)
+        for arm, run in zip(arms, runs):
+            ends[arm] = run.curve.final
+            search.report(arm, ends[arm], 0)
 
-    for _ in range(shape.points):
-        attempt()
+    for begun in range(0, shape.points, trainings.at_once):  # as many as run at once: who looks on sees each end
+        yield from attempt([None] * min(trainings.at_once, shape.points - begun))
     for _ in range(shape.extensions):
         by_rate: dict[float, float] = {}
         for arm, value in ends.items():
@@ -189,17 +214,20 @@ def first_rung(trainings: Trainings, found: Candidate, search: Search, shape: Sh
         beyond = edge(by_rate)
         if beyond is None:
             break
-        attempt(beyond)
+        yield from attempt([beyond])
     return ends
 
 
 def run_at(
-    trainings: Trainings, found: Candidate, arm: Arm, rung: int, cap_s: float | None, *, varies: bool = False
-) -> Run:
-    """Train an arm over the whole of its schedule, shortened to a rung."""
+    trainings: Trainings, found: Candidate, arms: Sequence[Arm], rung: int, cap_s: float | None, *, varies: bool = False
+) -> Asking[list[Run]]:
+    """Train arms, each over the whole of its schedule, shortened to a rung."""
     steps = trainings.rung(RUNGS[rung])
-    run = trainings.arm(found.words, replace(arm, horizon=steps), "search", rung, cap_s)
-    final = run.curve.final
-    value = trainings.metric.shown(final) if isfinite(final) else None
-    found.tried.append(Tried(str(arm), arm.lr, steps, value, run.curve.stopped, run.record.trial.id, varies))
-    return run
+    if not arms:
+        return []
+    runs = yield [trainings.arm(found.words, replace(arm, horizon=steps), "search", rung, cap_s) for arm in arms]
+    for arm, run in zip(arms, runs):
+        final = run.curve.final
+        value = trainings.metric.shown(final) if isfinite(final) else None
+        found.tried.append(Tried(str(arm), arm.lr, steps, value, run.curve.stopped, run.record.trial.id, varies))
+    return runs

@@ -3,40 +3,28 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import islice
 from math import isfinite
 from statistics import fmean, median
+from typing import Any, TypeVar
 
 from hotlap.errors import HotlapError
 from hotlap.knobs import ARGUMENTS, OPTIMIZER_RULE
 from hotlap.lab import Lab
 from hotlap.race.arm import Arm
-from hotlap.race.curves import LearningCurve, loss_curve, metric_curve, spacing
+from hotlap.race.curves import loss_curve, metric_curve, spacing
 from hotlap.race.range_test import RangeTest
 from hotlap.race.result import Metric, Row
+from hotlap.race.runs import SEEDS, Asking, Run, Wanted, why_stopped
 from hotlap.records import AS_WRITTEN, Outcome, Recording, Setup, Trial, Value
+from hotlap.spread import spread
 from hotlap.trials import blocks
 from hotlap.trials.blocks import LEAST_STEPS
 
+T = TypeVar("T")
 PURPOSE = "race"
-SEEDS = {"baseline": 100, "search": 200, "final": 300}
-"""Of each stage: what was searched on must not decide."""
-
-
-@dataclass(frozen=True)
-class Run:
-    """One run and what it showed."""
-
-    record: Recording
-    curve: LearningCurve
-    step_s: float
-    """Mean time of a step [s], evaluation apart."""
-
-    @property
-    def steps(self) -> int:
-        """That it took."""
-        return len(self.record.steps.total_s)
 
 
 @dataclass
@@ -74,8 +62,13 @@ class Trainings:
         Raises:
             HotlapError: It failed, or did not come to its end in time.
         """
-        self.lab.trying(f"baseline {number}: the script as written")
-        run = self._run(AS_WRITTEN, self._seed("baseline", number), 0, limit_s)
+        return self._sound(self.run(_baseline(number), limit_s))
+
+    def baselines(self, numbers: Sequence[int]) -> list[Run]:
+        """The same for several seeds."""
+        return [self._sound(run) for run in self.together([[_baseline(number)] for number in numbers]) if run]
+
+    def _sound(self, run: Run) -> Run:
         record = run.record
         if record.outcome is Outcome.BUDGET:
             raise HotlapError(
@@ -107,46 +100,112 @@ class Trainings:
             steps = -(-steps // self.printed) * self.printed
         return min(steps, self.steps)
 
-    def arm(self, name: str, arm: Arm, stage: str, number: int, cap_s: float | None = None) -> Run:
-        """Train an arm over its own horizon, on a seed of that stage."""
+    @property
+    def at_once(self) -> int:
+        """Runs that can be under way at the same time."""
+        return max(1, self.lab.cluster.places) if self.lab.cluster else 1
+
+    def follow(self, searches: Sequence[Asking[T]]) -> list[T]:
+        """Carry out searches that do not need each other, and give what each found.
+
+        One after the other; on a cluster abreast, in rounds: a round ends with its last run, so that nothing depends on
+        which came first.
+        """
+        if self.lab.cluster is None:
+            return [found for search in searches for found in self._abreast([search])]
+        return self._abreast(searches)
+
+    def _abreast(self, searches: Sequence[Asking[T]]) -> list[T]:
+        found: dict[int, T] = {}
+        told: dict[int, Any] = dict.fromkeys(range(len(searches)))
+        while told:
+            asked: dict[int, Sequence[Wanted]] = {}
+            for place, runs in told.items():
+                try:
+                    asked[place] = searches[place].send(runs)
+                except StopIteration as end:
+                    found[place] = end.value
+            came = self.together([[one] for wanted in asked.values() for one in wanted])
+            told = {place: list(islice(came, len(wanted))) for place, wanted in asked.items()}
+        return [found[place] for place in range(len(searches))]
+
+    def together(
+        self, groups: Sequence[Sequence[Wanted]], worth: Callable[[], bool] = lambda: True
+    ) -> Iterator[Run | None]:
+        """Runs that do not need each other, one after the other; on a cluster several at once.
+
+        Args:
+            groups: What stands in one is run one after the other at one place.
+            worth: Whether a group is still to be begun.
+
+        Yields:
+            Each run, in the order in which they are wanted; None in the place of a group that was not run, and the end.
+        """
+        if self.lab.cluster is None:
+            for group in groups:
+                if not worth():
+                    yield None
+                    return
+                yield from map(self.run, group)
+            return
+        trials = [[self._trial(one, self.lab.left_s) for one in group] for group in groups]
+        told = {t.id: one for group, ours in zip(trials, groups) for t, one in zip(group, ours)}
+        for group, records in zip(groups, spread(self.lab, trials, worth, lambda trial: self._begun(told[trial.id]))):
+            if records is None:
+                yield None
+                return
+            yield from map(self._ended, group, records)
+
+    def run(self, wanted: Wanted, limit_s: float | None = None) -> Run:
+        """One run."""
+        self._begun(wanted)
+        record = self.lab.run(self._trial(wanted, self.lab.left_s if limit_s is None else limit_s))
+        return self._ended(wanted, record)
+
+    def arm(self, name: str, arm: Arm, stage: str, number: int, cap_s: float | None = None) -> Wanted:
+        """A run of an arm over its own horizon, on a seed of that stage."""
         assert arm.horizon is not None
-        self.show(name, stage=f"{stage} {arm.horizon} steps", lr=arm.lr)
-        self.lab.trying(f"{stage}: {arm}")
-        run = self.setup(Setup.of({OPTIMIZER_RULE: str(arm)}), stage, number, arm.horizon, cap_s)
-        final = run.curve.final
-        value = self.metric.shown(final) if isfinite(final) else None
-        self.show(name, value=value, said=run.curve.stopped)
-        return run
-
-    def variant(self, setup: Setup, stage: str, number: int) -> Run:
-        """Train a variant of the command line to its own end."""
-        return self._run(setup, self._seed(stage, number), 0, self.lab.left_s)
-
-    def setup(self, setup: Setup, stage: str, number: int, steps: int, cap_s: float | None = None) -> Run:
-        """Train a setup; over the whole training when it takes as many steps."""
-        whole = steps >= self.steps or not self.steps
-        return self._run(setup, self._seed(stage, number), 0 if whole else steps, self.lab.left_s, cap_s)
+        setup = Setup.of({OPTIMIZER_RULE: str(arm)})
+        return Wanted(setup, stage, number, f"{stage}: {arm}", arm.horizon, cap_s, name, arm.lr)
 
     def _seed(self, stage: str, number: int) -> int:
         return self.lab.seed * 1000 + SEEDS[stage] + number
 
-    def _run(self, setup: Setup, seed: int, steps: int, limit_s: float, cap_s: float | None = None) -> Run:
-        options: dict[str, Value] = {"cap_s": round(cap_s, 3)} if cap_s else {}
+    def _steps(self, wanted: Wanted) -> int:
+        """That it is to take; 0 for the script's own end, which comes by itself."""
+        whole = wanted.steps >= self.steps or not self.steps
+        return 0 if whole else wanted.steps
+
+    def _trial(self, wanted: Wanted, limit_s: float) -> Trial:
+        steps = self._steps(wanted)
+        options: dict[str, Value] = {"cap_s": round(wanted.cap_s, 3)} if wanted.cap_s else {}
         if self.metric.pattern:
             options |= {"metric": self.metric.pattern, "metric_from": steps}
-        trial = Trial(
+        return Trial(
             id=self.lab.next_id(PURPOSE),
             purpose=PURPOSE,
-            setup=setup,
-            seed=seed,
+            setup=wanted.setup,
+            seed=self._seed(wanted.stage, wanted.number),
             block=0,
             steps=0 if self.metric.pattern else steps,
             limit_s=max(1.0, limit_s),
             options=options,
         )
-        record = self.lab.run(trial)
+
+    def _begun(self, wanted: Wanted) -> None:
+        if wanted.row:
+            stage = f"{wanted.stage} {wanted.steps} steps" if wanted.steps else wanted.stage
+            self.show(wanted.row, stage=stage, lr=wanted.lr)
+        self.lab.trying(wanted.said)
+
+    def _ended(self, wanted: Wanted, record: Recording) -> Run:
         self.runs += 1
-        return self._with_curve(record, why_stopped(record, steps))
+        run = self._with_curve(record, why_stopped(record, self._steps(wanted)))
+        if wanted.row:
+            final = run.curve.final
+            value = self.metric.shown(final) if isfinite(final) else None
+            self.show(wanted.row, value=value, said=run.curve.stopped)
+        return run
 
     def _with_curve(self, record: Recording, stopped: str) -> Run:
         taken = len(record.steps.total_s)
@@ -200,30 +259,14 @@ class Trainings:
         self.changed(list(self.rows.values()))
 
 
-def why_stopped(record: Recording, steps: int) -> str:
-    """Why a run did not come to the end of its schedule; "" when it did.
-
-    Args:
-        record: Of the run.
-        steps: That it was to take; 0 for the script's own end.
-    """
-    if record.failed_knobs:
-        return next(iter(record.failed_knobs.values()))
-    if record.race is not None and (record.race.killed or record.race.refused):
-        return record.race.killed.replace("-", " ") or record.race.refused
-    if record.outcome not in (Outcome.BUDGET, Outcome.ENDED):
-        return record.outcome.value
-    if any(loss is not None and not isfinite(loss) for loss in record.steps.losses):
-        return Outcome.NON_FINITE.value
-    if record.outcome is Outcome.BUDGET and (not steps or len(record.steps.total_s) < steps):
-        return "out of time"
-    return ""
-
-
 def samples_of(record: Recording) -> float:
     """Samples in most steps of a run; 0 where they were not seen."""
     seen = [count for count in record.steps.samples if count]
     return float(median(seen)) if seen else 0.0
+
+
+def _baseline(number: int) -> Wanted:
+    return Wanted(AS_WRITTEN, "baseline", number, f"baseline {number}: the script as written")
 
 
 def regular_expression(pattern: str) -> str:

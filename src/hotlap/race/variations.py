@@ -10,6 +10,7 @@ from hotlap.race.arm import Arm
 from hotlap.race.budget import RUNGS
 from hotlap.race.halving import SIGMAS
 from hotlap.race.rules import RULES, SCRIPT
+from hotlap.race.runs import Asking
 from hotlap.race.screening import Candidate, run_at
 from hotlap.race.shapes import decays
 from hotlap.race.trainings import Trainings
@@ -21,7 +22,7 @@ _FEWEST_NORMS = 10
 _OUTLIER = 1.2  # times the level: where no gradient is longer, clipping changes little
 
 
-def vary(trainings: Trainings, found: Candidate, count: int, sigma: float) -> None:
+def vary(trainings: Trainings, found: Candidate, count: int, sigma: float) -> Asking[None]:
     """Try so many changes of a rule's best arm; what ends lower by more than noise takes its place.
 
     The script's own rule is given the same choice, but for its momentum, which is the script's. All run on the seed on
@@ -37,8 +38,10 @@ def vary(trainings: Trainings, found: Candidate, count: int, sigma: float) -> No
     assert found.half is not None
     seen = found.half.record.race
     norms = [norm for _, norm in seen.gradient_norms] if seen else []
-    for change in _changes(found.best, found.rule, norms)[:count]:
-        run = run_at(trainings, found, change, len(RUNGS) - 1, None, varies=True)
+    changes = _changes(found.best, found.rule, norms)[:count]
+    runs = yield from run_at(trainings, found, changes, len(RUNGS) - 1, None, varies=True)
+    for change, run in zip(changes, runs):
+        assert found.half is not None
         if run.curve.final < found.half.curve.final - SIGMAS * sigma:
             found.best, found.half = change, run
 

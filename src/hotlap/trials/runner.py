@@ -6,7 +6,7 @@ import json
 import shlex
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
@@ -50,6 +50,34 @@ class Runner(Protocol):
 
     def arm(self, trial: Trial) -> ArmRecord:
         """What a trial of the learning check wrote."""
+        ...
+
+
+class Cluster(Protocol):
+    """Several places, each of which runs one trial at a time.
+
+    Attributes:
+        places: How many there are now.
+    """
+
+    @property
+    def places(self) -> int:
+        """See above."""
+        ...
+
+    def groups(
+        self, groups: Sequence[Sequence[Trial]], begin: Callable[[Trial], Trial | None], facts: Facts | None
+    ) -> Iterator[tuple[int, list[Recording]]]:
+        """Run groups of trials, each group one after the other at one place, begun in the order given.
+
+        Args:
+            groups: Of trials; groups do not need each other.
+            begin: Told of each trial when it begins; the trial to run, or None when no more are to be begun.
+            facts: Of the training.
+
+        Yields:
+            Number of a group and its recordings when it has ended, in no order.
+        """
         ...
 
 
