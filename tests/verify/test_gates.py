@@ -87,6 +87,26 @@ def test_noise_only_parameters_are_judged_by_size():
     assert word(arm(row(), row("b", 1e-9, scale=-1)), **quiet) is Word.ROUNDING
     assert word(arm(row(), ["b", 1e-9, 1e-2, 1e-2, False, 0.0]), **quiet) is Word.CHANGED
     assert word(arm(row(), row("b", 0.5, scale=-1)), **quiet) is Word.UNDECIDED  # that is no rounding
+    assert word(arm(row(), row("b", 0.5, scale=0)), **quiet) is Word.UNDECIDED
+    assert word(arm(row(), row("b", 0.5, scale=0)), f32=2.0, name="b") is Word.UNDECIDED
+    assert word(arm(row(), row("b", 0.5, noise=0.4)), **quiet) is Word.ROUNDING  # nearer than the noise arms are
+    assert word(arm(row(), row("b", 0.5, noise=0.6)), **quiet) is Word.UNDECIDED
+
+
+@pytest.mark.parametrize(
+    ("f32", "size", "got", "expected"),
+    [
+        (1.4, 1e-5, 3e-4, Word.ROUNDING),  # of the size that the noise arms show, within its multiple
+        (1.4, 1e-5, 6e-4, Word.CHANGED),
+        (1.4, 1e-4, 2e-3, Word.CHANGED),  # never as much as matters in the whole
+        (1.4, 2e-3, 1e-5, Word.UNDECIDED),
+        (0.3, 1e-5, 1e-5, Word.UNDECIDED),  # not all of it is noise
+        (0.3, 1e-5, 0.0, Word.UNDECIDED),
+    ],
+)
+def test_noise_that_sums_over_a_large_batch_is_judged_by_the_noise_arms(f32, size, got, expected):
+    """Beside a gradient of norm 1 for the rest; 32 float32 units of that are 4e-6."""
+    assert word(arm(row(), ["b", size, got, size + got, False, 0.0]), f32=f32, name="b") is expected
 
 
 def test_zero_everywhere_is_undecided():

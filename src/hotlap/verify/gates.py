@@ -23,7 +23,10 @@ TF32_UNIT = 2.0**-11
 # BatchNorm) and 3.4 at bfloat16's; gradients a tenth short 2e5 and 12.8.
 _SLACK, _REDUCED_SLACK = 32.0, 8.0
 _FLOOR_UNITS = 4.0  # a gradient that the perturbations happen to leave alone still rounds
-_NOISE_ONLY = 0.10  # relative spread at one float32 ulp above which a gradient is rounding noise itself
+_NOISE_ONLY = 0.10  # relative spread at one float32 ulp above which a gradient cannot be compared with its reference
+_ALL_NOISE = 0.5  # from here on nothing of it is left but noise: two independent roundings are sqrt(2) apart
+_NEARER = 0.9  # of the reference: a gradient that is gone is off by all of it
+_NEGLIGIBLE = 1e-3  # of the model's gradient: what noise that sums over a large batch may come to
 _UPDATE_TOLERANCE = 1e-5  # from identical weights and gradients honest updates differ by rounding alone: measured, 0
 # A kernel that forms 1 - beta2 in float32 is off by up to 2**-24 / (1 - 0.999) = 6e-5 in what the optimizer keeps, and
 # by a part of it in the weights: CUDA's fused Adam by 1.29e-5, just what float32(0.999) explains.
@@ -153,14 +156,9 @@ def _judge_gradient(
     if error is None or not (isfinite(got) and isfinite(error)):
         return changed("its gradient is not finite"), 0.0, 0.0, 0.0
     place = ("gradient", step, name)
-    quiet = noise.float32.get(place, 0.0) > _NOISE_ONLY or name in silent or reference == 0
-    if quiet:  # a bias before BatchNorm, an attention's key bias: mathematically zero, so only its size can be judged
-        band = noise.slack_at(unit) * max(unit, FLOAT32_UNIT) * model
-        ratio = got / band if band else math.inf
-        if ratio > 1 and (name in silent or reference > band):
-            why = "has no gradient to compare with" if name in silent else "has a gradient too noisy to compare"
-            return Gate("gradients", Word.UNDECIDED, f"{name} {why}", step, name), ratio, got, band
-        return (changed("a gradient that should vanish does not", got, band) if ratio > 1 else None), ratio, got, band
+    spread = noise.float32.get(place, 0.0)
+    if spread > _NOISE_ONLY or name in silent or reference == 0:
+        return _judge_quiet(row, step, spread, noise.slack_at(unit), unit, model, silent)
     gap = error / reference
     band = noise.allows(place, unit)
     if got == 0:
@@ -168,6 +166,27 @@ def _judge_gradient(
     if not gap <= min(band, 1.0):
         return changed("its gradient is off", gap, band), gap / band, gap, band
     return None, gap / band, gap, band
+
+
+def _judge_quiet(
+    row: Sequence[Any], step: int, spread: float, slack: float, unit: float, model: float, silent: set[str]
+) -> tuple[Gate | None, float, float, float]:
+    """A bias before BatchNorm, an attention's key bias: mathematically zero, so only its size can be judged."""
+    name, reference, got, error, _, _ = row
+    band = slack * max(unit, FLOAT32_UNIT) * model
+    if spread >= _ALL_NOISE:
+        band = max(band, min(slack * spread * reference, _NEGLIGIBLE * model))
+    ratio = got / band if band else math.inf
+    if name in silent and ratio > 1:
+        reason = f"{name} has no gradient to compare with"
+        return Gate("gradients", Word.UNDECIDED, reason, step, name), ratio, got, band
+    if reference > band and error > min(spread, _NEARER) * reference:
+        reason = f"{name} has a gradient too noisy to compare"
+        return Gate("gradients", Word.UNDECIDED, reason, step, name), ratio, got, band
+    if reference > band:  # nearer to the reference than the noise arms are
+        return None, error / reference / min(spread, _NEARER), error / reference, min(spread, _NEARER)
+    changed = _changed("gradients", step, name)
+    return (changed("a gradient that should vanish does not", got, band) if ratio > 1 else None), ratio, got, band
 
 
 def _changed(name: str, step: int, parameter: str) -> Any:
