@@ -169,6 +169,20 @@ assert not loaded, loaded
     assert done.returncode == 0, done.stderr
 
 
+def test_every_option_with_a_value_is_known_before_a_launcher() -> None:
+    """`hotlap race --batch-size 64 -m package` must not take 64 for the script."""
+    from typer.main import get_command
+
+    from hotlap.cli import OPTIONS_WITH_VALUE, app
+
+    commands = get_command(app).commands.values()  # type: ignore[attr-defined]
+    trains = [command for command in commands if any(p.name == "command" for p in command.params)]
+    takes = {name for c in trains for p in c.params for name in p.opts if name[:2] == "--" and not p.is_flag}
+
+    assert len(trains) > 3
+    assert takes == set(OPTIONS_WITH_VALUE)
+
+
 # -- law 2
 
 
