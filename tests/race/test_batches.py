@@ -28,6 +28,7 @@ from hotlap.race.plan import with_winner
 from hotlap.race.race import NONE_SOONER, Wish
 from hotlap.race.result import Metric, RaceResult
 from hotlap.race.simulated import SimulatedRunner, Truth
+from hotlap.race.runs import Wanted
 from hotlap.race.trainings import Run, Trainings
 from hotlap.records import Facts, Loader, Recording, Setup, Trial
 from hotlap.report import race_words as words
@@ -303,7 +304,7 @@ def test_points_lie_equally_many_samples_apart(tmp_path: Path) -> None:
     for size in (16, 128):
         arm = of(size)
         assert arm.horizon is not None
-        curves[size] = trainings.setup(Size(arm).setup, "search", 1, arm.horizon).curve
+        curves[size] = trainings.run(Wanted(Size(arm).setup, "search", 1, "", arm.horizon)).curve
 
     assert {size: curve.points[0][0] for size, curve in curves.items()} == {16: 16, 128: 2}
     assert {len(curve.points) for curve in curves.values()} == {64}
@@ -324,7 +325,7 @@ def test_what_an_epoch_takes_to_start_falls_on_its_own_steps(tmp_path: Path) -> 
     """An epoch has half as many batches of twice the size, and each bears twice as much of the start."""
     trainings = trainings_in(tmp_path, **{"batch size 128": Truth()})
     trainings.baseline(1, 1e9)
-    record = trainings.setup(Size(of(128)).setup, "search", 1, 128).record
+    record = trainings.run(Wanted(Size(of(128)).setup, "search", 1, "", 128)).record
     slow = replace(record, epoch_start_s=3.2)
 
     assert trainings.step_time(slow) - trainings.step_time(record) == pytest.approx(3.2 / 16)
