@@ -27,8 +27,8 @@ from hotlap.race.goals import DEFAULT
 from hotlap.race.plan import with_winner
 from hotlap.race.race import NONE_SOONER, Wish
 from hotlap.race.result import Metric, RaceResult
-from hotlap.race.simulated import SimulatedRunner, Truth
 from hotlap.race.runs import Wanted
+from hotlap.race.simulated import SimulatedRunner, Truth
 from hotlap.race.trainings import Run, Trainings
 from hotlap.records import Facts, Loader, Recording, Setup, Trial
 from hotlap.report import race_words as words
