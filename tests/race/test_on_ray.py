@@ -37,6 +37,7 @@ from race.stub_place import DIES, WAITS, StubPlace
 
 pytest.importorskip("ray")
 pytest.importorskip("optuna")
+pytestmark = pytest.mark.slow  # a cluster takes half a minute to start, and its nodes share the cores
 TESTS = Path(__file__).parent.parent
 WISH = Wish(only=("adamw", "nesterov", "muon"))
 NODE = {"num_cpus": 1, "object_store_memory": 100 << 20}
@@ -251,7 +252,6 @@ def command(cluster: Any, folder: Path, *flags: str) -> list[str]:
     return [sys.executable, "-m", "hotlap", "race", "--json", "--budget", "quick", "--ray", cluster.address, *flags]
 
 
-@pytest.mark.slow
 def test_a_race_of_a_real_script(cluster: Any, tmp_path: Path) -> None:
     """A full answer; the document alone on stdout; and trials of more than one node."""
     started = command(cluster, tmp_path, "--arm", "--lr 0.2", "train.py")
@@ -267,7 +267,6 @@ def test_a_race_of_a_real_script(cluster: Any, tmp_path: Path) -> None:
     assert kinds.count("cluster") == 1
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interruption_leaves_no_training_behind(cluster: Any, tmp_path: Path, number: int) -> None:
     """And the places are free for the next race."""
