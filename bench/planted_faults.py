@@ -21,7 +21,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf
 from pathlib import Path
 from statistics import fmean
@@ -35,7 +35,7 @@ from hotlap.judge import Judge
 from hotlap.knobs import all_knobs, knob_by_id
 from hotlap.lab import Lab
 from hotlap.logbook import Logbook
-from hotlap.records import AS_WRITTEN, Outcome, Recording, Setup, Trial, Word
+from hotlap.records import AS_WRITTEN, Outcome, Recording, Setup, Skip, Trial, Word
 from hotlap.search.candidates import Request, candidates
 from hotlap.target import resolve
 from hotlap.trials.launch import best_tier
@@ -132,7 +132,11 @@ class Bench:
         """Every setup to judge, and whether it is a fault."""
         singles, _ = candidates(all_knobs(), self.facts, Request(), self.phases, {})
         honest = [Setup((single,)) for single in singles] + [Setup.of({f"faults:{name}": True}) for name in HONEST]
-        hides = any(single.knob == HIDING_PLACE for single in singles)
+        # What a precision hides does not depend on how fast it is here.
+        machine = replace(self.facts.machine, flags=("bf16",))
+        hides = not isinstance(knob_by_id(HIDING_PLACE).choices(replace(self.facts, machine=machine)), Skip)
+        if hides and all(single.knob != HIDING_PLACE for single in singles):
+            honest.append(Setup.of({HIDING_PLACE: True}))
         faults = [Setup.of({f"faults:{name}": True}) for name in FAULTS]
         exact = [setup for setup in faults if all(knob_by_id(knob).unit < 2.0**-20 for knob in setup.values)]
         hidden = [setup.with_(HIDING_PLACE, True) for setup in exact] if hides else []
