@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
@@ -170,3 +171,13 @@ def test_what_the_user_does_not_want_is_no_company() -> None:
     assert ranking.steadying(faulting, 0.05, [malloc]) == Setup.of({"malloc-thresholds": "mallopt"})
     assert ranking.steadying(faulting, 0.05, []) == AS_WRITTEN
     assert ranking.steadying(STEADY, 0.05, [malloc]) == AS_WRITTEN
+
+
+def test_what_can_save_next_to_nothing_is_not_tried() -> None:
+    """A collection of 0.1 ms is a third of one step and nothing in another."""
+    knobs = [knob_by_id("gc-freeze")]
+    slow = facts(collecting_s=2e-4)
+    short, long = (replace(STEP, total_s=total_s) for total_s in (0.001, 0.5))
+
+    assert [s.knob for s in candidates(knobs, slow, Request(), short, {})[0]] == ["gc-freeze"]
+    assert candidates(knobs, slow, Request(), long, {})[1] == {"gc-freeze": "what it can save is 0.04% of the step"}

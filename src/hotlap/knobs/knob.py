@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from enum import Enum
+from math import inf
 from typing import TYPE_CHECKING, ClassVar
 
 from hotlap.records import Contract, Facts, Goal, Skip, Value
@@ -66,6 +67,10 @@ class Knob(ABC):
         if any(type(value) is type(one) and value == one for one in self.allowed):
             return None
         return "it takes " + " or ".join(str(one).lower() for one in self.allowed)
+
+    def saves_s(self, facts: Facts) -> float:
+        """The most that it can take off a step [s]; infinite where that was not measured."""
+        return inf
 
     def switches(self, facts: Facts) -> bool:
         """Whether it can be turned on and off between any two steps of this script, and leaves nothing behind."""

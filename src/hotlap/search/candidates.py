@@ -87,7 +87,11 @@ def refused(knob: Knob, request: Request) -> str:
 
 def _cannot_pay(knob: Knob, request: Request, facts: Facts, step: Phases, bound: Estimate | None) -> str:
     """What a phase takes bounds what shortening it gains, unless its work costs the other phases time as well."""
-    if request.goal is not Goal.SPEED or not knob.phase or not step.total_s:
+    if request.goal is not Goal.SPEED or not step.total_s:
+        return ""
+    if (share := knob.saves_s(facts) / step.total_s) < _WORTHWHILE:
+        return f"what it can save is {share:.2%} of the step"
+    if not knob.phase:
         return ""
     if bound and bound.high < 1.0 + _WORTHWHILE:
         return f"a step without any {knob.area} work is at most {bound.high - 1.0:.1%} faster"

@@ -37,6 +37,10 @@ class GcFreeze(Knob):
             return Skip(f"garbage collection takes {facts.collecting_s * 1e6:.0f} microseconds of a step")
         return (True,)
 
+    def saves_s(self, facts: Facts) -> float:
+        """Every collection."""
+        return facts.collecting_s
+
     def install(self, value: Value, host: Host) -> None:
         """Collect once, so that no garbage is kept for ever, and freeze the rest."""
         import gc
