@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from hotlap.errors import HotlapError
+from hotlap.packages import optional
 from hotlap.target import Target
 from hotlap.trials.launch import Tier
-from hotlap.trials.nodes import Spot, alike, connected, ray_package, spots
+from hotlap.trials.nodes import Spot, alike, connected, spots
 from hotlap.trials.place import Looked, Place, Work
 
 KIND = (("CPU", "A processor"), ("torch", "2.13.0"))
@@ -135,7 +136,7 @@ def test_a_place_on_a_gpu_keeps_the_one_that_ray_gave(work: Work, monkeypatch: p
 def test_without_ray_it_is_told_where_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(HotlapError, match=r"pip install 'hotlap\[ray\]'") as raised:
-        ray_package()
+        optional("ray")
 
     assert raised.value.slug == "no-ray"
 

@@ -98,6 +98,7 @@ def test_noise_only_parameters_are_judged_by_size():
     [
         (1.4, 1e-5, 3e-4, Word.ROUNDING),  # of the size that the noise arms show, within its multiple
         (1.4, 1e-5, 6e-4, Word.CHANGED),
+        (1.4, 1e-5, 0.0, Word.UNDECIDED),  # gone
         (1.4, 1e-4, 2e-3, Word.CHANGED),  # never as much as matters in the whole
         (1.4, 2e-3, 1e-5, Word.UNDECIDED),
         (0.3, 1e-5, 1e-5, Word.UNDECIDED),  # not all of it is noise

@@ -14,6 +14,7 @@ from hotlap.commands import Job, seconds
 from hotlap.errors import HotlapError, did_you_mean
 from hotlap.knobs import ARGUMENTS, knob_by_id
 from hotlap.lab import Lab
+from hotlap.packages import optional
 from hotlap.race.budget import SHAPES
 from hotlap.race.on_ray import on_cluster
 from hotlap.race.plan import with_winner
@@ -25,7 +26,6 @@ from hotlap.race.study import open_storage
 from hotlap.race.trainings import Trainings, regular_expression
 from hotlap.terminal import Voice
 from hotlap.toml_file import replace_file
-from hotlap.trials.nodes import ray_package
 
 PART = "race"
 """hotlap's folder for it, below that of the script."""
@@ -85,7 +85,7 @@ def race(
     if wish.of_rules:
         open_storage(None)  # a missing package is told before anything is run
     if ray is not None:
-        ray_package()
+        optional("ray")
     limit_s = wish.budget_s or _UNKNOWN_S
     with Voice(Console(stderr=True), limit_s) as voice:
         lab = job.lab(limit_s, seed, voice, resume=resume, part=PART)
@@ -105,8 +105,7 @@ def race(
     elif not result.winner:
         said.append("no plan was written: nothing is proven")
     Console(stderr=True).print("\n".join(said), markup=False, highlight=False, soft_wrap=True)
-    nothing_to_gain = bool(result.screened) and all(one.out for one in result.screened)
-    return result.speedup_vs_script is not None or nothing_to_gain
+    return result.speedup_vs_script is not None or result.nothing_to_gain
 
 
 def _name(lab: Lab) -> str:

@@ -148,6 +148,11 @@ class RaceResult:
     notes: tuple[str, ...]
 
     @property
+    def nothing_to_gain(self) -> bool:
+        """Screening ruled out every arm that there was to try."""
+        return bool(self.screened) and all(one.out for one in self.screened)
+
+    @property
     def proven(self) -> bool:
         """There is a winner."""
         return bool(self.winner)

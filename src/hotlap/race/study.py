@@ -13,6 +13,7 @@ from math import inf, isfinite
 from typing import Any
 
 from hotlap.errors import HotlapError
+from hotlap.packages import optional
 from hotlap.race.arm import Arm
 from hotlap.race.halving import FACTOR
 from hotlap.race.rules import Range
@@ -28,16 +29,7 @@ def optuna() -> Any:
     Raises:
         HotlapError: It is not installed beside hotlap.
     """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            import optuna as package
-    except ImportError:
-        raise HotlapError(
-            "no-optuna",
-            "A race samples its settings with Optuna, which is not installed beside hotlap.",
-            fix="install it with `pip install 'hotlap[race]'`",
-        ) from None
+    package = optional("optuna")
     package.logging.set_verbosity(package.logging.ERROR)
     return package
 

@@ -10,6 +10,7 @@ from math import isfinite
 from statistics import fmean, median
 from typing import Any, TypeVar
 
+from hotlap.abreast import run_abreast
 from hotlap.errors import HotlapError
 from hotlap.knobs import ARGUMENTS, OPTIMIZER_RULE
 from hotlap.lab import Lab
@@ -19,7 +20,6 @@ from hotlap.race.range_test import RangeTest
 from hotlap.race.result import Metric, Row
 from hotlap.race.runs import SEEDS, Asking, Run, Wanted, why_stopped
 from hotlap.records import AS_WRITTEN, Outcome, Recording, Setup, Trial, Value
-from hotlap.spread import spread
 from hotlap.trials import blocks
 from hotlap.trials.blocks import LEAST_STEPS
 
@@ -150,7 +150,9 @@ class Trainings:
             return
         trials = [[self._trial(one, self.lab.left_s) for one in group] for group in groups]
         told = {t.id: one for group, ours in zip(trials, groups) for t, one in zip(group, ours)}
-        for group, records in zip(groups, spread(self.lab, trials, worth, lambda trial: self._begun(told[trial.id]))):
+        for group, records in zip(
+            groups, run_abreast(self.lab, trials, worth, lambda trial: self._begun(told[trial.id]))
+        ):
             if records is None:
                 yield None
                 return

@@ -55,8 +55,7 @@ def lead(result: RaceResult) -> str:
         return "Sooner"
     found = result.speedup_vs_script
     if found is None:
-        nothing = bool(result.screened) and all(one.out for one in result.screened)
-        return "Nothing to gain" if nothing else "No answer yet"
+        return "Nothing to gain" if result.nothing_to_gain else "No answer yet"
     if found.indicative:
         return "Indicative"
     return "No measurable difference" if found.reason == "no measurable difference" else "Nothing proven"

@@ -14,26 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from hotlap.errors import HotlapError
+from hotlap.packages import optional
 from hotlap.trials.place import Looked
-
-
-def ray_package() -> Any:
-    """The package, or a sentence on where to get it.
-
-    Raises:
-        HotlapError: It is not installed beside hotlap.
-    """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            import ray
-    except ImportError:
-        raise HotlapError(
-            "no-ray",
-            "Trials on a cluster are run by Ray, which is not installed beside hotlap.",
-            fix="install it with `pip install 'hotlap[ray]'`",
-        ) from None
-    return ray
 
 
 @contextmanager
@@ -47,7 +29,7 @@ def connected(address: str) -> Generator[Any]:
     Raises:
         HotlapError: Ray is missing, or there is no such cluster.
     """
-    ray = ray_package()
+    ray = optional("ray")
     if "://" in address:
         what = f"--ray {address} names a Ray client's server, and the files of a race are not sent over one."
         raise HotlapError("bad-cluster", what, fix="start hotlap on a node of the cluster, with --ray auto")

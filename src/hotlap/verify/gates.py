@@ -173,14 +173,15 @@ def _judge_quiet(
 ) -> tuple[Gate | None, float, float, float]:
     """A bias before BatchNorm, an attention's key bias: mathematically zero, so only its size can be judged."""
     name, reference, got, error, _, _ = row
-    band = slack * max(unit, FLOAT32_UNIT) * model
+    band = rounding = slack * max(unit, FLOAT32_UNIT) * model
     if spread >= _ALL_NOISE:
         band = max(band, min(slack * spread * reference, _NEGLIGIBLE * model))
     ratio = got / band if band else math.inf
     if name in silent and ratio > 1:
         reason = f"{name} has no gradient to compare with"
         return Gate("gradients", Word.UNDECIDED, reason, step, name), ratio, got, band
-    if reference > band and error > min(spread, _NEARER) * reference:
+    gone = got == 0 and reference > rounding  # not even noise is left
+    if gone or (reference > band and error > min(spread, _NEARER) * reference):
         reason = f"{name} has a gradient too noisy to compare"
         return Gate("gradients", Word.UNDECIDED, reason, step, name), ratio, got, band
     if reference > band:  # nearer to the reference than the noise arms are

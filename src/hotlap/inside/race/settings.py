@@ -47,7 +47,7 @@ class Settings:
         self._shares = [rate / max(known) if max(known) > 0 else 1.0 for rate in known]
         none = any("momentum" not in group and "betas" not in group for group in groups)
         refuse(arm.rule == SCRIPT and arm.momentum is not None and none, _NO_MOMENTUM)
-        growth = 1.0 if arm.lr is not None else rate_growth(kind, arm.growth) if arm.batch else 1.0
+        growth = rate_growth(kind, arm.growth) if arm.batch and arm.lr is None else 1.0
         refuse(growth is None, NO_GROWTH.format(kind.__name__))
         self._growth = growth or 1.0
 

@@ -9,7 +9,7 @@ from hotlap.lab import Lab
 from hotlap.records import Recording, Trial
 
 
-def spread(
+def run_abreast(
     lab: Lab, groups: Sequence[Sequence[Trial]], worth: Callable[[], bool], begun: Callable[[Trial], None]
 ) -> list[list[Recording] | None]:
     """Run trials on the lab's cluster and write them down.
