@@ -1,13 +1,15 @@
 """What the sequential confirmation can promise: simulated acceptance, effort and coverage of the reported interval.
 
 Run: python bench/simulate_confirmation.py [--runs 4000] [--seed 0]
-Each run is one candidate with a planted gain, confirmed by the looks of hotlap.stats under normal noise.
+Each run is one candidate with a planted gain, confirmed by the looks of hotlap.stats under normal noise. The second
+table is of budgets that end between two looks, which brings one forward; its last row is of confirmations that were
+closed so and gone on with, again and again.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +20,10 @@ from hotlap.stats import ALPHA, DELTA, LOOKS, Look, confirmed_speedup, look, loo
 
 NOISES = (0.02, 0.03, 0.04, 0.05)
 GAINS = (0.0, 0.01, 0.03, 0.05, 0.10)
+CLOSED = (((3,), 3), ((5,), 5), ((7,), 7), ((8,), 8), ((10,), 10), ((12,), 12), ((3, 5, 8, 12), 13))
+"""Pairs after which a budget ended, and pairs in all."""
+CLOSED_NOISE = 0.04
+CLOSED_GAINS = (0.0, 0.01, 0.05, 0.10, 0.20)
 Floats = NDArray[np.float64]
 Booleans = NDArray[np.bool_]
 
@@ -47,14 +53,20 @@ def bounds(ratios: Floats, lower_tail: float, upper_tail: float) -> tuple[Floats
     return centre - stdtrit(n - 1, 1 - lower_tail) * error, centre + stdtrit(n - 1, 1 - upper_tail) * error
 
 
-def confirm(ratios: Floats) -> tuple[Booleans, NDArray[np.int64]]:
+def looks_of(pairs: int, closings: Sequence[int]) -> list[int]:
+    """Pairs after which a confirmation of so many pairs in all is looked at."""
+    return sorted({n for n in (*LOOKS, *closings) if n <= pairs})
+
+
+def confirm(ratios: Floats, closings: Sequence[int] = ()) -> tuple[Booleans, NDArray[np.int64]]:
     """Which runs are accepted, and after how many pairs each one stopped."""
-    bar = np.log1p(DELTA)
+    bar, pairs = np.log1p(DELTA), ratios.shape[1]
     live = np.ones(len(ratios), dtype=bool)
     accepted = np.zeros(len(ratios), dtype=bool)
-    stopped = np.full(len(ratios), LOOKS[-1])
-    for n in LOOKS:
-        low, high = bounds(ratios[:, :n], look_tail(n), look_tail(n))
+    stopped = np.full(len(ratios), pairs)
+    for n in looks_of(pairs, closings):
+        tail = look_tail(n, closings=closings)
+        low, high = bounds(ratios[:, :n], tail, tail)
         accepted |= live & (low > bar)
         ends = live & ((low > bar) | (high < bar))
         stopped[ends] = n
@@ -67,9 +79,9 @@ def plain_tails(pairs: int) -> tuple[float, float]:
     return 0.025, 0.025
 
 
-def reported_tails(pairs: int) -> tuple[float, float]:
+def reported_tails(pairs: int, closings: Sequence[int] = ()) -> tuple[float, float]:
     """Of the interval that is reported."""
-    return look_tail(pairs), ALPHA / 2 / len(LOOKS)
+    return look_tail(pairs, closings=closings), ALPHA / 2 / len(LOOKS)
 
 
 def covered(
@@ -77,20 +89,27 @@ def covered(
 ) -> Booleans:
     """Whether the interval taken when each run stopped holds the truth."""
     held = np.zeros(len(ratios), dtype=bool)
-    for n in LOOKS:
+    for n in sorted(set(stopped.tolist())):
         rows = stopped == n
         low, high = bounds(ratios[rows, :n], *tails(n))
         held[rows] = (low <= truth) & (truth <= high)
     return held
 
 
-def simulate(noise: float, gain: float, runs: int, rng: np.random.Generator) -> Cell:
+def simulate(
+    noise: float,
+    gain: float,
+    runs: int,
+    rng: np.random.Generator,
+    pairs: int = LOOKS[-1],
+    closings: Sequence[int] = (),
+) -> Cell:
     """Confirm one candidate `runs` times."""
     truth = float(np.log1p(gain))
-    ratios = rng.normal(truth, noise, (runs, LOOKS[-1]))
-    accepted, stopped = confirm(ratios)
+    ratios = rng.normal(truth, noise, (runs, pairs))
+    accepted, stopped = confirm(ratios, closings)
     plain = covered(ratios, stopped, truth, plain_tails)
-    reported = covered(ratios, stopped, truth, reported_tails)
+    reported = covered(ratios, stopped, truth, lambda n: reported_tails(n, closings))
     means = np.array([row[:n].mean() for row, n in zip(ratios, stopped, strict=True)])
 
     def among_accepted(values: Floats | Booleans) -> float:
@@ -109,14 +128,14 @@ def simulate(noise: float, gain: float, runs: int, rng: np.random.Generator) -> 
     )
 
 
-def agrees(ratios: Floats) -> bool:
+def agrees(ratios: Floats, closings: Sequence[int] = ()) -> bool:
     """Whether the vectorised rules above are those of hotlap.stats, row by row."""
-    accepted, stopped = confirm(ratios)
+    accepted, stopped = confirm(ratios, closings)
     for row, accept, n in zip(ratios, accepted, stopped, strict=True):
-        words = {k: look(row[:k].tolist()) for k in LOOKS if k <= n}
+        words = {k: look(row[:k].tolist(), closings=closings) for k in range(2, n + 1)}
         early = all(word is Look.CONTINUE for k, word in words.items() if k < n)
-        low, high = bounds(row[None, :n], *reported_tails(int(n)))
-        estimate = confirmed_speedup(row[:n].tolist())
+        low, high = bounds(row[None, :n], *reported_tails(int(n), closings))
+        estimate = confirmed_speedup(row[:n].tolist(), closings=closings)
         same = np.allclose([estimate.low, estimate.high], [np.exp(low[0]), np.exp(high[0])])
         if not early or (words[int(n)] is Look.ACCEPT) != accept or not same:
             return False
@@ -129,8 +148,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     rng = np.random.default_rng(arguments.seed)
-    if not agrees(rng.normal(0.03, 0.04, (200, LOOKS[-1]))):
-        raise SystemExit("the simulation and hotlap.stats decide differently")
+    for closings, pairs in ((), LOOKS[-1]), *CLOSED:
+        if not agrees(rng.normal(0.03, 0.04, (200, pairs)), closings):
+            raise SystemExit("the simulation and hotlap.stats decide differently")
     print(f"{arguments.runs} runs a cell; coverage of the plain 95 % interval -> of the reported one")
     print("noise  gain  accepted  pairs   all runs         accepted only    mean gain of the accepted")
     for noise in NOISES:
@@ -140,6 +160,14 @@ def main() -> None:
             kept = f"{cell.plain_accepted:.3f} -> {cell.reported_accepted:.3f}"
             effort = f"{cell.accepted:9.3f} {cell.pairs:6.1f}"
             print(f"{noise:5.0%} {gain:5.0%} {effort}   {every}   {kept}   {cell.gain_accepted:6.1%}")
+    print(
+        f"\nthe budget ends after so many pairs; {CLOSED_NOISE:.0%} noise; accepted, and coverage of what is reported"
+    )
+    print("pairs  closed after", *(f"{gain:13.0%}" for gain in CLOSED_GAINS))
+    for closings, pairs in CLOSED:
+        cells = [simulate(CLOSED_NOISE, gain, arguments.runs, rng, pairs, closings) for gain in CLOSED_GAINS]
+        shown = (f"{cell.accepted:.3f} ({cell.reported:.3f})" for cell in cells)
+        print(f"{pairs:5}  {', '.join(map(str, closings)):12}", *shown)
 
 
 if __name__ == "__main__":

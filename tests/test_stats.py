@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from strategies import log_ratios, pairs_s
 
 from hotlap import stats
+from hotlap.answer import payback_steps
 from hotlap.records import Estimate
 from hotlap.stats import LOOKS, Look, Sameness
 
@@ -172,6 +173,37 @@ def test_nothing_is_decided_between_the_looks(n: int):
     assert stats.look([0.5] * n) is Look.CONTINUE
 
 
+@given(st.sets(st.integers(0, 14)), st.integers(1, 3))
+def test_all_looks_together_spend_no_more_than_the_error(closings: set[int], finalists: int):
+    """However often a budget ends and more is given."""
+    held = {n for n in (*LOOKS, *closings) if stats.LEAST <= n <= LOOKS[-1]}
+    spent = math.fsum(stats.look_tail(n, finalists, closings) for n in held)
+
+    assert spent <= stats.ALPHA / finalists * (1 + 1e-12)
+
+
+@pytest.mark.parametrize(("pairs", "tail"), [(3, 0.025), (5, 0.0225), (7, 0.0175), (11, 0.010)])
+def test_a_budget_that_ends_brings_a_look_forward(pairs: int, tail: float):
+    """It has half of the error that is left; the looks after it have the other half."""
+    noise = [0.03 * (-1) ** i for i in range(pairs)]
+    noise = [x - statistics.fmean(noise) for x in noise]
+    half = scipy.stats.t.ppf(1 - tail, pairs - 1) * statistics.stdev(noise) / math.sqrt(pairs)
+
+    def at(mean: float) -> Look:
+        return stats.look([math.log(1.01) + mean + x for x in noise], closings=(pairs,))
+
+    assert at(half * 1.001) is Look.ACCEPT
+    assert at(half * 0.999) is Look.CONTINUE
+    assert at(-half * 1.001) is Look.DROP
+    assert stats.look_tail(13, closings=(pairs,)) == close(0.010)
+
+
+@pytest.mark.parametrize("pairs", [0, 1, 2])
+def test_two_pairs_prove_nothing(pairs: int):
+    """Whenever the budget ends."""
+    assert stats.look([0.5, 0.501][:pairs], closings=(pairs,)) is Look.CONTINUE
+
+
 def test_a_confirmation_has_an_end():
     """Adding pairs until it looks good is not on offer."""
     with pytest.raises(ValueError, match="ends after 13"):
@@ -219,14 +251,15 @@ def test_a_look_knows_no_order(logs, shuffler: random.Random, finalists):
 
 
 @settings(deadline=None)
-@given(st.sampled_from(LOOKS), st.data(), st.integers(1, 3))
+@given(st.integers(3, 13), st.data(), st.integers(1, 3))
 def test_what_is_accepted_is_reported_above_the_bar(n, data, finalists):
     """A report never says "proven faster" beside an interval that reaches down to no gain, nor the reverse."""
     logs = data.draw(st.lists(st.floats(-0.05, 0.15), min_size=n, max_size=n))
-    estimate = stats.confirmed_speedup(logs, finalists)
+    closings = (3, n)
+    estimate = stats.confirmed_speedup(logs, finalists, closings)
     assume(abs(estimate.low - 1.01) > 1e-9)
 
-    assert (stats.look(logs, finalists) is Look.ACCEPT) == (estimate.low > 1.01)
+    assert (stats.look(logs, finalists, closings=closings) is Look.ACCEPT) == (estimate.low > 1.01)
 
 
 @settings(deadline=None)
@@ -426,4 +459,4 @@ def test_bad_blocks_never_are_the_majority(means, factor):
 )
 def test_payback(extra_s: float, reference_s: float, candidate_s: float, steps: int | None):
     """Rounded up to whole steps; None when it never pays."""
-    assert stats.payback_steps(extra_s, reference_s, candidate_s) == steps
+    assert payback_steps(extra_s, reference_s, candidate_s) == steps

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 from machine import FACTS, STEADY, Machine, kept, product, recording
 
+from hotlap import stats
 from hotlap.answer import Answer, phases_of
 from hotlap.errors import HotlapError
 from hotlap.lab import Lab
@@ -161,7 +162,7 @@ def test_a_bigger_budget_goes_on_from_a_smaller_one(tmp_path: Path) -> None:
     spent = machine.runner.spent_s
     known = machine.book.resume("train.py", "", 1)
     old = {record.trial.id for record in known}
-    lab = Lab(machine.runner, machine.book, 900.0, 1, clock=lambda: machine.runner.spent_s, known=known)
+    lab = replace(machine.lab(900.0), known=known, closings=machine.book.closings())
     result = tune(lab, Request()).result
 
     assert result is not None
@@ -172,6 +173,41 @@ def test_a_bigger_budget_goes_on_from_a_smaller_one(tmp_path: Path) -> None:
         sides = [record.trial.id in old for record in _sides(lab, pair)]
         assert len(set(sides)) == 1
     assert machine.runner.spent_s - spent < 900.0
+
+
+def test_a_budget_that_ends_between_two_looks_is_used(tmp_path: Path) -> None:
+    """A look is brought forward there; going on from it spends no error twice, and answers the same."""
+    machine = Machine(tmp_path, product(fused_update=1.06), noise=0.04)
+    request = Request(only=("fused-update",))
+    first = machine.tune(110.0, request)
+    known = machine.book.resume("train.py", "", 1)
+    setup = Setup.of({"fused-update": True})
+    again = replace(machine.lab(600.0), known=known, closings=machine.book.closings())
+    second = tune(again, request).result
+
+    assert kept(first) == {"fused-update"}
+    assert not first.cut_short
+    assert first.speedup is not None
+    assert first.speedup.n == 5
+    assert machine.book.closings() == {setup: (5,)}
+    assert second is not None
+    assert second.speedup == first.speedup
+
+
+def test_a_closed_confirmation_that_goes_on_has_less_error_to_spend(tmp_path: Path) -> None:
+    """Half of what was left; the interval that is reported is as wide as that."""
+    machine = Machine(tmp_path, product(fused_update=1.06), noise=0.04)
+    setup, request = Setup.of({"fused-update": True}), Request(only=("fused-update",))
+    plain = machine.tune(600.0, request).speedup
+    closed = tune(replace(machine.lab(600.0), closings={setup: (3,)}), request).result
+
+    assert plain is not None
+    assert closed is not None
+    assert closed.speedup is not None
+    assert closed.speedup.n == 9
+    assert plain.n == 6
+    own = [blocks.log_gain(pair) for pair in closed.pairs if pair.stage == "confirm"]
+    assert closed.speedup == stats.confirmed_speedup(own, closings=(3,)) != stats.confirmed_speedup(own)
 
 
 def _sides(lab: Lab, pair: Pair) -> list[Recording]:
@@ -272,6 +308,7 @@ def test_every_number_can_be_recomputed_from_the_logbook(tmp_path: Path, found: 
     lab = machine.lab()
     recordings = [msgspec.convert(e["recording"], Recording) for e in events if e["kind"] == "recording"]
     lab.recordings = {record.trial.id: record for record in recordings}
+    lab.closings = machine.book.closings()
     facts = msgspec.convert(next(e["facts"] for e in events if e["kind"] == "facts"), Facts)
     for event in (e["pair"] for e in events if e["kind"] == "pair"):
         sides = lab.recordings[event["reference"]], lab.recordings[event["candidate"]]

@@ -6,7 +6,7 @@ import contextlib
 import datetime
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from math import log
+from math import ceil, isfinite, log
 from statistics import fmean
 from typing import Any, get_type_hints
 
@@ -110,15 +110,16 @@ class Answer:
             planned_steps: Length of the real run in training steps, if that is known.
         """
         reference, candidate = confirmed(lab, self.setup)
+        closings = lab.closings.get(self.setup, ())
         loosened = self.judgement.loosened if self.judgement else ()
-        speedup = stats.confirmed_speedup(self.ratios) if self.setup.settings else None
+        speedup = stats.confirmed_speedup(self.ratios, closings=closings) if self.setup.settings else None
         kept = tuple(_kept(knob, self.setup, lab.pairs, loosened) for knob in self.setup.values)
         watched = [r for r in lab.recordings.values() if r.trial.purpose == "observe"][-1]
         result = Result(
             target=" ".join(lab.runner.target.arguments),
             facts=self.facts,
             speedup=speedup,
-            speedup_run=_speedup_run(reference, candidate, watched, planned_steps),
+            speedup_run=_speedup_run(reference, candidate, watched, planned_steps, closings),
             verdict=self.judgement.verdict if self.judgement else None,
             kept=kept,
             rejected=tuple(lab.rejected),
@@ -143,20 +144,20 @@ class Answer:
             cut_short=lab.cut_short if not kept else "",
         )
         if self.asked.settings and kept:
-            result = self._beside(result, lab.pairs)
+            result = self._beside(result, lab.pairs, closings)
         if self.goal is Goal.MEMORY:
             result = with_savings(result, lab, self.setup, self.slowdown, self.largest)
         lab.logbook.append("result", result=result)
         return replace(self, result=result)
 
-    def _beside(self, result: Result, pairs: Sequence[Pair]) -> Result:
+    def _beside(self, result: Result, pairs: Sequence[Pair], closings: Sequence[int]) -> Result:
         """What the asked-for settings cost, and what the others bring on top."""
         alone, rest = against(pairs, self.asked), against(pairs, self.setup, self.asked)
         return replace(
             result,
             asked=self.asked,
             asked_speedup=estimated(alone, blocks.log_gain),
-            added_speedup=estimated(rest, blocks.log_gain) if self.setup != self.asked else None,
+            added_speedup=estimated(rest, blocks.log_gain, closings) if self.setup != self.asked else None,
         )
 
     def plan(self, date: datetime.date) -> Plan:
@@ -206,7 +207,11 @@ def confirmed(lab: Lab, setup: Setup, asked: Setup = AS_WRITTEN) -> tuple[list[R
 
 
 def _speedup_run(
-    reference: Sequence[Recording], candidate: Sequence[Recording], watched: Recording, planned_steps: int | None
+    reference: Sequence[Recording],
+    candidate: Sequence[Recording],
+    watched: Recording,
+    planned_steps: int | None,
+    closings: Sequence[int],
 ) -> Estimate | None:
     """The whole run of so many steps: start-up, warm-up and evaluation, which no setting changes, included."""
     if planned_steps is None or len(reference) < 2:
@@ -218,7 +223,23 @@ def _speedup_run(
         start = (record.startup_s or 0.0) + sum(record.steps.total_s[1 : min(record.warmup_steps, planned_steps)])
         return start + steady + planned_steps * evaluation_s
 
-    return stats.confirmed_speedup([log(run_s(a) / run_s(b)) for a, b in zip(reference, candidate, strict=True)])
+    ratios = [log(run_s(a) / run_s(b)) for a, b in zip(reference, candidate, strict=True)]
+    return stats.confirmed_speedup(ratios, closings=closings)
+
+
+def payback_steps(extra_s: float, reference_step_s: float, candidate_step_s: float) -> int | None:
+    """Training steps after which the extra start-up cost is earned back; None when it never is.
+
+    Args:
+        extra_s: Start-up and compile time that the candidate costs more [s]; below zero it starts sooner.
+        reference_step_s: Mean step time of the untouched script [s].
+        candidate_step_s: The same under the plan [s].
+    """
+    gain_s = reference_step_s - candidate_step_s
+    if not gain_s > 0:
+        return None
+    steps = max(extra_s, 0.0) / gain_s
+    return ceil(steps) if isfinite(steps) else None
 
 
 def payback(reference: Sequence[Recording], candidate: Sequence[Recording]) -> int | None:
@@ -230,7 +251,7 @@ def payback(reference: Sequence[Recording], candidate: Sequence[Recording]) -> i
         fmean((r.startup_s or 0.0) + sum(t - step for t in r.steps.total_s[1 : r.warmup_steps]) for r in side)
         for side, step in zip((reference, candidate), steady, strict=True)
     ]
-    return stats.payback_steps(extra[1] - extra[0], steady[0], steady[1])
+    return payback_steps(extra[1] - extra[0], steady[0], steady[1])
 
 
 def _mean_load(records: Sequence[Recording]) -> dict[str, float]:

@@ -69,7 +69,9 @@ class Job:
         if not resume:
             book.start(command, target.sha256, seed, __version__)
         runner = ProcessRunner(target, out, self._tier(voice), startup_s=max(60.0, budget_s))
-        return Lab(runner, book, budget_s, seed, on_trying=voice.trying, learnt=voice.learnt, known=known)
+        lab = Lab(runner, book, budget_s, seed, known=known, closings=book.closings() if resume else {})
+        lab.on_trying, lab.learnt = voice.trying, voice.learnt
+        return lab
 
     def _tier(self, voice: Voice) -> Tier:
         if self.sandbox == "auto":

@@ -29,6 +29,8 @@ class Confirmation:
     """ln of how many times faster the setup is than the script as written."""
     curves: list[Curve]
     """Losses of the script as written and of the setup."""
+    closings: tuple[int, ...] = ()
+    """Numbers of pairs after which a budget had ended, see `stats.look`."""
 
     @property
     def ratios(self) -> list[float]:
@@ -37,7 +39,7 @@ class Confirmation:
 
 
 def confirm(lab: Lab, setup: Setup, window: Window, asked: Setup = AS_WRITTEN, aim: Aim = _FASTER) -> Confirmation:
-    """Fresh pairs until a look decides, the pairs run out or the budget ends.
+    """Fresh pairs until a look decides, the pairs run out or the budget ends, which brings a look forward.
 
     Args:
         lab: Where they run.
@@ -53,7 +55,10 @@ def confirm(lab: Lab, setup: Setup, window: Window, asked: Setup = AS_WRITTEN, a
             lab.cut_short = f"the machine was disturbed in {len(pairs) - len(good)} of {len(pairs)} confirmation pairs"
             break
         if not lab.affordable([AS_WRITTEN, *arms]):
-            lab.cut_short = f"the budget ended after {len(good)} confirmation pairs"
+            beside = against(lab.pairs, setup, asked)
+            lab.close(setup, len(beside))
+            if aim.look(beside, lab.closings[setup]) is Look.CONTINUE:
+                lab.cut_short = f"the budget ended after {len(beside)} confirmation pairs"
             break
         more = lab.block(STAGE, AS_WRITTEN, arms, window)
         if len(more) < len(arms):
@@ -61,7 +66,7 @@ def confirm(lab: Lab, setup: Setup, window: Window, asked: Setup = AS_WRITTEN, a
         pairs.append(more[-1])
         beside = against(lab.pairs, setup, asked)
         lab.learnt(f"confirmation pair {len(pairs)}: {aim.told(against(more, setup, asked))}")
-        if len(beside) in stats.LOOKS and aim.look(beside) is not Look.CONTINUE:
+        if aim.look(beside, lab.closings.get(setup, ())) is not Look.CONTINUE:
             break
     good = blocks.undisturbed(pairs)
     if len(good) < len(pairs):
@@ -98,9 +103,9 @@ def against(pairs: Sequence[Pair], setup: Setup, asked: Setup = AS_WRITTEN) -> l
     ]
 
 
-def estimated(pairs: Sequence[Pair], worth: Callable[[Pair], float]) -> Estimate | None:
+def estimated(pairs: Sequence[Pair], worth: Callable[[Pair], float], closings: Sequence[int] = ()) -> Estimate | None:
     """How many times faster, or less memory, by the pairs of a confirmation; None when they are too few to tell."""
-    return stats.confirmed_speedup([worth(pair) for pair in pairs]) if len(pairs) > 1 else None
+    return stats.confirmed_speedup([worth(pair) for pair in pairs], closings=closings) if len(pairs) > 1 else None
 
 
 def _of(pairs: Sequence[Pair], setup: Setup) -> list[Pair]:
@@ -110,4 +115,4 @@ def _of(pairs: Sequence[Pair], setup: Setup) -> list[Pair]:
 def _confirmation(lab: Lab, setup: Setup, asked: Setup = AS_WRITTEN) -> Confirmation:
     curves = [lab.curve(pair) for pair in _of(lab.pairs, setup)]
     total = [blocks.log_gain(pair) for pair in against(lab.pairs, setup)]
-    return Confirmation(against(lab.pairs, setup, asked), total, curves)
+    return Confirmation(against(lab.pairs, setup, asked), total, curves, lab.closings.get(setup, ()))

@@ -33,9 +33,9 @@ class Faster:
         """What the search ranks by."""
         return blocks.log_gain(pair)
 
-    def look(self, pairs: Sequence[Pair]) -> Look:
+    def look(self, pairs: Sequence[Pair], closings: Sequence[int] = ()) -> Look:
         """Decide a confirmation, see `stats.look`."""
-        return stats.look([blocks.log_gain(pair) for pair in pairs])
+        return stats.look([blocks.log_gain(pair) for pair in pairs], closings=closings)
 
     def told(self, pairs: Sequence[Pair]) -> str:
         """What a setup's pairs showed, for the user to follow."""
@@ -48,7 +48,7 @@ class Faster:
         beside = f"{', '.join(rivals)} in its place is faster" if rivals else "no gain beside what is kept"
         return f"{beside} ({self.told(pairs)})"
 
-    def missed(self, pairs: Sequence[Pair]) -> str:
+    def missed(self, pairs: Sequence[Pair], closings: Sequence[int] = ()) -> str:
         """What a confirmation did not prove."""
         return "not proven faster"
 
@@ -73,26 +73,26 @@ class Smaller:
         slower = -blocks.log_gain(pair) - log1p(self.slowdown)
         return _TOO_SLOW if slower > stats.PRIOR_NOISE else blocks.log_saving(pair)
 
-    def look(self, pairs: Sequence[Pair]) -> Look:
+    def look(self, pairs: Sequence[Pair], closings: Sequence[int] = ()) -> Look:
         """Decide a confirmation: both must be proven, that memory is saved and that the step is not too slow.
 
         The setup is accepted only where each of two tests is, so neither error needs to be divided between them
         (Berger 1982, an intersection-union test): a setup that is truly too slow, or saves nothing, passes its own
         test as rarely as one that is not faster passes the goal of speed.
         """
-        looks = self._saves(pairs), self._bearable(pairs)
+        looks = self._saves(pairs, closings), self._bearable(pairs, closings)
         if Look.DROP in looks:
             return Look.DROP
         if looks == (Look.ACCEPT, Look.ACCEPT):
             return Look.ACCEPT
         return Look.NOT_PROVEN if Look.NOT_PROVEN in looks or len(pairs) >= stats.LOOKS[-1] else Look.CONTINUE
 
-    def _saves(self, pairs: Sequence[Pair]) -> Look:
-        return stats.look([blocks.log_saving(pair) for pair in pairs], delta=SAVED)
+    def _saves(self, pairs: Sequence[Pair], closings: Sequence[int] = ()) -> Look:
+        return stats.look([blocks.log_saving(pair) for pair in pairs], delta=SAVED, closings=closings)
 
-    def _bearable(self, pairs: Sequence[Pair]) -> Look:
+    def _bearable(self, pairs: Sequence[Pair], closings: Sequence[int] = ()) -> Look:
         least = 1.0 / (1.0 + self.slowdown)  # of the untouched script's speed
-        return stats.look([blocks.log_gain(pair) for pair in pairs], delta=least - 1.0)
+        return stats.look([blocks.log_gain(pair) for pair in pairs], delta=least - 1.0, closings=closings)
 
     def told(self, pairs: Sequence[Pair]) -> str:
         """What a setup's pairs showed, for the user to follow."""
@@ -110,10 +110,10 @@ class Smaller:
             why = f"{', '.join(rivals)} in its place saves more" if rivals else "no saving beside what is kept"
         return f"{why} ({self.told(pairs)})"
 
-    def missed(self, pairs: Sequence[Pair]) -> str:
+    def missed(self, pairs: Sequence[Pair], closings: Sequence[int] = ()) -> str:
         """What a confirmation did not prove."""
-        wanted = [] if self._saves(pairs) is Look.ACCEPT else [f"save more than {SAVED:.0%} of memory"]
-        wanted += [] if self._bearable(pairs) is Look.ACCEPT else [f"be at most {self.slowdown:.0%} slower"]
+        wanted = [] if self._saves(pairs, closings) is Look.ACCEPT else [f"save more than {SAVED:.0%} of memory"]
+        wanted += [] if self._bearable(pairs, closings) is Look.ACCEPT else [f"be at most {self.slowdown:.0%} slower"]
         return f"not proven to {' and to '.join(wanted)}{f' ({self.told(pairs)})' if pairs else ''}"
 
     def lighter(self, setup: Setup, pinned: Setup, last: Sequence[Pair], pairs: Sequence[Pair]) -> Setup | None:

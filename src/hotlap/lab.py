@@ -39,6 +39,7 @@ class Lab:
         learnt: Told what was found out.
         clock: Tells the time [s]; a replay passes its own.
         known: Recordings of an interrupted tune; a trial that is among them is not run again.
+        closings: Of an interrupted tune: the numbers of confirmation pairs of each setup after which a budget ended.
     """
 
     runner: Runner
@@ -50,6 +51,7 @@ class Lab:
     clock: Callable[[], float] = time.monotonic
     facts: Facts | None = None
     known: list[Recording] = field(default_factory=list)
+    closings: dict[Setup, tuple[int, ...]] = field(default_factory=dict)
     recordings: dict[str, Recording] = field(default_factory=dict)
     pairs: list[Pair] = field(default_factory=list)
     rejected: list[Rejected] = field(default_factory=list)
@@ -264,6 +266,11 @@ class Lab:
         """Write a pair down."""
         self.pairs.append(pair)
         self.logbook.append("pair", pair=pair)
+
+    def close(self, setup: Setup, pairs: int) -> None:
+        """Write down that the budget ended after so many confirmation pairs, before they are looked at."""
+        self.closings[setup] = (*self.closings.get(setup, ()), pairs)
+        self.logbook.append("closing", setup=setup, pairs=pairs)
 
     def curve(self, pair: Pair) -> Curve:
         """The losses of a pair's two trainings."""

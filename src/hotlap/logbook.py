@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from hotlap.errors import HotlapError
-from hotlap.records import SCHEMA, Recording
+from hotlap.records import SCHEMA, Recording, Setup
 
 
 class Logbook:
@@ -55,6 +55,15 @@ class Logbook:
                 raise HotlapError("resume-mismatch", what, fix="tune again without --resume")
         self.append("resume")
         return [msgspec.convert(event["recording"], Recording) for event in events if event["kind"] == "recording"]
+
+    def closings(self) -> dict[Setup, tuple[int, ...]]:
+        """The numbers of confirmation pairs of each setup after which a budget ended, see `stats.look`."""
+        found: dict[Setup, tuple[int, ...]] = {}
+        for event in self.events():
+            if event["kind"] == "closing":
+                setup = msgspec.convert(event["setup"], Setup)
+                found[setup] = (*found.get(setup, ()), event["pairs"])
+        return found
 
     def events(self) -> list[dict[str, Any]]:
         """All events, oldest first.

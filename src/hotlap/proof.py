@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from hotlap import stats
 from hotlap.answer import Answer, confirmed, payback
 from hotlap.confirm import Confirmation, confirm, estimated
 from hotlap.goals import aim_of
 from hotlap.judge import Judge, Judgement
 from hotlap.knobs import knob_by_id
 from hotlap.lab import Lab
-from hotlap.records import AS_WRITTEN, Contract, Curve, Gate, Goal, Rejected, Setup, Word
+from hotlap.records import AS_WRITTEN, Contract, Curve, Estimate, Gate, Goal, Rejected, Setup, Word
 from hotlap.repetition import repetition
 from hotlap.search.candidates import Request
 from hotlap.stats import Look
@@ -37,7 +36,7 @@ def proven(lab: Lab, judge: Judge, setup: Setup, window: Window, answer: Answer,
             break
         lab.runner.verified = judged.signatures
         found = confirm(lab, setup, window, asked, aim)
-        looked = aim.look(found.pairs) if len(found.pairs) in stats.LOOKS else Look.NOT_PROVEN
+        looked = aim.look(found.pairs, found.closings)
         judged = with_curves(lab, setup, judged, found.curves, repeats)
         lab.logbook.append("confirmed", setup=setup, log_ratios=found.ratios, look=looked.value, verdict=judged.verdict)
         if looked is not Look.ACCEPT:
@@ -45,7 +44,7 @@ def proven(lab: Lab, judge: Judge, setup: Setup, window: Window, answer: Answer,
         elif not judged.verdict.word.may_enter_plan:
             setup = truer(lab, setup, found, judged, asked)
         else:
-            if aim.goal is Goal.MEMORY or pays(lab, setup, found.ratios, request.planned_steps, asked):
+            if aim.goal is Goal.MEMORY or pays(lab, setup, found, request.planned_steps, asked):
                 answer = answer.accepted(setup, found.total, judged, found.curves)
             break
     return answer
@@ -88,27 +87,32 @@ def fit_to_learn(lab: Lab, judge: Judge, setup: Setup, asked: Setup = AS_WRITTEN
             return setup, judged
 
 
+def _speedup(found: Confirmation) -> Estimate | None:
+    """How many times faster than what was asked for."""
+    return estimated(found.pairs, blocks.log_gain, found.closings)
+
+
 def loosest(setup: Setup) -> Contract:
     """The weakest promise among the settings."""
     return max((knob_by_id(s.knob).contract for s in setup.settings), key=lambda contract: contract.level)
 
 
-def pays(lab: Lab, setup: Setup, ratios: list[float], planned_steps: int | None, asked: Setup = AS_WRITTEN) -> bool:
+def pays(lab: Lab, setup: Setup, found: Confirmation, planned_steps: int | None, asked: Setup = AS_WRITTEN) -> bool:
     """Whether a proven gain is earned back within the planned training; a plan that would not be is not made."""
     steps = payback(*confirmed(lab, setup, asked))
     if planned_steps is None or (steps is not None and steps <= planned_steps):
         return True
     after = f"only after {steps} steps" if steps is not None else "never"
     why = f"its slower start is earned back {after}, and {planned_steps} steps are planned"
-    lab.reject(Rejected(setup.less(asked), why, stats.confirmed_speedup(ratios)))
+    lab.reject(Rejected(setup.less(asked), why, _speedup(found)))
     return False
 
 
 def lighter(lab: Lab, setup: Setup, found: Confirmation, request: Request) -> Setup:
     """What to try instead of a setup that was not proven to serve the goal; the asked-for settings are nothing new."""
     aim, rest = aim_of(request), setup.less(request.asked)
-    why = lab.cut_short or aim.missed(found.pairs)
-    lab.reject(Rejected(rest, why, estimated(found.pairs, blocks.log_gain)))
+    why = lab.cut_short or aim.missed(found.pairs, found.closings)
+    lab.reject(Rejected(rest, why, _speedup(found)))
     other = None if lab.cut_short else aim.lighter(setup, request.pinned, found.pairs, lab.pairs)
     return other or request.asked
 
@@ -116,7 +120,7 @@ def lighter(lab: Lab, setup: Setup, found: Confirmation, request: Request) -> Se
 def truer(lab: Lab, setup: Setup, found: Confirmation, judged: Judgement, asked: Setup = AS_WRITTEN) -> Setup:
     """What to try instead of a setup that was not confirmed for its losses: its part that promises more."""
     rest, why = setup.less(asked), f"its losses: {judged.verdict.reason}"
-    lab.reject(Rejected(rest, why, estimated(found.pairs, blocks.log_gain), judged.verdict))
+    lab.reject(Rejected(rest, why, _speedup(found), judged.verdict))
     reduced = [s.knob for s in rest.settings if knob_by_id(s.knob).contract.level >= Contract.REDUCED.level]
     reduced += [knob for knob in judged.loosened if knob not in asked.values]
     return setup.without(*reduced) if reduced else asked

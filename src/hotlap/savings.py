@@ -26,14 +26,15 @@ def with_savings(
         largest: What growing the batches found.
     """
     pairs, asked = against(lab.pairs, setup), result.asked
-    whole = estimated(pairs, blocks.log_saving) if setup.settings else None
+    closings = lab.closings.get(setup, ())
+    whole = estimated(pairs, blocks.log_saving, closings) if setup.settings else None
     alone, rest = against(lab.pairs, asked), against(lab.pairs, setup, asked)
     return replace(
         result,
         goal=Goal.MEMORY,
         saving=whole,
         asked_saving=estimated(alone, blocks.log_saving) if asked.settings else None,
-        added_saving=estimated(rest, blocks.log_saving) if asked.settings and setup != asked else None,
+        added_saving=estimated(rest, blocks.log_saving, closings) if asked.settings and setup != asked else None,
         slowdown_limit=slowdown_limit,
         largest=largest,
         kept=tuple(_kept(kept, setup, lab.pairs, whole, result.speedup) for kept in result.kept),

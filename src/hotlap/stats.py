@@ -6,9 +6,9 @@ quantity is the log ratio of a pair, reference over candidate: above 0 the candi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from enum import Enum
-from math import ceil, exp, expm1, fsum, isfinite, log, log1p, sqrt
+from math import exp, expm1, fsum, isfinite, log, log1p, sqrt
 from statistics import fmean, median, stdev
 from typing import NamedTuple
 
@@ -20,6 +20,8 @@ LOOKS = (4, 6, 9, 13)
 """Pairs after which a confirmation may be decided; looking in between would spend error that nobody counted."""
 SPENT = (0.005, 0.010, 0.015, 0.020)
 """One-sided error of each look; large gains pass the first all the same, and small ones need what the last has."""
+LEAST = 3
+"""Pairs that a look takes: two lie near each other by chance too often."""
 ALPHA = fsum(SPENT)  # one-sided, over all looks and all finalists together
 DELTA = 0.01  # a gain must be proven to exceed this; less is not worth a setting
 PRIOR_NOISE = 0.04  # standard deviation of a log ratio: 3 to 5 % measured between adjacent fresh processes
@@ -108,34 +110,46 @@ def speedup(reference_s: Sequence[Sequence[float]], candidate_s: Sequence[Sequen
     return _ratio(log_ratios(reference_s, candidate_s), 0.025, 0.025)
 
 
-def look_tail(pairs: int, finalists: int = 1) -> float:
+def look_tail(pairs: int, finalists: int = 1, closings: Collection[int] = ()) -> float:
     """One-sided error that a look at one finalist may spend: Bonferroni over looks and finalists.
+
+    A closing look takes half of what the looks to come would have spent, and leaves them the other half: however
+    often a confirmation is closed and gone on with, all its looks together spend no more than `ALPHA`.
 
     Args:
         pairs: That are looked at; between two looks, what the one before may spend.
         finalists: See `look`.
+        closings: See `look`.
     """
     if finalists < 1:
         raise ValueError(f"there is at least one finalist, not {finalists}")
+    closed = sorted(at for at in set(closings) if LEAST <= at <= pairs and at not in LOOKS)
+    if pairs in closed:
+        left = fsum(error for at, error in zip(LOOKS, SPENT, strict=True) if at > pairs)
+        return left / 2 ** len(closed) / finalists
     spent = [error for at, error in zip(LOOKS, SPENT, strict=True) if at <= pairs] or [SPENT[0]]
-    return spent[-1] / finalists
+    return spent[-1] / 2 ** len(closed) / finalists
 
 
-def look(log_ratios: Sequence[float], finalists: int = 1, delta: float = DELTA) -> Look:
+def look(log_ratios: Sequence[float], finalists: int = 1, delta: float = DELTA, closings: Collection[int] = ()) -> Look:
     """Decide a confirmation from the fresh pairs it has so far.
 
     The error of 5 % is split over the four looks, so looking early does not raise the false claims; more than one
      finalist is corrected for by Holm: pass the number of finalists that were not accepted so far. The
     dropped ones still count, for they had their chance.
 
+    A budget may end between two looks. That moment does not depend on which of the two arms was the faster, so one
+    look more is honest there, as long as its error is counted.
+
     Args:
         log_ratios: ln(baseline / candidate) of the pairs of this confirmation only, shape (pairs,): what ranked
             the candidates in the search must not prove them.
         finalists: Candidates that still compete for the error, this one included.
         delta: The gain that must be exceeded, as a fraction.
+        closings: Numbers of pairs after which a budget had ended, this one's included: another look was held there.
 
     Returns:
-        CONTINUE wherever `LOOKS` plans no look; NOT_PROVEN at the last look without a decision: keep the baseline.
+        CONTINUE where there is no look; NOT_PROVEN at the last look without a decision: keep the baseline.
 
     Raises:
         ValueError: More pairs than the last look has.
@@ -143,10 +157,10 @@ def look(log_ratios: Sequence[float], finalists: int = 1, delta: float = DELTA) 
     Source: Bonferroni over looks, Holm over finalists; simulated by bench/simulate_confirmation.py.
     """
     n = len(log_ratios)
-    tail, bar = look_tail(n, finalists), log1p(delta)
+    tail, bar = look_tail(n, finalists, closings), log1p(delta)
     if n > LOOKS[-1]:
         raise ValueError(f"a confirmation ends after {LOOKS[-1]} pairs; {n} were given")
-    if n not in LOOKS:
+    if n not in LOOKS and (n not in closings or n < LEAST):
         return Look.CONTINUE
     centre, half = fmean(log_ratios), _half_width(log_ratios, tail)
     if centre - half > bar:
@@ -156,7 +170,7 @@ def look(log_ratios: Sequence[float], finalists: int = 1, delta: float = DELTA) 
     return Look.NOT_PROVEN if n == LOOKS[-1] else Look.CONTINUE
 
 
-def confirmed_speedup(log_ratios: Sequence[float], finalists: int = 1) -> Estimate:
+def confirmed_speedup(log_ratios: Sequence[float], finalists: int = 1, closings: Collection[int] = ()) -> Estimate:
     """The speed-up to report after a sequential confirmation, with an interval that allows for the stopping.
 
     A confirmation stops when its data look good, so the plain 95 % interval covers too rarely: 91 % over all runs
@@ -170,11 +184,12 @@ def confirmed_speedup(log_ratios: Sequence[float], finalists: int = 1) -> Estima
     Args:
         log_ratios: ln(baseline / candidate) of the pairs of the confirmation, shape (pairs,).
         finalists: As given to the `look` that decided.
+        closings: Likewise.
 
     Raises:
         ValueError: Fewer than two pairs.
     """
-    tail = look_tail(len(log_ratios), finalists)
+    tail = look_tail(len(log_ratios), finalists, closings)
     return _ratio(log_ratios, tail, ALPHA / 2 / len(LOOKS) / finalists)
 
 
@@ -277,18 +292,3 @@ def bad_blocks(baseline_means_s: Sequence[float]) -> tuple[int, ...]:
     spread = 1.4826 * median(abs(y - middle) for y in logs)  # the factor makes it the normal's deviation
     limit = max(5.0 * spread, log(1.10))
     return tuple(block for block, y in enumerate(logs) if abs(y - middle) > limit)
-
-
-def payback_steps(extra_s: float, reference_step_s: float, candidate_step_s: float) -> int | None:
-    """Training steps after which the extra start-up cost is earned back; None when it never is.
-
-    Args:
-        extra_s: Start-up and compile time that the candidate costs more [s]; below zero it starts sooner.
-        reference_step_s: Mean step time of the untouched script [s].
-        candidate_step_s: The same under the plan [s].
-    """
-    gain_s = reference_step_s - candidate_step_s
-    if not gain_s > 0:
-        return None
-    steps = max(extra_s, 0.0) / gain_s
-    return ceil(steps) if isfinite(steps) else None

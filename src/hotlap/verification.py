@@ -57,11 +57,11 @@ def verify(lab: Lab, setup: Setup, allow: Contract) -> Verification:
     learn_noise(lab, window)
     lab.runner.verified = judged.signatures
     found = price(lab, setup, window) if setup == asked else confirm(lab, setup, window, asked)
-    looked = stats.look(found.ratios) if len(found.ratios) in stats.LOOKS else Look.CONTINUE
+    looked = stats.look(found.ratios, closings=found.closings)
     judged = with_curves(lab, setup, judged, found.curves, repeats)
     same = _same(setup, judged)
     faster = None if setup == asked else {Look.ACCEPT: True, Look.CONTINUE: None}.get(looked, False)
-    speedup = stats.confirmed_speedup(found.total) if len(found.total) > 1 else None
+    speedup = stats.confirmed_speedup(found.total, closings=found.closings) if len(found.total) > 1 else None
     unanswered = lab.cut_short or (lab.rejected[-1].reason if lab.rejected else "it could not be timed")
     words = {True: "proven faster", False: "not proven faster", None: unanswered}
     about = repeats[0].reason if setup == asked else words[faster]
