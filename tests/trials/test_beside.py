@@ -83,8 +83,9 @@ OBSERVED = replace(SERIAL, facts=CPU, startup_s=3.0)
     [
         ({}, beside._MOST),
         ({"facts": facts(machine={"cores": 2}, threads=1)}, 2),
-        ({"facts": facts(machine={"cores": 2}, threads=2)}, 1),
-        ({"facts": facts(machine={"cores": 16}, threads=6)}, 2),
+        ({"facts": facts(machine={"cores": 2}, threads=2)}, 2),
+        ({"facts": facts(machine={"cores": 1}, threads=1)}, 1),
+        ({"facts": facts(machine={"cores": 16, "quota": 3.0}, threads=16)}, 3),
         ({"facts": replace(CPU, world_size=2)}, 1),
         ({"processes": 4}, 1),
         ({"startup_s": None}, 1),

@@ -1,4 +1,8 @@
-"""Trials side by side, where nothing is timed: start-up is most of what they take, and other cores can do that."""
+"""Trials side by side, where nothing is timed: start-up is most of what they take, and other cores can do that.
+
+Then their threads go to sleep where they would wait for each other, see `environment.UNTIMED`: those that spin
+instead keep the cores from whoever has work to do, and two trainings that share their cores take five times as long.
+"""
 
 from __future__ import annotations
 
@@ -25,11 +29,10 @@ def room_for(observed: Recording) -> int:
     if facts.world_size > 1 or observed.processes > 1 or not observed.startup_s:
         return 1  # ranks meet at a port of their own
     on_device = observed.cuda_peak_bytes or 0  # what is compared of it is kept on the host
-    fitting = min(_MOST, facts.machine.cores, _fit(room()[0], _COPIES * observed.peak_bytes + on_device))
+    cores = int(min(facts.machine.cores, facts.machine.quota or facts.machine.cores))
+    fitting = min(_MOST, cores, _fit(room()[0], _COPIES * observed.peak_bytes + on_device))
     if facts.is_cuda:
         fitting = min(fitting, _fit(device_room(), _COPIES * on_device + _CONTEXT_BYTES))
-    else:  # threads that wait for each other in every operation get nowhere where they share their cores
-        fitting = min(fitting, facts.machine.cores // facts.threads)
     return max(1, fitting)
 
 

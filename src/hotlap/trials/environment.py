@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+UNTIMED = {"OMP_WAIT_POLICY": "passive"}
+"""Where nothing is timed, threads leave their cores to other trials while they wait; no number changes by that."""
 STARTUP = Path(__file__).parent.parent / "inside" / "startup"
 
 _TRACKERS_OFF = {

@@ -166,6 +166,7 @@ class ProcessRunner:
         knobs: dict[str, str] = {}
         for setting in trial.setup.settings:
             knobs |= knob_by_id(setting.knob).environment(setting.value)
+        knobs |= environment.UNTIMED if "compare" in trial.options else {}
         before, began_s = Counters.read(), time.monotonic()
         ending = launch(
             Launch(
