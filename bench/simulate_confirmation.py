@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
-from hotlap.stats import ALPHA, DELTA, LOOKS, Look, confirmed_speedup, look, look_tail
+from hotlap.stats import ALPHA, DELTA, LOOKS, Look, confirmed_speedup, look, looks
 
 NOISES = (0.02, 0.03, 0.04, 0.05)
 GAINS = (0.0, 0.01, 0.03, 0.05, 0.10)
@@ -53,19 +53,15 @@ def bounds(ratios: Floats, lower_tail: float, upper_tail: float) -> tuple[Floats
     return centre - stdtrit(n - 1, 1 - lower_tail) * error, centre + stdtrit(n - 1, 1 - upper_tail) * error
 
 
-def looks_of(pairs: int, closings: Sequence[int]) -> list[int]:
-    """Pairs after which a confirmation of so many pairs in all is looked at."""
-    return sorted({n for n in (*LOOKS, *closings) if n <= pairs})
-
-
 def confirm(ratios: Floats, closings: Sequence[int] = ()) -> tuple[Booleans, NDArray[np.int64]]:
     """Which runs are accepted, and after how many pairs each one stopped."""
     bar, pairs = np.log1p(DELTA), ratios.shape[1]
     live = np.ones(len(ratios), dtype=bool)
     accepted = np.zeros(len(ratios), dtype=bool)
     stopped = np.full(len(ratios), pairs)
-    for n in looks_of(pairs, closings):
-        tail = look_tail(n, closings=closings)
+    for n, tail in looks(closings).items():
+        if n > pairs:
+            break
         low, high = bounds(ratios[:, :n], tail, tail)
         accepted |= live & (low > bar)
         ends = live & ((low > bar) | (high < bar))
@@ -81,7 +77,7 @@ def plain_tails(pairs: int) -> tuple[float, float]:
 
 def reported_tails(pairs: int, closings: Sequence[int] = ()) -> tuple[float, float]:
     """Of the interval that is reported."""
-    return look_tail(pairs, closings=closings), ALPHA / 2 / len(LOOKS)
+    return looks(closings)[pairs], ALPHA / 2 / len(looks(closings))
 
 
 def covered(

@@ -108,6 +108,16 @@ def test_a_typo_in_the_script_is_the_scripts_own_error(tmp_path: Path) -> None:
     assert "output.log" in done.stderr
 
 
+def test_an_option_behind_the_script_is_the_scripts(tmp_path: Path) -> None:
+    """Which may not know it; then the message says where hotlap's own belong."""
+    (tmp_path / "train.py").write_text("import argparse, torch\nargparse.ArgumentParser().parse_args()\n")
+    done = hotlap("tune", "train.py", "--budget", "60s", cwd=tmp_path)
+
+    assert done.returncode == 1
+    assert "unrecognized arguments: --budget 60s" in done.stderr
+    assert "options of hotlap's own come before the script" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [

@@ -142,24 +142,23 @@ def same(left: Estimate, right: Estimate) -> bool:
 
 def test_the_looks_use_the_published_constants():
     """One-sided 5 % spent over four looks, the later ones more: t = 5.84, 3.36, 2.63, 2.30 at 4, 6, 9 and 13 pairs."""
-    for n, t in zip(LOOKS, (5.84, 3.36, 2.63, 2.30), strict=True):
-        assert scipy.stats.t.ppf(1 - stats.look_tail(n), n - 1) == close(t, abs=0.005)
+    for (n, tail), t in zip(stats.looks().items(), (5.84, 3.36, 2.63, 2.30), strict=True):
+        assert scipy.stats.t.ppf(1 - tail, n - 1) == close(t, abs=0.005)
 
 
 @pytest.mark.parametrize("n", LOOKS)
-@pytest.mark.parametrize("finalists", [1, 3])
-def test_a_look_decides_exactly_at_its_bound(n: int, finalists: int):
+@pytest.mark.parametrize("share", [1.0, 0.25])
+def test_a_look_decides_exactly_at_its_bound(n: int, share: float):
     """Just above the bound is accepted, just below is not, and the mirror image is dropped."""
     noise = [0.03 * (-1) ** i for i in range(n)]
     noise = [x - statistics.fmean(noise) for x in noise]
-    half = (
-        scipy.stats.t.ppf(1 - stats.SPENT[LOOKS.index(n)] / finalists, n - 1) * statistics.stdev(noise) / math.sqrt(n)
-    )
+    tail = stats.PLANNED[n] * share
+    half = scipy.stats.t.ppf(1 - tail, n - 1) * statistics.stdev(noise) / math.sqrt(n)
     undecided = Look.NOT_PROVEN if n == 13 else Look.CONTINUE
     bar = math.log(1.01)
 
     def at(mean: float) -> Look:
-        return stats.look([mean + x for x in noise], finalists)
+        return stats.look([mean + x for x in noise], share=share)
 
     assert at(bar + half * 1.001) is Look.ACCEPT
     assert at(bar + half * 0.999) is undecided
@@ -173,13 +172,18 @@ def test_nothing_is_decided_between_the_looks(n: int):
     assert stats.look([0.5] * n) is Look.CONTINUE
 
 
-@given(st.sets(st.integers(0, 14)), st.integers(1, 3))
-def test_all_looks_together_spend_no_more_than_the_error(closings: set[int], finalists: int):
-    """However often a budget ends and more is given."""
-    held = {n for n in (*LOOKS, *closings) if stats.LEAST <= n <= LOOKS[-1]}
-    spent = math.fsum(stats.look_tail(n, finalists, closings) for n in held)
+closings = st.lists(st.integers(0, 14)).map(lambda drawn: sorted(set(drawn)))
 
-    assert spent <= stats.ALPHA / finalists * (1 + 1e-12)
+
+@given(closings, st.floats(0.1, 1.0))
+def test_all_looks_together_spend_the_error_and_no_more(closings: list[int], share: float):
+    """However often a budget ends and more is given; what was spent by then stays as it was."""
+    held = stats.looks(closings, share)
+    before = stats.looks(closings[:-1], share)
+
+    assert math.fsum(held.values()) == close(share * stats.ALPHA)
+    assert list(held) == sorted(held)
+    assert held.items() >= {(n, error) for n, error in before.items() if not closings or n < closings[-1]}
 
 
 @pytest.mark.parametrize(("pairs", "tail"), [(3, 0.025), (5, 0.0225), (7, 0.0175), (11, 0.010)])
@@ -195,7 +199,7 @@ def test_a_budget_that_ends_brings_a_look_forward(pairs: int, tail: float):
     assert at(half * 1.001) is Look.ACCEPT
     assert at(half * 0.999) is Look.CONTINUE
     assert at(-half * 1.001) is Look.DROP
-    assert stats.look_tail(13, closings=(pairs,)) == close(0.010)
+    assert stats.looks((pairs,))[13] == close(0.010)
 
 
 @pytest.mark.parametrize("pairs", [0, 1, 2])
@@ -210,23 +214,17 @@ def test_a_confirmation_has_an_end():
         stats.look([0.0] * 14)
 
 
-def test_there_is_at_least_one_finalist():
-    """No error is spent on nobody."""
-    with pytest.raises(ValueError, match="finalist"):
-        stats.look([0.0] * 4, finalists=0)
-
-
 @settings(deadline=None)
-@given(st.sampled_from(LOOKS), st.data(), st.floats(1e-6, 0.5), st.integers(1, 3))
-def test_a_look_is_monotone_in_the_mean(n, data, shift, finalists):
-    """The same noise around a larger gain is never judged worse, nor with fewer finalists."""
+@given(st.sampled_from(LOOKS), st.data(), st.floats(1e-6, 0.5), st.floats(0.1, 1.0))
+def test_a_look_is_monotone_in_the_mean(n, data, shift, share):
+    """The same noise around a larger gain is never judged worse, nor with more of the error."""
     order = [Look.DROP, Look.CONTINUE, Look.NOT_PROVEN, Look.ACCEPT]
     logs = data.draw(st.lists(st.floats(-0.3, 0.3), min_size=n, max_size=n))
-    now, better = stats.look(logs, finalists), stats.look([x + shift for x in logs], finalists)
+    now, better = stats.look(logs, share=share), stats.look([x + shift for x in logs], share=share)
 
     assert order.index(better) >= order.index(now)
     if now is Look.ACCEPT:
-        assert stats.look(logs, 1) is Look.ACCEPT
+        assert stats.look(logs) is Look.ACCEPT
 
 
 @settings(deadline=None)
@@ -240,26 +238,26 @@ def test_what_is_accepted_would_be_dropped_with_the_labels_swapped(n: int, data)
 
 
 @settings(deadline=None)
-@given(log_ratios, st.randoms(use_true_random=False), st.integers(1, 3))
-def test_a_look_knows_no_order(logs, shuffler: random.Random, finalists):
+@given(log_ratios, st.randoms(use_true_random=False))
+def test_a_look_knows_no_order(logs, shuffler: random.Random):
     """The decision and the number reported depend on the set of pairs alone."""
     mixed = list(logs)
     shuffler.shuffle(mixed)
 
-    assert stats.look(mixed, finalists) is stats.look(logs, finalists)
-    assert same(stats.confirmed_speedup(mixed, finalists), stats.confirmed_speedup(logs, finalists))
+    assert stats.look(mixed) is stats.look(logs)
+    assert same(stats.confirmed_speedup(mixed), stats.confirmed_speedup(logs))
 
 
 @settings(deadline=None)
-@given(st.integers(3, 13), st.data(), st.integers(1, 3))
-def test_what_is_accepted_is_reported_above_the_bar(n, data, finalists):
+@given(st.integers(3, 13), st.data())
+def test_what_is_accepted_is_reported_above_the_bar(n, data):
     """A report never says "proven faster" beside an interval that reaches down to no gain, nor the reverse."""
     logs = data.draw(st.lists(st.floats(-0.05, 0.15), min_size=n, max_size=n))
     closings = (3, n)
-    estimate = stats.confirmed_speedup(logs, finalists, closings)
+    estimate = stats.confirmed_speedup(logs, closings)
     assume(abs(estimate.low - 1.01) > 1e-9)
 
-    assert (stats.look(logs, finalists, closings=closings) is Look.ACCEPT) == (estimate.low > 1.01)
+    assert (stats.look(logs, closings=closings) is Look.ACCEPT) == (estimate.low > 1.01)
 
 
 @settings(deadline=None)
@@ -342,7 +340,6 @@ def test_more_pairs_or_less_noise_prove_smaller_gains(noise, pairs):
 
     assert gain > stats.smallest_provable_gain(noise, pairs + 1) > stats.DELTA
     assert gain < stats.smallest_provable_gain(noise * 1.1, pairs)
-    assert gain < stats.smallest_provable_gain(noise, pairs, finalists=2)
 
 
 def test_one_pair_proves_nothing():

@@ -10,15 +10,17 @@ import msgspec
 import pytest
 from machine import FACTS, STEADY, Machine, kept, product, recording
 
-from hotlap import stats
+from hotlap import confirm, stats
 from hotlap.answer import Answer, phases_of
 from hotlap.errors import HotlapError
+from hotlap.goals import Faster
 from hotlap.lab import Lab
 from hotlap.logbook import Logbook
-from hotlap.records import Contract, Facts, Pair, Recording, Result, Setup, Word
+from hotlap.records import AS_WRITTEN, Contract, Facts, Pair, Recording, Result, Setup, Word
 from hotlap.report import words
 from hotlap.search.candidates import Request
 from hotlap.trials import blocks
+from hotlap.trials.blocks import Window
 from hotlap.trials.recorded import RecordedRunner
 from hotlap.tune import noise_of, tune
 
@@ -192,6 +194,33 @@ def test_a_budget_that_ends_between_two_looks_is_used(tmp_path: Path) -> None:
     assert machine.book.closings() == {setup: (5,)}
     assert second is not None
     assert second.speedup == first.speedup
+
+
+def test_a_look_is_brought_forward_only_where_none_was_held(tmp_path: Path) -> None:
+    """An odd resume may end sooner than the tune did, and a pair may turn out disturbed: that spends no more error."""
+    setup = Setup.of({"fused-update": True})
+    for closings, most, closed in (((), 0, (3,)), ((5,), 0, (5,)), ((3,), 0, (3,)), ((), 4, ())):
+        machine = Machine(tmp_path, product(fused_update=1.3), noise=0.01)
+        lab = replace(machine.lab(), closings={setup: closings})
+        lab.observe(20.0)
+        for _ in range(3):
+            lab.block("confirm", AS_WRITTEN, [setup], Window(10, 20, 0.05))
+        confirm._close(lab, setup, confirm.against(lab.pairs, setup), most, Faster())
+
+        assert lab.closings.get(setup, ()) == closed
+        assert bool(lab.cut_short) == (3 not in closed)
+
+
+def test_a_torn_line_hides_nothing_that_is_appended(tmp_path: Path) -> None:
+    """A crash in the middle of a write leaves one; a tune that goes on must find all that it wrote after it."""
+    machine = Machine(tmp_path, product())
+    machine.book.append("closed", setup=Setup.of({"fused-update": True}), pairs=3)
+    whole = machine.book.events()
+    with machine.book.path.open("ab") as file:
+        file.write(b'{"kind": "closed", "set')
+    machine.book.resume("train.py", "", 1)
+
+    assert machine.book.events() == [*whole, {"kind": "resume"}]
 
 
 def test_a_closed_confirmation_that_goes_on_has_less_error_to_spend(tmp_path: Path) -> None:

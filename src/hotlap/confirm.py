@@ -30,7 +30,7 @@ class Confirmation:
     curves: list[Curve]
     """Losses of the script as written and of the setup."""
     closings: tuple[int, ...] = ()
-    """Numbers of pairs after which a budget had ended, see `stats.look`."""
+    """Numbers of pairs after which a budget had ended, see `stats.looks`."""
 
     @property
     def ratios(self) -> list[float]:
@@ -50,15 +50,13 @@ def confirm(lab: Lab, setup: Setup, window: Window, asked: Setup = AS_WRITTEN, a
     """
     arms = [asked, setup] if asked.settings else [setup]
     pairs: list[Pair] = []
+    most = 0
     while len(good := blocks.undisturbed(pairs)) < stats.LOOKS[-1]:
         if len(pairs) - len(good) > max(1.0, _MOST_DISTURBED * len(pairs)):
             lab.cut_short = f"the machine was disturbed in {len(pairs) - len(good)} of {len(pairs)} confirmation pairs"
             break
         if not lab.affordable([AS_WRITTEN, *arms]):
-            beside = against(lab.pairs, setup, asked)
-            lab.close(setup, len(beside))
-            if aim.look(beside, lab.closings[setup]) is Look.CONTINUE:
-                lab.cut_short = f"the budget ended after {len(beside)} confirmation pairs"
+            _close(lab, setup, against(lab.pairs, setup, asked), most, aim)
             break
         more = lab.block(STAGE, AS_WRITTEN, arms, window)
         if len(more) < len(arms):
@@ -68,10 +66,22 @@ def confirm(lab: Lab, setup: Setup, window: Window, asked: Setup = AS_WRITTEN, a
         lab.learnt(f"confirmation pair {len(pairs)}: {aim.told(against(more, setup, asked))}")
         if aim.look(beside, lab.closings.get(setup, ())) is not Look.CONTINUE:
             break
+        most = max(most, len(beside))
     good = blocks.undisturbed(pairs)
     if len(good) < len(pairs):
         lab.learnt(f"{len(pairs) - len(good)} of {len(pairs)} pairs dropped: their baseline was disturbed")
     return _confirmation(lab, setup, asked)
+
+
+def _close(lab: Lab, setup: Setup, pairs: Sequence[Pair], most: int, aim: Aim) -> None:
+    """The look that the end of the budget brings forward, unless one was held with as many pairs or more.
+
+    Without a decision the confirmation is cut short.
+    """
+    if len(pairs) > max(lab.closings.get(setup, ()), default=stats.LEAST - 1) and len(pairs) >= most:
+        lab.close(setup, len(pairs))
+    if aim.look(pairs, lab.closings.get(setup, ())) is Look.CONTINUE:
+        lab.cut_short = f"the budget ended after {len(pairs)} confirmation pairs"
 
 
 def price(lab: Lab, asked: Setup, window: Window, aim: Aim = _FASTER) -> Confirmation:
@@ -86,7 +96,7 @@ def price(lab: Lab, asked: Setup, window: Window, aim: Aim = _FASTER) -> Confirm
 
 def against(pairs: Sequence[Pair], setup: Setup, asked: Setup = AS_WRITTEN) -> list[Pair]:
     """The confirmation pairs of a setup that were not disturbed, with the asked-for settings as their reference."""
-    good = blocks.undisturbed(_of(pairs, setup))
+    good = blocks.undisturbed(_of(pairs, setup))[: stats.LOOKS[-1]]  # one that was bad may be good among more
     if not asked.settings:
         return good
     alone = {pair.block: pair for pair in _of(pairs, asked)}

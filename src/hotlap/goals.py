@@ -7,7 +7,7 @@ serve them: time per step for speed, the most memory that a step holds for memor
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import expm1, log1p
 from statistics import fmean
 from typing import ClassVar
@@ -52,9 +52,18 @@ class Faster:
         """What a confirmation did not prove."""
         return "not proven faster"
 
-    def lighter(self, setup: Setup, pinned: Setup, last: Sequence[Pair], pairs: Sequence[Pair]) -> Setup | None:
+    def lighter(
+        self, setup: Setup, pinned: Setup, last: Sequence[Pair], pairs: Sequence[Pair], closings: Sequence[int] = ()
+    ) -> Setup | None:
         """What to confirm in place of a setup that was not: nothing, for the search found no faster one."""
         return None
+
+    def further(self) -> Faster:
+        """The aim of the next setup that is confirmed; it has all of the error, for the last was accepted for speed.
+
+        Tests in a fixed order that ends with the first that is not accepted need no correction (Maurer 1995).
+        """
+        return self
 
 
 @dataclass(frozen=True)
@@ -63,9 +72,11 @@ class Smaller:
 
     Args:
         slowdown: How much slower a step may be, as a share.
+        share: Of the error, that this setup's confirmation may spend; each further one has half of the last one's.
     """
 
     slowdown: float
+    share: float = 0.5
     goal: ClassVar[Goal] = Goal.MEMORY
 
     def worth(self, pair: Pair) -> float:
@@ -88,11 +99,11 @@ class Smaller:
         return Look.NOT_PROVEN if Look.NOT_PROVEN in looks or len(pairs) >= stats.LOOKS[-1] else Look.CONTINUE
 
     def _saves(self, pairs: Sequence[Pair], closings: Sequence[int] = ()) -> Look:
-        return stats.look([blocks.log_saving(pair) for pair in pairs], delta=SAVED, closings=closings)
+        return stats.look([blocks.log_saving(pair) for pair in pairs], SAVED, closings, self.share)
 
     def _bearable(self, pairs: Sequence[Pair], closings: Sequence[int] = ()) -> Look:
         least = 1.0 / (1.0 + self.slowdown)  # of the untouched script's speed
-        return stats.look([blocks.log_gain(pair) for pair in pairs], delta=least - 1.0, closings=closings)
+        return stats.look([blocks.log_gain(pair) for pair in pairs], least - 1.0, closings, self.share)
 
     def told(self, pairs: Sequence[Pair]) -> str:
         """What a setup's pairs showed, for the user to follow."""
@@ -116,7 +127,9 @@ class Smaller:
         wanted += [] if self._bearable(pairs, closings) is Look.ACCEPT else [f"be at most {self.slowdown:.0%} slower"]
         return f"not proven to {' and to '.join(wanted)}{f' ({self.told(pairs)})' if pairs else ''}"
 
-    def lighter(self, setup: Setup, pinned: Setup, last: Sequence[Pair], pairs: Sequence[Pair]) -> Setup | None:
+    def lighter(
+        self, setup: Setup, pinned: Setup, last: Sequence[Pair], pairs: Sequence[Pair], closings: Sequence[int] = ()
+    ) -> Setup | None:
         """What to confirm in place of a setup that was not: where time was short, one that costs less of it.
 
         The setting that was the slowest in screening takes the value that saves most among the faster ones of its knob,
@@ -127,8 +140,9 @@ class Smaller:
             pinned: Settings that the user has decided on.
             last: The pairs of that confirmation, which tell whether time was the matter.
             pairs: All of the tune.
+            closings: Of that confirmation, see `stats.looks`.
         """
-        if not last or self._saves(last) is Look.DROP or self._bearable(last) is Look.ACCEPT:
+        if not last or self._saves(last, closings) is Look.DROP or self._bearable(last, closings) is Look.ACCEPT:
             return None
         costs, savings = dict[Setting, float](), dict[Setting, float]()
         screened = [pair for pair in pairs if pair.stage == "screen"]
@@ -145,6 +159,10 @@ class Smaller:
         rest = setup.without(slowest.knob)
         best = max(faster, key=lambda setting: savings[setting], default=None)
         return rest.with_(best.knob, best.value) if best else rest
+
+    def further(self) -> Smaller:
+        """The aim of the next setup that is confirmed."""
+        return replace(self, share=self.share / 2)
 
 
 Aim = Faster | Smaller

@@ -164,8 +164,8 @@ class Lab:
         # Until the first has run: an arm starts up and takes a few steps, a timed trial more; one was slow: counted.
         start_s, step_s = record.startup_s or 0.0, median(record.steps.total_s[1:])
         self.at_once = beside.room_for(record) if self.runner.shares else 1
-        shared = max(1.0, _SHARED * self.at_once)
-        self._costs_s[f"candidate {AS_WRITTEN}"] = (start_s + 10 * step_s) / shared
+        shared = max(1.0, _SHARED * self.at_once)  # of starting up; cores that train are shared by none
+        self._costs_s[f"candidate {AS_WRITTEN}"] = start_s / shared + 10 * step_s
         self._costs_s[f"time {AS_WRITTEN}"] = start_s + max(_TIMED_S, 20 * step_s)
         self.logbook.append("facts", facts=record.facts)
         return record
@@ -270,7 +270,7 @@ class Lab:
     def close(self, setup: Setup, pairs: int) -> None:
         """Write down that the budget ended after so many confirmation pairs, before they are looked at."""
         self.closings[setup] = (*self.closings.get(setup, ()), pairs)
-        self.logbook.append("closing", setup=setup, pairs=pairs)
+        self.logbook.append("closed", setup=setup, pairs=pairs)
 
     def curve(self, pair: Pair) -> Curve:
         """The losses of a pair's two trainings."""

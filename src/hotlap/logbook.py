@@ -53,14 +53,16 @@ class Logbook:
             if then.get(key) != now:
                 what = f"{self.path} was written for another {key} ({then.get(key)}, now {now})."
                 raise HotlapError("resume-mismatch", what, fix="tune again without --resume")
+        with self.path.open("r+b") as file:  # a torn line would hide what is appended to it
+            file.truncate(file.read().rfind(b"\n") + 1)
         self.append("resume")
         return [msgspec.convert(event["recording"], Recording) for event in events if event["kind"] == "recording"]
 
     def closings(self) -> dict[Setup, tuple[int, ...]]:
-        """The numbers of confirmation pairs of each setup after which a budget ended, see `stats.look`."""
+        """The numbers of confirmation pairs of each setup after which a budget ended, see `stats.looks`."""
         found: dict[Setup, tuple[int, ...]] = {}
         for event in self.events():
-            if event["kind"] == "closing":
+            if event["kind"] == "closed":
                 setup = msgspec.convert(event["setup"], Setup)
                 found[setup] = (*found.get(setup, ()), event["pairs"])
         return found

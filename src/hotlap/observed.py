@@ -9,6 +9,7 @@ from hotlap.records import Outcome, Recording
 
 OBSERVED_STEPS = 12
 """Fewer than this and there is nothing to time."""
+_USAGE = 2  # what argparse and its like exit with when they do not know an argument
 
 
 def check_observed(record: Recording, script: Path, log: Path) -> None:
@@ -30,10 +31,11 @@ def check_observed(record: Recording, script: Path, log: Path) -> None:
             fix=f"give it time to start up with a bigger --budget; its output so far is in {log}",
         )
     if record.outcome not in (Outcome.BUDGET, Outcome.ENDED):
+        ours = "; options of hotlap's own come before the script" if record.exit_code == _USAGE else ""
         raise HotlapError(
             "script-failed",
             f"The untouched script ended with {record.outcome.value}: {record.reason}. Its output is in {log}.",
-            fix="make it run by itself first",
+            fix=f"make it run by itself first{ours}",
         )
     if record.facts is None or not taken:
         raise HotlapError(

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from hotlap import stats
 from hotlap.answer import Answer, confirmed, payback
 from hotlap.confirm import Confirmation, confirm, estimated
-from hotlap.goals import aim_of
+from hotlap.goals import Aim, aim_of
 from hotlap.judge import Judge, Judgement
 from hotlap.knobs import knob_by_id
 from hotlap.lab import Lab
@@ -40,12 +41,15 @@ def proven(lab: Lab, judge: Judge, setup: Setup, window: Window, answer: Answer,
         judged = with_curves(lab, setup, judged, found.curves, repeats)
         lab.logbook.append("confirmed", setup=setup, log_ratios=found.ratios, look=looked.value, verdict=judged.verdict)
         if looked is not Look.ACCEPT:
-            setup = lighter(lab, setup, found, request)
+            setup, aim = lighter(lab, setup, found, request, aim), aim.further()
         elif not judged.verdict.word.may_enter_plan:
             setup = truer(lab, setup, found, judged, asked)
         else:
             if aim.goal is Goal.MEMORY or pays(lab, setup, found, request.planned_steps, asked):
                 answer = answer.accepted(setup, found.total, judged, found.curves)
+            break
+        if setup != asked and not lab.affordable([AS_WRITTEN, setup] * stats.LEAST):
+            lab.cut_short = f"the budget ended before {setup.less(asked)} could be confirmed"
             break
     return answer
 
@@ -108,12 +112,11 @@ def pays(lab: Lab, setup: Setup, found: Confirmation, planned_steps: int | None,
     return False
 
 
-def lighter(lab: Lab, setup: Setup, found: Confirmation, request: Request) -> Setup:
+def lighter(lab: Lab, setup: Setup, found: Confirmation, request: Request, aim: Aim) -> Setup:
     """What to try instead of a setup that was not proven to serve the goal; the asked-for settings are nothing new."""
-    aim, rest = aim_of(request), setup.less(request.asked)
     why = lab.cut_short or aim.missed(found.pairs, found.closings)
-    lab.reject(Rejected(rest, why, _speedup(found)))
-    other = None if lab.cut_short else aim.lighter(setup, request.pinned, found.pairs, lab.pairs)
+    lab.reject(Rejected(setup.less(request.asked), why, _speedup(found)))
+    other = None if lab.cut_short else aim.lighter(setup, request.pinned, found.pairs, lab.pairs, found.closings)
     return other or request.asked
 
 

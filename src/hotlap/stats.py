@@ -6,7 +6,7 @@ quantity is the log ratio of a pair, reference over candidate: above 0 the candi
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from enum import Enum
 from math import exp, expm1, fsum, isfinite, log, log1p, sqrt
 from statistics import fmean, median, stdev
@@ -16,13 +16,16 @@ from scipy.special import stdtrit
 
 from hotlap.records import Estimate
 
-LOOKS = (4, 6, 9, 13)
-"""Pairs after which a confirmation may be decided; looking in between would spend error that nobody counted."""
-SPENT = (0.005, 0.010, 0.015, 0.020)
-"""One-sided error of each look; large gains pass the first all the same, and small ones need what the last has."""
+PLANNED = {4: 0.005, 6: 0.010, 9: 0.015, 13: 0.020}
+"""Pairs after which a confirmation is looked at, and the one-sided error of each look.
+
+Looking in between would spend error that nobody counted. Large gains pass the first look all the same, and small ones
+need what the last has.
+"""
+LOOKS = tuple(PLANNED)
+ALPHA = fsum(PLANNED.values())  # one-sided, over all looks together
 LEAST = 3
 """Pairs that a look takes: two lie near each other by chance too often."""
-ALPHA = fsum(SPENT)  # one-sided, over all looks and all finalists together
 DELTA = 0.01  # a gain must be proven to exceed this; less is not worth a setting
 PRIOR_NOISE = 0.04  # standard deviation of a log ratio: 3 to 5 % measured between adjacent fresh processes
 PRIOR_DF = 4.0
@@ -110,43 +113,36 @@ def speedup(reference_s: Sequence[Sequence[float]], candidate_s: Sequence[Sequen
     return _ratio(log_ratios(reference_s, candidate_s), 0.025, 0.025)
 
 
-def look_tail(pairs: int, finalists: int = 1, closings: Collection[int] = ()) -> float:
-    """One-sided error that a look at one finalist may spend: Bonferroni over looks and finalists.
+def looks(closings: Iterable[int] = (), share: float = 1.0) -> dict[int, float]:
+    """Pairs after which a confirmation is looked at, and the one-sided error that each look may spend.
 
-    A closing look takes half of what the looks to come would have spent, and leaves them the other half: however
-    often a confirmation is closed and gone on with, all its looks together spend no more than `ALPHA`.
+    A budget may end between two looks. That moment does not depend on which of the two arms was the faster, so a look
+    more is honest there as long as its error is counted: it takes half of what the looks to come have, and leaves
+    them the other half. So however often a confirmation is closed and gone on with, its looks together spend `ALPHA`.
 
     Args:
-        pairs: That are looked at; between two looks, what the one before may spend.
-        finalists: See `look`.
-        closings: See `look`.
+        closings: Numbers of pairs after which a budget had ended, in that order.
+        share: Of the error, where several setups are confirmed until one is accepted.
     """
-    if finalists < 1:
-        raise ValueError(f"there is at least one finalist, not {finalists}")
-    closed = sorted(at for at in set(closings) if LEAST <= at <= pairs and at not in LOOKS)
-    if pairs in closed:
-        left = fsum(error for at, error in zip(LOOKS, SPENT, strict=True) if at > pairs)
-        return left / 2 ** len(closed) / finalists
-    spent = [error for at, error in zip(LOOKS, SPENT, strict=True) if at <= pairs] or [SPENT[0]]
-    return spent[-1] / 2 ** len(closed) / finalists
+    held = {pairs: share * error for pairs, error in PLANNED.items()}
+    for pairs in closings:
+        if pairs >= LEAST and pairs not in held:
+            later = {at: error / 2 for at, error in held.items() if at > pairs}
+            held |= {**later, pairs: fsum(later.values())} if later else {}
+    return dict(sorted(held.items()))
 
 
-def look(log_ratios: Sequence[float], finalists: int = 1, delta: float = DELTA, closings: Collection[int] = ()) -> Look:
+def look(log_ratios: Sequence[float], delta: float = DELTA, closings: Iterable[int] = (), share: float = 1.0) -> Look:
     """Decide a confirmation from the fresh pairs it has so far.
 
-    The error of 5 % is split over the four looks, so looking early does not raise the false claims; more than one
-     finalist is corrected for by Holm: pass the number of finalists that were not accepted so far. The
-    dropped ones still count, for they had their chance.
-
-    A budget may end between two looks. That moment does not depend on which of the two arms was the faster, so one
-    look more is honest there, as long as its error is counted.
+    The error of 5 % is split over the looks, so looking early does not raise the false claims.
 
     Args:
         log_ratios: ln(baseline / candidate) of the pairs of this confirmation only, shape (pairs,): what ranked
             the candidates in the search must not prove them.
-        finalists: Candidates that still compete for the error, this one included.
         delta: The gain that must be exceeded, as a fraction.
-        closings: Numbers of pairs after which a budget had ended, this one's included: another look was held there.
+        closings: See `looks`.
+        share: Likewise.
 
     Returns:
         CONTINUE where there is no look; NOT_PROVEN at the last look without a decision: keep the baseline.
@@ -154,13 +150,12 @@ def look(log_ratios: Sequence[float], finalists: int = 1, delta: float = DELTA, 
     Raises:
         ValueError: More pairs than the last look has.
 
-    Source: Bonferroni over looks, Holm over finalists; simulated by bench/simulate_confirmation.py.
+    Source: Bonferroni over looks; simulated by bench/simulate_confirmation.py.
     """
-    n = len(log_ratios)
-    tail, bar = look_tail(n, finalists, closings), log1p(delta)
+    n, bar = len(log_ratios), log1p(delta)
     if n > LOOKS[-1]:
         raise ValueError(f"a confirmation ends after {LOOKS[-1]} pairs; {n} were given")
-    if n not in LOOKS and (n not in closings or n < LEAST):
+    if (tail := looks(closings, share).get(n)) is None:
         return Look.CONTINUE
     centre, half = fmean(log_ratios), _half_width(log_ratios, tail)
     if centre - half > bar:
@@ -170,27 +165,32 @@ def look(log_ratios: Sequence[float], finalists: int = 1, delta: float = DELTA, 
     return Look.NOT_PROVEN if n == LOOKS[-1] else Look.CONTINUE
 
 
-def confirmed_speedup(log_ratios: Sequence[float], finalists: int = 1, closings: Collection[int] = ()) -> Estimate:
+def confirmed_speedup(log_ratios: Sequence[float], closings: Iterable[int] = ()) -> Estimate:
     """The speed-up to report after a sequential confirmation, with an interval that allows for the stopping.
 
     A confirmation stops when its data look good, so the plain 95 % interval covers too rarely: 91 % over all runs
     at a true gain of 0 or 1 %, 87 % among the accepted at a true 3 % (4 % noise). Hence a repeated confidence
     interval (Jennison and Turnbull 1989): the lower end is the very bound that `look` compares with its bar, so no
     accepted setup is reported with a lower end under the bar; the upper end spends 2.5 %, evenly over all looks.
-    Simulated at 2 to 5 % noise it covers in 94 to 99 % of all runs, and in 94 to 99 % of the accepted at a true gain
+    Simulated at 2 to 5 % noise it covers in 94 to 99 % of all runs, and in 92 to 99 % of the accepted at a true gain
     of 3 % or more. Closer to the bar few are accepted, and those are overstated: no interval
     that must exclude the bar can cover them.
 
     Args:
-        log_ratios: ln(baseline / candidate) of the pairs of the confirmation, shape (pairs,).
-        finalists: As given to the `look` that decided.
-        closings: Likewise.
+        log_ratios: ln(baseline / candidate) of the pairs of the confirmation, shape (pairs,); between two looks, the
+            lower end has what the one before may spend.
+        closings: As given to the `look` that decided.
 
     Raises:
         ValueError: Fewer than two pairs.
     """
-    tail = look_tail(len(log_ratios), finalists, closings)
-    return _ratio(log_ratios, tail, ALPHA / 2 / len(LOOKS) / finalists)
+    held = looks(closings)
+    return _ratio(log_ratios, _tail(held, len(log_ratios)), ALPHA / 2 / len(held))
+
+
+def _tail(held: dict[int, float], pairs: int) -> float:
+    """Of the last look up to so many pairs, or of the first."""
+    return [error for at, error in held.items() if at <= max(pairs, min(held))][-1]
 
 
 def pooled_noise(
@@ -223,7 +223,7 @@ def pooled_noise(
     return sqrt((prior_df * prior**2 + squares) / df)
 
 
-def smallest_provable_gain(noise: float, pairs: int = LOOKS[-1], finalists: int = 1, delta: float = DELTA) -> float:
+def smallest_provable_gain(noise: float, pairs: int = LOOKS[-1], delta: float = DELTA) -> float:
     """The true gain that a confirmation of so many pairs proves four times in five, as a fraction.
 
     MDE(n) = (t + 0.84) s / sqrt(n), on top of the bar. Noise from fewer than 8 pairs is no reason to skip a knob.
@@ -233,7 +233,7 @@ def smallest_provable_gain(noise: float, pairs: int = LOOKS[-1], finalists: int 
     """
     if pairs < 2:
         raise ValueError(f"nothing can be proven from {pairs} pairs")
-    return expm1(log1p(delta) + (_t(look_tail(pairs, finalists), pairs) + POWER_80) * noise / sqrt(pairs))
+    return expm1(log1p(delta) + (_t(_tail(PLANNED, pairs), pairs) + POWER_80) * noise / sqrt(pairs))
 
 
 def mean(values: Sequence[float], unit: str) -> Estimate:

@@ -16,11 +16,12 @@ import pytest
 from facts import facts
 from machine import recording
 
-from hotlap.records import AS_WRITTEN, Outcome, Trial
+from hotlap.records import AS_WRITTEN, Outcome, Setup, Trial
 from hotlap.target import resolve
 from hotlap.trials import beside
 from hotlap.trials.launch import best_tier
 from hotlap.trials.runner import ProcessRunner
+from hotlap.trials.sandbox import Tier
 
 TRIALS = [Trial(f"{number:04d}", "noise", AS_WRITTEN, 0, 0, 6, 60.0) for number in range(4)]
 SERIAL = recording(0.0, 1)
@@ -32,6 +33,7 @@ class Together:
     def __init__(self, company: int) -> None:
         self.meeting = threading.Barrier(company, timeout=20)
         self.ran: list[tuple[str, bool]] = []
+        self.slow = ""
 
     def run(self, trial: Trial, _: object) -> Any:
         alone = threading.current_thread() is threading.main_thread()
@@ -39,7 +41,8 @@ class Together:
         if not alone:
             self.meeting.wait()
         failed = not alone and trial.id == "0002"
-        return replace(SERIAL, trial=trial, outcome=Outcome.DEVICE_OOM if failed else Outcome.BUDGET)
+        wall_s = trial.limit_s if not alone and trial.id == self.slow else 1.0
+        return replace(SERIAL, trial=trial, outcome=Outcome.DEVICE_OOM if failed else Outcome.BUDGET, wall_s=wall_s)
 
 
 def test_they_share_the_machine_and_what_failed_in_company_runs_alone() -> None:
@@ -74,6 +77,32 @@ def test_an_interruption_ends_them_all(tmp_path: Path) -> None:
     assert sorted(path.name for path in (tmp_path / "out" / "trials").iterdir()) == ["0000", "0001"]
 
 
+def test_threads_of_what_is_not_timed_leave_their_cores_to_others(tmp_path: Path) -> None:
+    """Whatever the user or a knob has set; what is timed keeps that."""
+    (tmp_path / "train.py").write_text("import os, torch\nprint('policy', os.environ.get('OMP_WAIT_POLICY'))\n")
+    runner = ProcessRunner(
+        resolve((str(tmp_path / "train.py"),), sys.executable, tmp_path), tmp_path / "out", Tier.NONE
+    )
+    setup = Setup.of({"wait-policy": "active"})
+    arm = Trial("0001", "candidate", setup, 0, 0, 6, 60.0, options={"compare": "1,2", "reference": "reference-0", "aligned": False})
+    timed = Trial("0002", "time", setup, 0, 0, 6, 60.0)
+    runner.run(arm)
+    runner.run(timed)
+    said = [(runner.folder(trial) / "output.log").read_text() for trial in (arm, timed)]
+
+    assert [text.split()[-1] for text in said] == ["passive", "active"]
+
+
+def test_what_was_stopped_by_the_clock_in_company_runs_alone() -> None:
+    """It shared its cores, and may have got as far as it was asked to without the others."""
+    runner: Any = Together(company=2)
+    runner.slow = "0001"
+    ended = [trial.id for trial, _ in beside.run(runner, TRIALS, None, most=2)]
+
+    assert ended[-2:] in (["0001", "0002"], ["0002", "0001"])
+    assert ("0001", True) in runner.ran
+
+
 CPU = facts(machine={"cores": 16}, threads=1)
 OBSERVED = replace(SERIAL, facts=CPU, startup_s=3.0)
 
@@ -84,6 +113,7 @@ OBSERVED = replace(SERIAL, facts=CPU, startup_s=3.0)
         ({}, beside._MOST),
         ({"facts": facts(machine={"cores": 2}, threads=1)}, 2),
         ({"facts": facts(machine={"cores": 2}, threads=2)}, 2),
+        ({"facts": facts(machine={"cores": 2}, threads=2), "startup_s": 0.3}, 1),
         ({"facts": facts(machine={"cores": 1}, threads=1)}, 1),
         ({"facts": facts(machine={"cores": 16, "quota": 3.0}, threads=16)}, 3),
         ({"facts": replace(CPU, world_size=2)}, 1),

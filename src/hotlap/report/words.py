@@ -279,8 +279,8 @@ def method(result: Result) -> list[str]:
         )
     proof = (
         "Searching only ranks. The answer comes from fresh pairs that the search never saw, looked at after "
-        f"{looks} and {LOOKS[-1]} pairs and in between only where the budget ends; the error of {numbers.share(ALPHA)} "
-        f"is split over these looks and over all finalists. {memory_words.bar(result)}. Intervals are "
+        f"{looks} and {LOOKS[-1]} pairs, and else only where the budget ends; the error of {numbers.share(ALPHA)} "
+        f"is split over these looks. {memory_words.bar(result)}. Intervals are "
         "95 % intervals, and n counts processes or pairs of them, never steps."
     )
     learning = (

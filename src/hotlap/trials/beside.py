@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed, wait
 from contextlib import contextmanager
+from statistics import median
 
 from hotlap.records import Facts, Outcome, Recording, Trial
 from hotlap.room import room
@@ -19,6 +20,7 @@ _MOST = 8
 _COPIES = 2.0  # of a training's memory: what is compared is held beside it
 _CONTEXT_BYTES = 1 << 30  # of a device, for every process that uses it
 _TICK_S = 0.05
+_STEPS = 10  # of an arm, roughly: a training that starts up in less time needs cores of its own
 _IN_ORDER = (Outcome.BUDGET, Outcome.ENDED)
 
 
@@ -33,6 +35,8 @@ def room_for(observed: Recording) -> int:
     fitting = min(_MOST, cores, _fit(room()[0], _COPIES * observed.peak_bytes + on_device))
     if facts.is_cuda:
         fitting = min(fitting, _fit(device_room(), _COPIES * on_device + _CONTEXT_BYTES))
+    elif observed.startup_s < _STEPS * median(observed.steps.total_s):
+        fitting = min(fitting, cores // facts.threads)
     return max(1, fitting)
 
 
@@ -75,10 +79,11 @@ def run(runner: Runner, trials: Sequence[Trial], facts: Facts | None, most: int)
     again: list[Trial] = []
     with _started(runner, trials, facts, most) as asked:
         for ended in as_completed(asked):
-            if (record := ended.result()).outcome in _IN_ORDER:
-                yield asked[ended], record
+            trial, record = asked[ended], ended.result()
+            if record.outcome in _IN_ORDER and record.wall_s < trial.limit_s:
+                yield trial, record
             else:
-                again.append(asked[ended])
+                again.append(trial)
     yield from ((trial, runner.run(trial, facts)) for trial in again)
 
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-UNTIMED = {"OMP_WAIT_POLICY": "passive"}
-"""Where nothing is timed, threads leave their cores to other trials while they wait; no number changes by that."""
+UNTIMED = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "0", "KMP_BLOCKTIME": "0"}
+"""Where nothing is timed, threads leave their cores to other trials while they wait.
+
+No number changes by that, so it takes the place of what the user or a knob has set.
+"""
 STARTUP = Path(__file__).parent.parent / "inside" / "startup"
 
 _TRACKERS_OFF = {
