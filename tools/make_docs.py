@@ -33,8 +33,7 @@ TAIL = """\
   its turns cannot be made one without changing what it sees. `hotlap race` tries other batch sizes, openly.
 - **A compiled update**: a learning rate that is a number compiles it again with every change, and one that is a tensor
   changes the script's objects.
-- **float8 and a side stream that copies the next batch ahead**: not written. Neither can be proven here before it was
-  measured on a device that has it.
+- **float8**: not written. It cannot be proven here before it was measured on a device that has it.
 - **`no_sync` while gradients accumulate**: it belongs around the script's own backward calls.
 """
 

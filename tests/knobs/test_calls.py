@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -11,6 +14,7 @@ import torch.utils.checkpoint
 from facts import CUDA, facts
 from torch import nn
 
+from hotlap.inside import copies
 from hotlap.inside.host import Host
 from hotlap.knobs import knob_by_id
 from hotlap.records import Skip
@@ -142,9 +146,58 @@ def test_batches_are_sent_without_waiting(host: Host, monkeypatch: pytest.Monkey
     assert len(pinned) == 4
 
 
+class Streams:
+    """In the place of CUDA's streams: what was done, in order, and on which of them."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.done: list[str] = []
+        self.now = "main"
+        copies._side_stream.cache_clear()
+        monkeypatch.setattr(torch.cuda._utils, "_get_device_index", lambda device, optional: 1)
+        monkeypatch.setattr(torch.cuda, "Stream", lambda device: Stream(self, f"side of {device}"))
+        monkeypatch.setattr(torch.cuda, "current_stream", lambda device: Stream(self, "main"))
+        monkeypatch.setattr(torch.cuda, "stream", self.on)
+        monkeypatch.setattr(torch.Tensor, "is_pinned", lambda tensor: True)
+        monkeypatch.setattr(torch.Tensor, "to", lambda tensor, *args, **kwargs: self.say("copy") or tensor)
+        monkeypatch.setattr(torch.Tensor, "record_stream", lambda tensor, stream: self.say(f"kept for {stream.name}"))
+
+    def say(self, what: str) -> None:
+        self.done.append(f"{self.now}: {what}")
+
+    @contextmanager
+    def on(self, stream: Stream) -> Iterator[None]:
+        before, self.now = self.now, stream.name
+        yield
+        self.now = before
+
+
+@dataclass
+class Stream:
+    streams: Streams
+    name: str
+
+    def wait_stream(self, other: Stream) -> None:
+        self.streams.done.append(f"{self.name}: waits for {other.name}")
+
+
+def test_batches_are_sent_on_a_stream_that_the_training_waits_for(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One stream for each device; what it brought is not used again before the training's stream has read it."""
+    streams = Streams(monkeypatch)
+    knob_by_id("non-blocking-copies").install("side-stream", host)
+    batch = torch.zeros(2)
+    assert batch.to("cuda") is batch
+    batch.to(torch.device("cuda", 1))
+    batch.to("cpu")
+
+    once = ["side of 1: copy", "main: waits for side of 1", "main: kept for main"]
+    assert streams.done == [*once, *once, "main: copy"]
+    assert copies._side_stream.cache_info().misses == 1
+    copies._side_stream.cache_clear()
+
+
 def test_copies_only_to_a_device() -> None:
     knob = knob_by_id("non-blocking-copies")
 
-    assert knob.choices(facts(**CUDA)) == (True,)
+    assert knob.choices(facts(**CUDA)) == (True, "side-stream")
     assert isinstance(knob.choices(facts(**CUDA, loader={"trains": False})), Skip)
     assert isinstance(knob.choices(facts(loader={"pin_memory": True})), Skip)

@@ -84,7 +84,16 @@ def test_threads_of_what_is_not_timed_leave_their_cores_to_others(tmp_path: Path
         resolve((str(tmp_path / "train.py"),), sys.executable, tmp_path), tmp_path / "out", Tier.NONE
     )
     setup = Setup.of({"wait-policy": "active"})
-    arm = Trial("0001", "candidate", setup, 0, 0, 6, 60.0, options={"compare": "1,2", "reference": "reference-0", "aligned": False})
+    arm = Trial(
+        "0001",
+        "candidate",
+        setup,
+        0,
+        0,
+        6,
+        60.0,
+        options={"compare": "1,2", "reference": "reference-0", "aligned": False},
+    )
     timed = Trial("0002", "time", setup, 0, 0, 6, 60.0)
     runner.run(arm)
     runner.run(timed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -18,35 +19,46 @@ class NonBlockingCopies(Knob):
     ## What it changes
     `batch.to(device)` and `batch.cuda()` of tensors on the host behave as with `non_blocking=True`, from page-locked
     memory: what does not lie there is copied there first. Copies back to the host stay as written: to read those too
-    early would be a fault.
+    early would be a fault. `side-stream` sends them on a stream of their own, which the training's stream waits for.
     ## Why it can help
     From ordinary memory the host waits in each copy until the device has done all that it was given before; from
-    page-locked memory the copy runs by itself, and the host launches the next kernels meanwhile.
+    page-locked memory the copy runs by itself, and the host launches the next kernels meanwhile. On a stream of its own
+    it also runs beside the kernels of the step before, where the host is ahead of the device.
     ## When it cannot
     No CUDA device, no copies in the steps, or a script that pins a batch itself and writes into it after it was sent.
     ## Source
-    PyTorch tutorial "A guide on good usage of non_blocking and pin_memory()".
+    PyTorch tutorial "A guide on good usage of non_blocking and pin_memory()"; documentation of CUDA semantics, "CUDA
+    streams", and of `Tensor.record_stream`.
     """
 
     id: ClassVar[str] = "non-blocking-copies"
     area: ClassVar[str] = "data"
     contract: ClassVar[Contract] = Contract.EXACT
     when: ClassVar[When] = When.ANY
+    allowed: ClassVar[tuple[Value, ...] | range] = (True, "side-stream")
 
     def choices(self, facts: Facts) -> tuple[Value, ...] | Skip:
         """On for trainings on CUDA that load batches."""
         if not facts.is_cuda:
             return Skip("there is no CUDA device to copy to")
-        return (True,) if any(loader.trains for loader in facts.loaders) else Skip("no DataLoader feeds the training")
+        if not any(loader.trains for loader in facts.loaders):
+            return Skip("no DataLoader feeds the training")
+        return (True, "side-stream")
 
     def install(self, value: Value, host: Host) -> None:
         """Add the argument where the script left it out and the way is from the host to a device."""
         import torch
 
+        from hotlap.inside.copies import aside, is_device, pinned
+
+        def send(original: Callable[..., Any], tensor: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+            copy = functools.partial(original, pinned(tensor), *args, non_blocking=True, **kwargs)
+            return aside(copy, args[0] if args else kwargs.get("device")) if value == "side-stream" else copy()
+
         def sending(original: Callable[..., Any]) -> Callable[..., Any]:
             def to(tensor: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
-                if len(args) == 1 and not kwargs and _is_device(args[0]) and tensor.device.type == "cpu":
-                    return original(_pinned(tensor), *args, non_blocking=True)
+                if len(args) == 1 and not kwargs and is_device(args[0]) and tensor.device.type == "cpu":
+                    return send(original, tensor, *args)
                 return original(tensor, *args, **kwargs)
 
             return to
@@ -55,7 +67,7 @@ class NonBlockingCopies(Knob):
             def cuda(tensor: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
                 if len(args) > 1 or "non_blocking" in kwargs or not tensor.is_cpu:
                     return original(tensor, *args, **kwargs)
-                return original(_pinned(tensor), *args, non_blocking=True, **kwargs)
+                return send(original, tensor, *args, **kwargs)
 
             return cuda
 
@@ -65,14 +77,3 @@ class NonBlockingCopies(Knob):
     def switches(self, facts: Facts) -> bool:
         """Each copy decides for itself."""
         return True
-
-
-def _pinned(tensor: Any) -> Any:
-    """The tensor, in page-locked memory if it is a plain one; torch keeps that until the device has read it."""
-    plain = str(tensor.layout) == "torch.strided" and not tensor.requires_grad
-    return tensor.pin_memory() if plain and not tensor.is_pinned() else tensor
-
-
-def _is_device(target: Any) -> bool:
-    """Whether `to(target)` names another device: "cuda", 0, torch.device("cuda:1")."""
-    return isinstance(target, int) or str(getattr(target, "type", target)).startswith("cuda")
