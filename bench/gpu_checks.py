@@ -190,7 +190,40 @@ torch.nn.functional.scaled_dot_product_attention(q, k, v, mask).float().sum().ba
 print("FOUND", json.dumps({"nan": bool(q.grad.isnan().any()), "by kernel": names}))
 """
 
-CHECKS = (phases, peak, waits, out_of_memory, cost, gates, caches, masked_attention)
+
+def side_stream(folder: Path) -> Row:
+    """Batches that are copied beside the kernels of the step before: is each of them whole, and what is gained?"""
+    done = subprocess.run([sys.executable, "-c", _SIDE], capture_output=True, text=True, check=False)
+    found = found_in(done.stdout)
+    error = done.stderr.strip().splitlines()[-1:]
+    return Row("copies on a stream of their own", found.get("whole"), found or {"error": error})
+
+
+_SIDE = """
+import json, time, torch
+from hotlap.inside.copies import aside
+batches = [torch.full((1 << 23,), float(n)).pin_memory() for n in range(8)]
+weights = torch.randn(4096, 4096, device="cuda")
+plain = lambda batch: batch.to("cuda", non_blocking=True)
+beside = lambda batch: aside(lambda: plain(batch), "cuda")
+def trained(send, steps=200):
+    sums, work = [], weights
+    torch.cuda.synchronize()
+    began = time.perf_counter()
+    for step in range(steps):
+        batch = send(batches[step % 8])
+        sums.append((batch[0] + batch[-1]) / 2 + (batch - step % 8).abs().max())
+        del batch
+        work = torch.tanh(work @ weights)
+    torch.cuda.synchronize()
+    return time.perf_counter() - began, all(float(s) == step % 8 for step, s in enumerate(sums))
+trained(plain), trained(beside)
+rounds = [(trained(plain), trained(beside)) for _ in range(8)]
+ratios = sorted(a[0] / b[0] for a, b in rounds)
+print("FOUND", json.dumps({"whole": all(a[1] and b[1] for a, b in rounds), "times as fast": ratios}))
+"""
+
+CHECKS = (phases, peak, waits, out_of_memory, cost, gates, caches, masked_attention, side_stream)
 
 
 def check_all(only: str) -> list[dict[str, Any]]:
