@@ -116,19 +116,19 @@ def speedup(reference_s: Sequence[Sequence[float]], candidate_s: Sequence[Sequen
 def looks(closings: Iterable[int] = (), share: float = 1.0) -> dict[int, float]:
     """Pairs after which a confirmation is looked at, and the one-sided error that each look may spend.
 
-    A budget may end between two looks. That moment does not depend on which of the two arms was the faster, so a look
-    more is honest there as long as its error is counted: it takes half of what the looks to come have, and leaves
-    them the other half. So however often a confirmation is closed and gone on with, its looks together spend `ALPHA`.
+    A budget may end before the next look. That moment does not depend on which of the two arms was the faster, so a
+    look then is honest as long as its error is counted: it takes half of what the looks to come have, beside its own
+    where one was planned there, and leaves them the other half. So however often a confirmation is closed and gone on
+    with, its looks together spend `ALPHA`.
 
     Args:
         closings: Numbers of pairs after which a budget had ended, in that order.
         share: Of the error, where several setups are confirmed until one is accepted.
     """
     held = {pairs: share * error for pairs, error in PLANNED.items()}
-    for pairs in closings:
-        if pairs >= LEAST and pairs not in held:
-            later = {at: error / 2 for at, error in held.items() if at > pairs}
-            held |= {**later, pairs: fsum(later.values())} if later else {}
+    for pairs in (closing for closing in dict.fromkeys(closings) if LEAST <= closing < LOOKS[-1]):
+        later = {at: error / 2 for at, error in held.items() if at > pairs}
+        held |= {**later, pairs: held.get(pairs, 0.0) + fsum(later.values())}
     return dict(sorted(held.items()))
 
 
