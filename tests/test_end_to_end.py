@@ -217,6 +217,7 @@ def test_run_is_the_script_under_the_plan(tmp_path: Path, code: int) -> None:
     assert "fused True saved None" in done.stdout
     assert f"argv ['train.py', '{code}', '--epochs', '3'] main __main__" in done.stdout
     assert "to stderr" in done.stderr
+    assert "another machine: any (1 cores) in the plan" in done.stderr
 
 
 def losses(command: tuple[str, ...], folder: Path) -> list[str]:
@@ -288,6 +289,16 @@ def test_check_shows_phases_that_sum_to_the_step(tmp_path: Path) -> None:
     assert sum(phases["phases_s"].values()) == pytest.approx(phases["total_s"])
     assert document["facts"]["roots"][0]["name"] == "torch.nn.modules.container:Sequential"
     assert document["facts"]["stochastic"] is True
+    assert not (folder / ".hotlap/train/logbook.jsonl").exists()  # that of a tune is not replaced
+
+
+@pytest.mark.parametrize("id_", ["fused-update", "input-wait"])
+def test_explains_knobs_and_audits(tmp_path: Path, id_: str) -> None:
+    """By their ids."""
+    done = hotlap("explain", id_, cwd=tmp_path)
+
+    assert done.returncode == 0, done.stderr
+    assert id_ in done.stdout
 
 
 @pytest.mark.slow

@@ -11,6 +11,7 @@ import pytest
 from machine import FACTS, Machine, product
 from rich.console import Console
 
+from hotlap import published
 from hotlap.records import Contract, Setup, Verification, Word
 from hotlap.report.document import verification_document
 from hotlap.report.verification_view import verification_view
@@ -40,6 +41,14 @@ def test_faster_and_the_same(tmp_path: Path) -> None:
     assert found.speedup is not None
     assert found.speedup.low < 1.3 < found.speedup.high
     assert shown(found).startswith("Faster: 1.3")
+
+
+def test_shown_again_from_its_logbook(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Number for number."""
+    found = verified(Machine(tmp_path, product(fused_update=1.3)))
+    published.report(tmp_path, as_json=True)
+
+    assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(verification_document(found)))
 
 
 @pytest.mark.parametrize("factor", [1.0, 0.8])

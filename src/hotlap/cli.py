@@ -57,7 +57,7 @@ def main() -> None:
 
 _USAGE = (
     *("no-script", "no-such-script", "no-such-command", "no-such-python", "bad-budget", "bad-slowdown", "bad-setting"),
-    *("unknown-knob", "bad-choice", "nothing-to-verify", "unknown-rule"),
+    *("unknown-knob", "bad-choice", "nothing-to-verify", "no-version", "plan-missing", "unknown-rule"),
     *("no-optuna", "bad-storage", "no-ray", "bad-cluster"),
 )
 
@@ -164,7 +164,7 @@ def tune(
 def run(
     command: Command,
     plan: Annotated[Path | None, typer.Option(help="The plan.", show_default="./hotlap.toml")] = None,
-    allow: Allow = "recipe",
+    allow: Annotated[str, typer.Option(help="The loosest contract to apply; recipe: a race's winner too.")] = "reduced",
     python: Python = None,
     out: Out = None,
     anyway: Annotated[bool, typer.Option(help="Apply a plan that was made for another device or torch.")] = False,
@@ -261,10 +261,10 @@ def verify(
 
 @app.command()
 def report(folder: Annotated[Path, typer.Argument(help="hotlap's folder of a script.")], json: Json = False) -> None:
-    """Show the last tune again, from its logbook; writes report.html and report.json."""
-    from hotlap import commands
+    """Show the last tune, race or verification again, from its logbook; the first two write report.html and .json."""
+    from hotlap import published
 
-    commands.report(folder, as_json=json)
+    published.report(folder, as_json=json)
 
 
 @app.command()

@@ -11,16 +11,15 @@ from pathlib import Path
 import msgspec
 from rich.console import Console
 
-from hotlap import __version__
+from hotlap import __version__, published
 from hotlap.errors import HotlapError, did_you_mean
 from hotlap.knobs import AGAINST, KNOBS, knob_by_id
 from hotlap.lab import Lab
 from hotlap.logbook import Logbook
-from hotlap.records import Contract, Goal, Result, Setup, Value
+from hotlap.records import Contract, Goal, Setup, Value
 from hotlap.search.candidates import Request
 from hotlap.target import Target, resolve
 from hotlap.terminal import Voice
-from hotlap.toml_file import replace_file
 from hotlap.trials.launch import Tier, best_tier
 from hotlap.trials.runner import ProcessRunner
 from hotlap.tune import tune as run_tune
@@ -179,7 +178,7 @@ def tune(job: Job, request: Request, budget: str, seed: int, plan_path: Path, *,
     assert result is not None
     if not result.cut_short:
         write(answer.plan(datetime.datetime.now(datetime.UTC).date()), plan_path)
-    _publish(result, lab.runner.out, as_json=job.as_json)
+    published.publish(result, lab.runner.out, as_json=job.as_json)
     report_path = lab.runner.out / "report.html"
     if result.cut_short:
         advice = f"no plan was written; give it more time: --resume --budget, now {budget}"
@@ -191,26 +190,10 @@ def tune(job: Job, request: Request, budget: str, seed: int, plan_path: Path, *,
     return not result.cut_short
 
 
-def _publish(result: Result, out: Path, *, as_json: bool) -> None:
-    from hotlap.report.console import summary
-    from hotlap.report.document import document
-    from hotlap.report.html import page
-
-    text = json.dumps(document(result), indent=1)
-    replace_file(out / "report.json", text.encode())
-    replace_file(out / "report.html", page(result).encode())
-    if as_json:
-        print(text)
-    else:
-        Console().print(summary(result))
-
-
 def verify(
     job: Job, plan_path: Path | None, against: Path | None, allow: str, pinned: list[str], budget: str, seed: int
 ) -> int:
     """`hotlap verify`; its exit code."""
-    from hotlap.report.document import verification_document
-    from hotlap.report.verification_view import verification_view
     from hotlap.run import find_plan, trusted
     from hotlap.verification import verify as run_verify
 
@@ -229,25 +212,8 @@ def verify(
     budget_s = seconds(budget)
     with Voice(Console(stderr=True), budget_s) as voice:
         found = run_verify(job.lab(budget_s, seed, voice, part="verify"), setup, contract(allow))
-    if job.as_json:
-        print(json.dumps(verification_document(found), indent=1))
-    else:
-        Console().print(verification_view(found))
+    published.show(found, as_json=job.as_json)
     return found.exit_code
-
-
-def report(folder: Path, *, as_json: bool) -> None:
-    """`hotlap report`."""
-    events = Logbook(folder / "logbook.jsonl").events()
-    if races := [event for event in events if event["kind"] == "race"]:
-        from hotlap.race import command, result
-
-        command.publish(msgspec.convert(races[-1]["result"], result.RaceResult), folder, as_json=as_json)
-        return
-    results = [event for event in events if event["kind"] == "result"]
-    if not results:
-        raise HotlapError("no-result", f"What was run in {folder} did not come to an end.", fix="run it again")
-    _publish(msgspec.convert(results[-1]["result"], Result), folder, as_json=as_json)
 
 
 def run(job: Job, plan_path: Path | None, allow: str, *, anyway: bool) -> None:
@@ -255,11 +221,12 @@ def run(job: Job, plan_path: Path | None, allow: str, *, anyway: bool) -> None:
     from hotlap.run import become, find_plan, prepare, trusted
 
     target = job.target()
-    plan = trusted(find_plan(plan_path, target.cwd), contract(allow))
-    environment = prepare(
-        plan, target, job.folder(target), lambda text: print(f"hotlap: {text}", file=sys.stderr), anyway=anyway
-    )
-    become(target, environment)
+
+    def say(text: str) -> None:
+        print(f"hotlap: {text}", file=sys.stderr)
+
+    plan = trusted(find_plan(plan_path, target.cwd), contract(allow), say)
+    become(target, prepare(plan, target, job.folder(target), say, anyway=anyway))
 
 
 def doctor(python: str | None, *, as_json: bool) -> None:
@@ -279,7 +246,6 @@ def explain(id_: str) -> None:
 
     from hotlap import explain as explain_module
 
-    _known(id_)
     Console().print(Markdown(explain_module.explain(id_)))
 
 

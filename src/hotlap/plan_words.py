@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING
 
-from hotlap.records import Goal
+from hotlap.records import Contract, Goal
 
 if TYPE_CHECKING:
     from hotlap.plan import Gain, Header, Plan
@@ -18,6 +18,7 @@ def comments(plan: Plan) -> list[str]:
     header = plan.header
     as_typed = header.argv or (header.script,)
     launch = "" if as_typed[0] == "-m" or as_typed[0].endswith(".py") else "-- "
+    allow = "--allow recipe " if any(s.contract is Contract.RECIPE for s in plan.settings) else ""
     gain, saving, verdict = header.speedup, header.saving, header.verdict
     faster = "faster" if gain and gain.low > 1 else "as fast as written"
     found = f"{_memory(saving)}. " if saving else ""
@@ -28,7 +29,7 @@ def comments(plan: Plan) -> list[str]:
         f"The plan that hotlap made for {header.script}. {found}".rstrip(),
         *_price(header),
         "",
-        f"    hotlap run {launch}{shlex.join(as_typed)}",
+        f"    hotlap run {allow}{launch}{shlex.join(as_typed)}",
         "",
         advice if plan.settings else f"No setting: nothing tried {_WISHED[header.goal]} and kept its learning.",
     ]

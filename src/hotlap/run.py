@@ -12,7 +12,8 @@ import msgspec
 
 from hotlap.errors import HotlapError
 from hotlap.knobs import KNOBS, knob_by_id
-from hotlap.plan import Header, Plan, PlannedSetting, Severity, check, read
+from hotlap.plan import Header, Plan, PlannedMachine, PlannedSetting, Severity, check, read
+from hotlap.processor import physical, processor, usable
 from hotlap.records import Contract, Value
 from hotlap.target import Target
 from hotlap.trials.environment import entered
@@ -36,9 +37,19 @@ def find_plan(path: Path | None, cwd: Path) -> Plan:
     return read(path or cwd / "hotlap.toml", known_knobs())
 
 
-def trusted(plan: Plan, allow: Contract) -> Plan:
-    """The plan up to a contract; a file that anyone may edit can loosen what a knob promises, and not tighten it."""
+def trusted(plan: Plan, allow: Contract, say: Say = lambda text: None) -> Plan:
+    """The plan up to a contract; a file that anyone may edit can loosen what a knob promises, and not tighten it.
+
+    Args:
+        plan: As it was read.
+        allow: The loosest contract to apply.
+        say: Told what is left out.
+    """
     settings = tuple(msgspec.structs.replace(s, contract=_looser(s)) for s in plan.settings)
+    for setting in settings:
+        if setting.contract.level > allow.level:
+            more = f"--allow {setting.contract.value} applies it"
+            say(f"{setting.knob} is left out: it promises {setting.contract.value}, and {more}")
     return msgspec.structs.replace(plan, settings=settings).cut(allow)
 
 
@@ -94,6 +105,7 @@ def _today(plan: Plan, target: Target) -> Header:
         argv=target.arguments,
         torch=torch,
         device=device_name(torch),
+        machine=PlannedMachine(processor()[0], physical(usable())),
     )
 
 

@@ -202,12 +202,16 @@ def test_a_winner_is_applied_by_hotlap_run(tmp_path: Path) -> None:
     plan = tmp_path / "hotlap.toml"
     with_winner(result, plan, datetime.date(2026, 1, 2))
     printed: list[str] = []
-    for allow in ("recipe", "reduced"):
-        command = [sys.executable, "-m", "hotlap", "run", "--anyway", "--allow", allow, "train.py"]
+    said = ""
+    for allow in (("--allow", "recipe"), ()):
+        command = [sys.executable, "-m", "hotlap", "run", "--anyway", *allow, "train.py"]
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=True)
         printed.append(done.stdout.strip())
+        said = done.stderr
 
     assert 'contract = "recipe"' in plan.read_text()
+    assert "hotlap run --allow recipe train.py" in plan.read_text()
+    assert "optimizer-rule is left out: it promises recipe, and --allow recipe applies it" in said
     assert printed == ["16 128 0.01", "32 64 0.01"]
 
 

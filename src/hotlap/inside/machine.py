@@ -10,6 +10,7 @@ import shutil
 
 from hotlap.knobs.hardware.allocator import installed
 from hotlap.numa import threads_by_node
+from hotlap.processor import physical, processor, usable
 from hotlap.records import Machine
 
 _FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "bf16", "sve", "asimd")
@@ -17,11 +18,11 @@ _FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "bf16", "sve", "asimd")
 
 def machine() -> Machine:
     """The machine as this process may use it. Linux; elsewhere the fields that cannot be known say so."""
-    affinity = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
-    cpu, flags = _cpu()
+    affinity = usable()
+    cpu, flags = processor()
     return Machine(
         cpu=cpu,
-        cores=len({_core_of(core) for core in affinity}),
+        cores=physical(affinity),
         threads=len(affinity),
         quota=_quota(),
         memory_bytes=_memory_bytes(),
@@ -52,23 +53,6 @@ def _read(path: str) -> str:
     with contextlib.suppress(OSError), open(path, encoding="utf-8", errors="replace") as file:
         return file.read().strip()
     return ""
-
-
-def _cpu() -> tuple[str, set[str]]:
-    name, flags = platform.processor() or platform.machine(), set[str]()
-    for line in _read("/proc/cpuinfo").splitlines():
-        key, _, value = line.partition(":")
-        if key.strip() == "model name":
-            name = value.strip()
-        elif key.strip() in ("flags", "Features"):
-            flags = set(value.split())
-            break
-    return name, flags
-
-
-def _core_of(thread: int) -> str:
-    """Threads of one physical core share this list of siblings."""
-    return _read(f"/sys/devices/system/cpu/cpu{thread}/topology/thread_siblings_list") or str(thread)
 
 
 def _quota() -> float | None:

@@ -29,6 +29,7 @@ def document(result: Result) -> dict[str, Any]:
             "verdict": verdict.word.value if verdict else None,
             "judgement": _judgement(verdict) if verdict else None,
             "gates": msgspec.to_builtins(verdict.gates) if verdict else [],
+            "cut_short": result.cut_short,
             "settings": msgspec.to_builtins(result.kept),
             "levels": msgspec.to_builtins(result.levels),
             "asked": _asked(result),
