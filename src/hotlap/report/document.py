@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from hotlap.records import SCHEMA, Facts, Finding, Phases, Rejected, Result, Verdict, Verification
+from hotlap.records import SCHEMA, Facts, Finding, Pair, Phases, Rejected, Result, Verdict, Verification
 from hotlap.report.inert import inert, inert_facts, inert_result, secrets_of
 
 
@@ -48,10 +48,7 @@ def document(result: Result) -> dict[str, Any]:
             "noise": result.noise,
             "load": result.load,
             "smallest_gain": result.smallest_gain,
-            "pairs": [
-                {**msgspec.to_builtins(pair), "setup": pair.setup.values, "beside": pair.beside.values}
-                for pair in result.pairs
-            ],
+            "pairs": [_pair(pair) for pair in result.pairs],
             "notes": list(result.notes),
         }
     )
@@ -111,6 +108,10 @@ def _asked(result: Result) -> dict[str, Any]:
         "saving": msgspec.to_builtins(result.asked_saving),
         "added_saving": msgspec.to_builtins(result.added_saving),
     }
+
+
+def _pair(pair: Pair) -> dict[str, Any]:
+    return {**msgspec.to_builtins(pair), "setup": pair.setup.values, "beside": pair.beside.values}
 
 
 def _judgement(verdict: Verdict) -> dict[str, Any]:
