@@ -36,8 +36,8 @@ TAIL = """\
 - **float8**: not written. It cannot be proven here before it was measured on a device that has it.
 - **Inductor's options for CPUs**: not written. They refine a compilation that pays, and on the CPU scripts of the bench
   none did.
-- **`capturable` updates, plain `max-autotune`**: the first is for a CUDA graph of a whole step, which cannot be laid over
-  a script's own loop; the second is `max-autotune-no-cudagraphs` with the graphs of `reduce-overhead`.
+- **`capturable` updates, plain `max-autotune`**: the first is for a CUDA graph of a whole step, which cannot be laid
+  over a script's own loop; the second is `max-autotune-no-cudagraphs` with the graphs of `reduce-overhead`.
 - **`no_sync` while gradients accumulate**: it belongs around the script's own backward calls.
 """
 

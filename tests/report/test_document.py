@@ -13,9 +13,9 @@ from hotlap.report.document import check_document, document
 
 KEYS = {
     "schema", "target", "speedup", "speedup_run", "verdict", "judgement", "gates", "settings", "levels", "phases",
-    "cut_short", "findings", "rejected", "skipped", "tuning_s", "payback_steps", "evaluation_share", "peak_bytes", "facts",
+    "findings", "rejected", "skipped", "tuning_s", "payback_steps", "evaluation_share", "peak_bytes", "facts",
     "goal", "saving", "slowdown_limit", "largest", "bounds", "prices", "ceiling", "noise", "load", "smallest_gain",
-    "pairs", "notes", "asked",
+    "pairs", "notes", "asked", "cut_short",
 }  # fmt: skip
 
 
