@@ -110,7 +110,7 @@ class Answer:
             planned_steps: Length of the real run in training steps, if that is known.
         """
         reference, candidate = confirmed(lab, self.setup)
-        closings = lab.closings.get(self.setup, ())
+        closings = lab.closed(self.setup)
         loosened = self.judgement.loosened if self.judgement else ()
         speedup = stats.confirmed_speedup(self.ratios, closings=closings) if self.setup.settings else None
         kept = tuple(_kept(knob, self.setup, lab.pairs, loosened) for knob in self.setup.values)

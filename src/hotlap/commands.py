@@ -68,9 +68,8 @@ class Job:
         if not resume:
             book.start(command, target.sha256, seed, __version__)
         runner = ProcessRunner(target, out, self._tier(voice), startup_s=max(60.0, budget_s))
-        lab = Lab(runner, book, budget_s, seed, known=known, closings=book.closings() if resume else {})
-        lab.on_trying, lab.learnt = voice.trying, voice.learnt
-        return lab
+        closings = book.closings() if resume else {}
+        return Lab(runner, book, budget_s, seed, voice.trying, voice.learnt, known=known, closings=closings)
 
     def _tier(self, voice: Voice) -> Tier:
         if self.sandbox == "auto":

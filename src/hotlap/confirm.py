@@ -64,7 +64,7 @@ def confirm(lab: Lab, setup: Setup, window: Window, asked: Setup = AS_WRITTEN, a
         pairs.append(more[-1])
         beside = against(lab.pairs, setup, asked)
         lab.learnt(f"confirmation pair {len(pairs)}: {aim.told(against(more, setup, asked))}")
-        if aim.look(beside, lab.closings.get(setup, ())) is not Look.CONTINUE:
+        if aim.look(beside, lab.closed(setup)) is not Look.CONTINUE:
             break
         most = max(most, len(beside))
     good = blocks.undisturbed(pairs)
@@ -78,9 +78,9 @@ def _close(lab: Lab, setup: Setup, pairs: Sequence[Pair], most: int, aim: Aim) -
 
     Without a decision the confirmation is cut short.
     """
-    if len(pairs) > max(lab.closings.get(setup, ()), default=stats.LEAST - 1) and len(pairs) >= most:
+    if len(pairs) > max(lab.closed(setup), default=stats.LEAST - 1) and len(pairs) >= most:
         lab.close(setup, len(pairs))
-    if aim.look(pairs, lab.closings.get(setup, ())) is Look.CONTINUE:
+    if aim.look(pairs, lab.closed(setup)) is Look.CONTINUE:
         lab.cut_short = f"the budget ended after {len(pairs)} confirmation pairs"
 
 
@@ -125,4 +125,4 @@ def _of(pairs: Sequence[Pair], setup: Setup) -> list[Pair]:
 def _confirmation(lab: Lab, setup: Setup, asked: Setup = AS_WRITTEN) -> Confirmation:
     curves = [lab.curve(pair) for pair in _of(lab.pairs, setup)]
     total = [blocks.log_gain(pair) for pair in against(lab.pairs, setup)]
-    return Confirmation(against(lab.pairs, setup, asked), total, curves, lab.closings.get(setup, ()))
+    return Confirmation(against(lab.pairs, setup, asked), total, curves, lab.closed(setup))

@@ -269,8 +269,12 @@ class Lab:
 
     def close(self, setup: Setup, pairs: int) -> None:
         """Write down that the budget ended after so many confirmation pairs, before they are looked at."""
-        self.closings[setup] = (*self.closings.get(setup, ()), pairs)
+        self.closings[setup] = (*self.closed(setup), pairs)
         self.logbook.append("closed", setup=setup, pairs=pairs)
+
+    def closed(self, setup: Setup) -> tuple[int, ...]:
+        """The numbers of confirmation pairs after which a budget has ended, see `stats.looks`."""
+        return self.closings.get(setup, ())
 
     def curve(self, pair: Pair) -> Curve:
         """The losses of a pair's two trainings."""

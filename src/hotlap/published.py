@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import msgspec
-from rich.console import Console
+from rich.console import Console, RenderableType
 
 from hotlap.errors import HotlapError
 from hotlap.logbook import Logbook
@@ -35,13 +36,18 @@ def publish(result: Result, out: Path, *, as_json: bool) -> None:
     from hotlap.report.document import document
     from hotlap.report.html import page
 
-    text = json.dumps(document(result), indent=1)
+    put(out, document(result), page(result), summary(result), as_json=as_json)
+
+
+def put(out: Path, document: dict[str, Any], page: str, summary: RenderableType, *, as_json: bool) -> None:
+    """Write report.json and report.html, and print the document or the summary."""
+    text = json.dumps(document, indent=1)
     replace_file(out / "report.json", text.encode())
-    replace_file(out / "report.html", page(result).encode())
+    replace_file(out / "report.html", page.encode())
     if as_json:
         print(text)
     else:
-        Console().print(summary(result))
+        Console().print(summary)
 
 
 def show(found: Verification, *, as_json: bool) -> None:

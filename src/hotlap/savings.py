@@ -26,7 +26,7 @@ def with_savings(
         largest: What growing the batches found.
     """
     pairs, asked = against(lab.pairs, setup), result.asked
-    closings = lab.closings.get(setup, ())
+    closings = lab.closed(setup)
     whole = estimated(pairs, blocks.log_saving, closings) if setup.settings else None
     alone, rest = against(lab.pairs, asked), against(lab.pairs, setup, asked)
     return replace(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import json
 from collections.abc import Sequence
 from math import isfinite
 from pathlib import Path
@@ -15,6 +14,7 @@ from hotlap.errors import HotlapError, did_you_mean
 from hotlap.knobs import ARGUMENTS, knob_by_id
 from hotlap.lab import Lab
 from hotlap.packages import optional
+from hotlap.published import put
 from hotlap.race.budget import SHAPES
 from hotlap.race.on_ray import on_cluster
 from hotlap.race.plan import with_winner
@@ -25,7 +25,6 @@ from hotlap.race.rules import RULES
 from hotlap.race.study import open_storage
 from hotlap.race.trainings import Trainings, regular_expression
 from hotlap.terminal import Voice
-from hotlap.toml_file import replace_file
 
 PART = "race"
 """hotlap's folder for it, below that of the script."""
@@ -129,10 +128,4 @@ def publish(result: RaceResult, out: Path, *, as_json: bool) -> None:
     from hotlap.report.race_page import race_page
     from hotlap.report.race_view import race_summary
 
-    text = json.dumps(race_document(result), indent=1)
-    replace_file(out / "report.json", text.encode())
-    replace_file(out / "report.html", race_page(result).encode())
-    if as_json:
-        print(text)
-    else:
-        Console().print(race_summary(result))
+    put(out, race_document(result), race_page(result), race_summary(result), as_json=as_json)
