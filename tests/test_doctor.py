@@ -174,7 +174,7 @@ def test_explains_every_knob() -> None:
 
 
 def test_explains_no_other() -> None:
-    with pytest.raises(HotlapError, match="did you mean fused-update"):
+    with pytest.raises(HotlapError, match=r"Did you mean fused-update\?"):
         explain.explain("fused-updat")
 
 

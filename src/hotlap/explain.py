@@ -7,7 +7,7 @@ from typing import Any
 
 from hotlap.audits import AUDITS, all_audits, audit_by_id
 from hotlap.audits.audit import Audit
-from hotlap.errors import HotlapError
+from hotlap.errors import HotlapError, did_you_mean
 from hotlap.knobs import KNOBS, all_knobs, knob_by_id
 from hotlap.knobs.knob import Knob
 from hotlap.records import Goal
@@ -29,11 +29,8 @@ def explain(id_: str) -> str:
     if id_ in AUDITS:
         return audit_markdown(audit_by_id(id_))
     if id_ not in KNOBS:
-        import difflib
-
-        near = difflib.get_close_matches(id_, [*KNOBS, *AUDITS], n=1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        raise HotlapError("unknown-knob", f"There is no knob or audit {id_}.", fix=f"see `hotlap list`{hint}")
+        what = f"There is no knob or audit {id_}.{did_you_mean(id_, [*KNOBS, *AUDITS])}"
+        raise HotlapError("unknown-knob", what, fix="take a name from `hotlap list`")
     return markdown(knob_by_id(id_))
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from hotlap.errors import HotlapError
 from hotlap.records import Outcome, Recording
+from hotlap.report.words import sentence
 
 OBSERVED_STEPS = 12
 """Fewer than this and there is nothing to time."""
@@ -32,11 +33,9 @@ def check_observed(record: Recording, script: Path, log: Path) -> None:
         )
     if record.outcome not in (Outcome.BUDGET, Outcome.ENDED):
         ours = "; options of hotlap's own come before the script" if record.exit_code == _USAGE else ""
-        raise HotlapError(
-            "script-failed",
-            f"The untouched script ended with {record.outcome.value}: {record.reason}. Its output is in {log}.",
-            fix=f"make it run by itself first{ours}",
-        )
+        why = sentence(f"The untouched script ended with {record.outcome.value}: {record.reason}")
+        what = f"{why} Its output is in {log}."
+        raise HotlapError("script-failed", what, fix=f"make it run by itself first{ours}")
     if record.facts is None or not taken:
         raise HotlapError(
             "no-steps",
