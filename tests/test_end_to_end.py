@@ -434,7 +434,7 @@ def test_where_losses_tell_nothing_it_is_undecided(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "slug"),
     [
-        (("--plan", "none.toml"), 1, "plan-missing"),
+        (("--plan", "none.toml"), 2, "plan-missing"),
         (("--plan", "none.toml", "--set", "compile"), 2, "bad-choice"),
         (("--set", "compil"), 2, "unknown-knob"),
         (("--set", "compile=maybe"), 2, "bad-setting"),
