@@ -191,6 +191,7 @@ def test_a_budget_that_ends_between_two_looks_is_used(tmp_path: Path) -> None:
     assert not first.cut_short
     assert first.speedup is not None
     assert first.speedup.n == 5
+    assert first.notes == ("the budget ended after 5 confirmation pairs: the look at them was brought forward",)
     assert machine.book.closings() == {setup: (5,)}
     assert second is not None
     assert second.speedup == first.speedup

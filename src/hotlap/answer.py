@@ -140,7 +140,7 @@ class Answer:
             bounds=bounds_of(lab.pairs),
             prices=prices_of(lab.pairs),
             load=_mean_load([r for r in lab.recordings.values() if r.trial.purpose == "time"]),
-            notes=(*lab.notes, *_unsteady(lab)),
+            notes=(*lab.notes, *_unsteady(lab), *_brought_forward(self.ratios, closings)),
             cut_short=lab.cut_short if not kept else "",
         )
         if self.asked.settings and kept:
@@ -181,6 +181,13 @@ def _unsteady(lab: Lab) -> list[str]:
         return []
     seen = f"the script never became steady: in {changing} of {len(runs)} runs its pace kept changing to the end. "
     return [f"{seen}What is said of its speed holds for these first steps, and may be otherwise later."]
+
+
+def _brought_forward(ratios: Sequence[float], closings: Sequence[int]) -> list[str]:
+    """What to say when a setup was accepted by the look that the end of the budget brought forward."""
+    if len(ratios) not in closings:
+        return []
+    return [f"the budget ended after {len(ratios)} confirmation pairs: the look at them was brought forward"]
 
 
 def _levels(kept: Sequence[Kept], speedup: Estimate | None) -> dict[str, Estimate | None]:

@@ -93,7 +93,7 @@ def check(job: Job, budget: str, asked: Asked) -> None:
         lab = job.lab(budget_s, 1, voice, part="check")  # a tune's logbook stays where it is
         lab.trying("observing the script as written")
         more = asked.model or asked.memory or asked.data
-        observed = lab.observe(limit_s=budget_s * (_LOOK_SHARE if more else _SHARE))  # first, for it may have a typo
+        observed = lab.observe(limit_s=budget_s * (_LOOK_SHARE if more else _SHARE))
         lab.learn_ceiling()
         facts = observed.facts
         assert facts is not None

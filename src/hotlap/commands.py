@@ -171,7 +171,6 @@ def tune(job: Job, request: Request, budget: str, seed: int, plan_path: Path, *,
     budget_s = seconds(budget)
     with Voice(Console(stderr=True), budget_s) as voice:
         lab = job.lab(budget_s, seed, voice, resume=resume)
-        lab.learn_ceiling()
         answer = run_tune(lab, request)
     result = answer.result
     assert result is not None

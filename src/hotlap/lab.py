@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
 
-from hotlap.ceilings import measure
 from hotlap.errors import HotlapError
 from hotlap.knobs import knob_by_id
 from hotlap.logbook import Logbook
@@ -98,10 +96,9 @@ class Lab:
         self.on_trying(text, self.spent_s)
 
     def learn_ceiling(self) -> None:
-        """Measure what the machine can do at best; a torch that cannot multiply is seen by the training itself."""
+        """Measure what the machine can do at best; after the observed run, for the script may have a typo."""
         self.trying("measuring what the machine can do at best")
-        with contextlib.suppress(HotlapError):
-            self.ceiling = measure(self.runner.target.python).as_ceiling
+        self.ceiling = self.runner.ceiling()
         self.logbook.append("ceiling", ceiling=self.ceiling)
 
     # -- single trials

@@ -49,6 +49,7 @@ def tune(lab: Lab, request: Request, knobs: Sequence[Knob] | None = None) -> Ans
     facts, phases = observed.facts, phases_of(observed)
     assert facts is not None
     lab.learnt(f"observed {len(observed.steps.total_s)} steps: {_in_words(phases)}")
+    lab.learn_ceiling()
     available = len(observed.steps.total_s) if observed.outcome is Outcome.ENDED else None
     learn_noise(lab, windows(lab, observed, available)[1], aim.goal)
     screen, window = windows(lab, observed, available, apart=aim.goal is Goal.MEMORY)

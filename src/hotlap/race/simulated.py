@@ -91,6 +91,10 @@ class SimulatedRunner:
         """Nothing: a race has no learning check."""
         raise NotImplementedError("a race has no learning check")
 
+    def ceiling(self) -> dict[str, float]:
+        """Nothing: a race does not ask."""
+        return {}
+
     def _of(self, setup: Setup) -> tuple[Arm, Truth]:
         text = setup.values.get(OPTIMIZER_RULE)
         variant = setup.values.get(ARGUMENTS)

@@ -158,6 +158,10 @@ class RayCluster:
         """Nothing: a race has no learning check."""
         raise NotImplementedError("a race has no learning check")
 
+    def ceiling(self) -> dict[str, float]:
+        """Nothing: a race does not ask."""
+        return {}
+
     def groups(
         self, groups: Sequence[Sequence[Trial]], begin: Begin, facts: Facts | None
     ) -> Iterator[tuple[int, list[Recording]]]:

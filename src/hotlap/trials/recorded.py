@@ -87,6 +87,10 @@ class RecordedRunner:
         known = {"facts": observed, "warmup_steps": warmup, "step_peak_bytes": peak, "seen": seen}
         return replace(drawn, trial=trial, outcome=ended, steps=steps, **known, **times)
 
+    def ceiling(self) -> dict[str, float]:
+        """Nothing: recordings do not tell."""
+        return {}
+
     def _steps(self, trial: Trial, drawn: Steps, count: int) -> Steps:
         """The recorded steps, at the speed of the setup that each runs under."""
         if not trial.arms:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Protocol
 
+from hotlap.ceilings import measure
 from hotlap.errors import HotlapError
 from hotlap.knobs import AGAINST, ARGUMENTS, knob_by_id
 from hotlap.plan import PlannedSignature
@@ -50,6 +51,10 @@ class Runner(Protocol):
 
     def arm(self, trial: Trial) -> ArmRecord:
         """What a trial of the learning check wrote."""
+        ...
+
+    def ceiling(self) -> dict[str, float]:
+        """What the machine can do at best, see `ceilings.Ceilings`; empty where that is not measured."""
         ...
 
 
@@ -125,6 +130,13 @@ class ProcessRunner:
     def arm(self, trial: Trial) -> ArmRecord:
         """What a trial of the learning check wrote."""
         return journals.arm(self.folder(trial))
+
+    def ceiling(self) -> dict[str, float]:
+        """See `Runner`; a torch that cannot multiply is seen by the training itself."""
+        try:
+            return measure(self.target.python).as_ceiling
+        except HotlapError:
+            return {}
 
     def run(self, trial: Trial, facts: Facts | None = None) -> Recording:
         """Run one trial; a folder that it was refused to write to is shielded as well, and it starts again."""
