@@ -191,13 +191,11 @@ def race(
         list[str] | None,
         typer.Option(help="Race this variant of the command line instead of rules, as '--batch-size 64'. Repeatable."),
     ] = None,
-    batch_sizes: Annotated[
-        bool,
-        typer.Option("--batch-sizes", help="Race the script at half, twice and four times its batch size instead."),
-    ] = False,
+    batch_sizes: Annotated[bool, typer.Option("--batch-sizes", help="Race other batch sizes, not rules.")] = False,
     batch_size: Annotated[
         list[int] | None, typer.Option(help="Race this batch size instead, rate and all. Repeatable.")
     ] = None,
+    layer_sizes: Annotated[bool, typer.Option("--layer-sizes", help="Race layer sizes that hardware divides.")] = False,
     metric: Annotated[
         str | None,
         typer.Option(help="What is raced for, a regular expression on the output.", show_default="the training loss"),
@@ -228,7 +226,7 @@ def race(
     with interruptible("the same command with --resume after `race` goes on from there"):
         job = commands.Job(tuple(command), out, python, json, sandbox)
         sizes = batch_size or ([] if batch_sizes else None)
-        wish = race_command.wishes(budget, only or [], skip or [], arm or [], metric, mode, target, sizes)
+        wish = race_command.wishes(budget, only or [], skip or [], arm or [], metric, mode, target, sizes, layer_sizes)
         wish = replace(wish, wide=wide, lr_finder=lr_finder)
         answered = race_command.race(job, wish, seed, plan, storage, ray, resume=resume)
     sys.exit(0 if answered else 1)

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 
 OPTIMIZER_RULE = "optimizer-rule"
 """The knob by which an arm of a race reaches the script."""
+LAYER_SIZES = "layer-sizes"
+"""The knob by which a race changes the layers themselves."""
 KNOBS = {
     "whole-batch-fetch": "data.whole_batch_fetch:WholeBatchFetch",
     "sample-cache": "data.sample_cache:SampleCache",
@@ -26,6 +28,7 @@ KNOBS = {
     "checkpointing": "model.checkpointing:Checkpointing",
     "checkpoint-modules": "model.checkpoint_modules:CheckpointModules",
     "offload-activations": "model.offload_activations:OffloadActivations",
+    LAYER_SIZES: "model.layer_sizes:LayerSizes",
     "script-compile": "model.script_compile:ScriptCompile",
     "distribution-checks": "model.distribution_checks:DistributionChecks",
     "fused-update": "optimizer.fused_update:FusedUpdate",

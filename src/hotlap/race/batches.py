@@ -8,40 +8,29 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import isfinite, log
-from statistics import fmean, median
 
 from hotlap.errors import HotlapError
 from hotlap.knobs import OPTIMIZER_RULE
+from hotlap.race.admission import WhatIf
 from hotlap.race.arm import Arm, likeness
-from hotlap.race.compare import TIE
 from hotlap.race.finals import Entry
 from hotlap.race.result import Screened
 from hotlap.race.rules import SCRIPT
+from hotlap.race.runs import Run
 from hotlap.race.shapes import own_schedule, peak
-from hotlap.race.trainings import Run, Trainings
-from hotlap.records import AS_WRITTEN, Facts, Loader, Pair, Setup
-from hotlap.trials import blocks
-from hotlap.trials.blocks import Window
+from hotlap.records import Facts, Loader, Setup
 
 TIMES = (0.5, 2.0, 4.0)
 """The script's own batch, where the user names no sizes."""
 FEWEST_STEPS = 24
 """Of a whole training: fewer cannot be timed, after ten of warm-up."""
-_ADMISSION_S = 2.5  # window of the admission test, as that of rules
-_ADMISSIONS = 3  # blocks at most
-_CLOSE = 0.1  # log ratio to no gain at all within which a size is timed again
-_FIRST = 5  # steps whose losses are those of an untrained network
 
 
 @dataclass
-class Size:
+class Size(WhatIf):
     """A batch size while it is screened."""
 
     arm: Arm
-    step_ratio: float | None = None
-    """Time of its step over that of the script's."""
-    out: str = ""
 
     @property
     def words(self) -> str:
@@ -54,9 +43,9 @@ class Size:
         return Setup.of({OPTIMIZER_RULE: str(self.arm)})
 
     @property
-    def samples_ratio(self) -> float | None:
-        """Samples per second over those of the script."""
-        return self.arm.growth / self.step_ratio if self.step_ratio else None
+    def growth(self) -> float:
+        """Samples in its step over those of the script's."""
+        return self.arm.growth
 
     @property
     def most(self) -> float | None:
@@ -64,17 +53,29 @@ class Size:
 
         A larger batch needs no fewer samples and a smaller one no fewer steps, when each has a rate that suits it.
         """
-        larger = self.arm.growth > 1
-        return self.samples_ratio if larger else 1 / self.step_ratio if self.step_ratio else None
+        return self.samples_ratio if self.growth > 1 else super().most
+
+    @property
+    def why_not_sooner(self) -> str:
+        """By what it needs no fewer of."""
+        if self.growth > 1:
+            return f"it trains on {self.samples_ratio:.2f}x as many samples a second, and a larger batch needs no fewer"
+        return f"its step takes {self.step_ratio:.2f}x as long, and a smaller batch needs no fewer of them"
 
     def entry(self) -> Entry:
         """It in the finals."""
         assert self.arm.horizon is not None
         return Entry(self.words, "batch", self.setup, self.arm.horizon, self.arm)
 
+    def failed(self, reason: str) -> None:
+        """It could not be timed; what the script makes impossible ends the race."""
+        mark, _, clause = reason.partition(" could not take hold: ")
+        refuse(mark == OPTIMIZER_RULE, clause)
+        super().failed(reason)
+
     def screened(self) -> Screened:
-        """What there is to tell of it."""
-        return Screened(self.words, self.words, self.step_ratio, (), "", self.out, self.samples_ratio)
+        """With its pace in samples, which is what counts."""
+        return replace(super().screened(), samples_ratio=self.samples_ratio)
 
 
 def loader_that_trains(facts: Facts) -> Loader:
@@ -148,73 +149,3 @@ def _batches(loader: Loader, size: int) -> float:
     """In an epoch; what a BatchSampler of the script's own making drops is not known."""
     known = replace(loader, batch_size=size).batches if loader.batch_size else None
     return known or (loader.length or 1) / size
-
-
-def admit(trainings: Trainings, sizes: Sequence[Size], first: Run) -> None:
-    """Time some steps of each size beside the untouched script; one that can be no sooner is out.
-
-    Raises:
-        HotlapError: The script's optimizer, or its loader, cannot be changed from outside.
-    """
-    doubtful = [size for size in sizes if not size.out]
-    if not doubtful:
-        return
-    available = min(first.steps, *(size.arm.horizon or 1 for size in doubtful))
-    window = blocks.window_for(first.step_s, _ADMISSION_S, first.record.warmup_steps, available)
-    ratios: dict[Setup, list[float]] = {size.setup: [] for size in doubtful}
-    for _ in range(_ADMISSIONS):
-        timed(trainings, doubtful, window, ratios)
-        for size in doubtful:
-            size.step_ratio = median(ratios[size.setup]) if ratios[size.setup] else None
-        doubtful = [size for size in doubtful if not size.out and size.most and abs(log(size.most)) < _CLOSE]
-        if not doubtful:
-            break
-    for size in sizes:
-        size.out = size.out or why_not_sooner(size)
-        trainings.show(size.words, stage="admitted", step_ratio=size.step_ratio, said=size.out)
-    trainings.spent_on("admission")
-
-
-def timed(trainings: Trainings, sizes: Sequence[Size], window: Window, ratios: dict[Setup, list[float]]) -> None:
-    """One block; a size that cannot be timed is out, with the reason."""
-    lab = trainings.lab
-    pairs = {pair.setup: pair for pair in lab.block("admission", AS_WRITTEN, [size.setup for size in sizes], window)}
-    reasons = {rejected.setup: rejected.reason for rejected in lab.rejected}
-    for size in sizes:
-        pair = pairs.get(size.setup)
-        if pair is None:
-            size.out = reasons.get(size.setup, "it could not be timed")
-            mark, _, clause = size.out.partition(" could not take hold: ")
-            refuse(mark == OPTIMIZER_RULE, clause)
-            continue
-        reference, own = (trainings.step_time(lab.recordings[trial]) for trial in (pair.reference, pair.candidate))
-        ratios[size.setup].append(own / reference)  # of steps: a pair's own times are per sample
-        if not trainings.metric.pattern and sums_its_loss(trainings, pair, size.arm.growth):
-            size.out = "its loss is a sum over the batch, which grows with the size: name another --metric"
-
-
-def sums_its_loss(trainings: Trainings, pair: Pair, growth: float) -> bool:
-    """Whether the losses of the untrained network are nearer to growing with the batch than to staying as they are."""
-    curve = trainings.lab.curve(pair)
-    reference, own = (
-        [loss for loss in losses[:_FIRST] if loss is not None and isfinite(loss) and loss > 0]
-        for losses in (curve.reference, curve.candidate)
-    )
-    if not reference or not own:
-        return False
-    return abs(log(median(own) / median(reference)) - log(growth)) < abs(log(median(own) / median(reference)))
-
-
-def dearness(sizes: Sequence[Size]) -> float:
-    """Times the script's that all steps of an admitted size take, on average; 1.0 of none."""
-    known = [1 / size.samples_ratio for size in sizes if not size.out and size.samples_ratio]
-    return fmean(known) if known else 1.0
-
-
-def why_not_sooner(size: Size) -> str:
-    """Why a size cannot win, by the clock alone; "" when it may."""
-    if size.most is None or size.most >= 1 + TIE:
-        return "" if size.most else "it could not be timed"
-    if size.arm.growth > 1:
-        return f"it trains on {size.samples_ratio:.2f}x as many samples a second, and a larger batch needs no fewer"
-    return f"its step takes {size.step_ratio:.2f}x as long, and a smaller batch needs no fewer of them"

@@ -40,6 +40,7 @@ def wishes(
     mode: str,
     target: float | None,
     batch_sizes: Sequence[int] | None = None,
+    layer_sizes: bool = False,
 ) -> Wish:
     """What the flags ask for.
 
@@ -57,8 +58,8 @@ def wishes(
     for text in arms:
         if complaint := knob_by_id(ARGUMENTS).refuses(text):
             raise HotlapError("bad-choice", f"--arm {text!r}: {complaint}.", fix="quote it as a shell would")
-    if batch_sizes is not None and (arms or only or skip):
-        what = "--batch-sizes races the script's own rule at other sizes, and neither other rules nor --arm."
+    if sum(map(bool, (only or skip, arms, batch_sizes is not None, layer_sizes))) > 1:
+        what = "Rules (--only, --skip), --arm, --batch-sizes and --layer-sizes are raced in races of their own."
         raise HotlapError("bad-choice", what, fix="race them one after the other")
     if any(size < 1 for size in batch_sizes or ()):
         raise HotlapError("bad-choice", "--batch-size takes a number of samples.", fix="name 1 or more")
@@ -72,6 +73,7 @@ def wishes(
         metric=Metric(regular_expression(metric), mode == "max") if metric else Metric(),
         goal=target,
         batch_sizes=None if batch_sizes is None else tuple(batch_sizes),
+        layer_sizes=layer_sizes,
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from hotlap.errors import HotlapError
 from hotlap.knobs import ARGUMENTS, OPTIMIZER_RULE
 from hotlap.race import range_test
-from hotlap.race.batches import Size
+from hotlap.race.admission import WhatIf
 from hotlap.race.budget import Shape, seeds_in_turn
 from hotlap.race.curves import crossing
 from hotlap.race.finals import Entry
@@ -144,16 +144,16 @@ def variant_entries(
     return screened, [as_written(trainings), *kept]
 
 
-def batch_entries(
-    trainings: Trainings, sizes: Sequence[Size], most: int, reach: Goals
+def what_if_entries(
+    trainings: Trainings, what_ifs: Sequence[WhatIf], most: int, reach: Goals
 ) -> tuple[list[Screened], list[Entry]]:
-    """The same of the batch sizes that the clock admits."""
-    tried, kept = soonest_of(trainings, [size.entry() for size in sizes if not size.out], most, reach)
+    """The same of the changes that the clock admits."""
+    tried, kept = soonest_of(trainings, [one.entry() for one in what_ifs if not one.out], most, reach)
     names = {entry.name for entry in kept}
     screened: list[Screened] = []
-    for size in sizes:
-        size.out = size.out or ("" if size.words in names else OTHERS_SOONER)
-        screened.append(replace(size.screened(), tried=(tried[size.words],) if size.words in tried else ()))
+    for one in what_ifs:
+        one.out = one.out or ("" if one.words in names else OTHERS_SOONER)
+        screened.append(replace(one.screened(), tried=(tried[one.words],) if one.words in tried else ()))
     return screened, [as_written(trainings), *kept]
 
 

@@ -43,7 +43,7 @@ class Entry:
     @property
     def steps(self) -> int:
         """That a run is to take; 0 for the script's own end."""
-        return 0 if self.role == "variant" else self.horizon
+        return 0 if self.role in ("variant", "layers") else self.horizon
 
 
 def run_finals(trainings: Trainings, entries: Sequence[Entry], seeds: int, goals: Goals) -> str:

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import msgspec
 
-from hotlap.knobs import OPTIMIZER_RULE
+from hotlap.knobs import LAYER_SIZES, OPTIMIZER_RULE
 from hotlap.plan import Level, Plan, PlannedSetting, read, write
 from hotlap.planned import header_of
 from hotlap.race.result import RaceResult
 from hotlap.records import SCHEMA, Contract
 from hotlap.run import known_knobs
+
+_RACED = (OPTIMIZER_RULE, LAYER_SIZES)  # each without the other
 
 
 def with_winner(result: RaceResult, path: Path, date: datetime.date) -> None:
@@ -27,12 +29,13 @@ def with_winner(result: RaceResult, path: Path, date: datetime.date) -> None:
     """
     won = result.finalist(result.winner)
     assert won is not None
-    setting = PlannedSetting(knob=OPTIMIZER_RULE, value=won.arm, contract=Contract.RECIPE)
+    (change,) = won.setup.settings
+    setting = PlannedSetting(knob=change.knob, value=change.value, contract=Contract.RECIPE)
     earlier = read(path, known_knobs()) if path.exists() else None
     if earlier is None or not earlier.settings or earlier.header.script_sha256 != result.facts.script_sha256:
         write(Plan(schema=SCHEMA, header=header_of(result.facts, date), settings=(setting,)), path)
         return
-    others = tuple(other for other in earlier.settings if other.knob != OPTIMIZER_RULE)
+    others = tuple(other for other in earlier.settings if other.knob not in _RACED)
     write(merged(earlier, (*others, setting)), path)
 
 

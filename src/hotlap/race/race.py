@@ -9,10 +9,11 @@ from typing import Any
 
 from hotlap.errors import HotlapError
 from hotlap.lab import Lab
+from hotlap.race import batches, layers
+from hotlap.race.admission import WhatIf, admit, dearness
 from hotlap.race.answer import concluded
-from hotlap.race.batches import Size, admit, dearness, loader_that_trains, offered
 from hotlap.race.budget import SHAPES, Costs, Shape, afford
-from hotlap.race.entries import batch_entries, rule_entries, variant_entries
+from hotlap.race.entries import rule_entries, variant_entries, what_if_entries
 from hotlap.race.finals import judged, run_finals
 from hotlap.race.goals import Goals, goals
 from hotlap.race.result import Metric, RaceResult
@@ -22,7 +23,7 @@ from hotlap.race.trainings import Trainings
 from hotlap.records import Facts
 
 _OBSERVED_S, _OBSERVED_SHARE = 20.0, 0.05
-NONE_SOONER = "no other batch size can be sooner"
+NONE_SOONER = "none of them can be sooner"
 _FIRST_RUN_S, _FIRST_RUN_SHARE = 3600.0, 0.2  # that the first whole run may take
 
 
@@ -42,14 +43,21 @@ class Wish:
     """Arguments that are added to the script's own, one arm each."""
     batch_sizes: tuple[int, ...] | None = None
     """Batch sizes to race in place of rules; () for half, twice and four times the script's own, None for rules."""
+    layer_sizes: bool = False
+    """Race layers of sizes that the hardware's units divide in place of rules."""
     metric: Metric = field(default_factory=Metric)
     goal: float | None = None
     """The user's own, as the script has the metric."""
 
     @property
     def of_rules(self) -> bool:
-        """Rules are raced, and not variants of the script or batch sizes."""
-        return not self.variants and self.batch_sizes is None
+        """Rules are raced, and not variants of the script, batch sizes or layer sizes."""
+        return not self.variants and not self.of_what_ifs
+
+    @property
+    def of_what_ifs(self) -> bool:
+        """Changes are raced that hotlap makes itself."""
+        return self.batch_sizes is not None or self.layer_sizes
 
 
 def rules_for(wish: Wish, facts: Facts) -> list[str]:
@@ -73,17 +81,17 @@ def race(trainings: Trainings, wish: Wish, storage: Any) -> RaceResult:
     facts = look(lab, wish)
     first = trainings.baseline(1, _FIRST_RUN_S if wish.budget_s is None else _FIRST_RUN_SHARE * wish.budget_s)
     costs = learn_costs(trainings, first)
-    sizes = batch_sizes(trainings, wish.batch_sizes, facts, first)
-    admitted = [size.words for size in sizes if not size.out]
+    changes = what_ifs(trainings, wish, facts, first)
+    admitted = [one.words for one in changes if not one.out]
     arms = rules_for(wish, facts) if wish.of_rules else wish.variants or admitted
-    shape, forecast_s = plan_time(trainings, costs, arms, wish, dearness(sizes))
+    shape, forecast_s = plan_time(trainings, costs, arms, wish, dearness(changes))
     baselines = [first, *trainings.baselines(range(2, shape.baselines + 1))]
     trainings.spent_on("observation and baselines")
     trainings.step_s = fmean(run.step_s for run in baselines)
     reach = goals([run.curve for run in baselines], None if wish.goal is None else wish.metric.shown(wish.goal))
     say_goals(trainings, reach)
     if not wish.of_rules:
-        find = batch_entries(trainings, sizes, shape.finalists, reach) if sizes else None
+        find = what_if_entries(trainings, changes, shape.finalists, reach) if changes else None
         screened, entries = find or variant_entries(trainings, wish.variants, shape.finalists, reach)
         trainings.spent_on("screening")
     else:
@@ -101,24 +109,29 @@ def look(lab: Lab, wish: Wish) -> Facts:
     limit = _OBSERVED_S if wish.budget_s is None else min(_OBSERVED_S, max(6.0, _OBSERVED_SHARE * wish.budget_s))
     facts = lab.observe(limit).facts
     assert facts is not None
-    if wish.variants:
+    if wish.layer_sizes:
+        layers.to_round_up(facts)
+    if wish.variants or wish.layer_sizes:
         return facts
     if wish.batch_sizes is not None:
-        loader_that_trains(facts)
+        batches.loader_that_trains(facts)
     if facts.manual_update:
         what = "The script updates its weights by hand, so there is no optimizer to put another in the place of."
         raise HotlapError("not-swappable", what, fix="race variants of its command line with --arm instead")
     return facts
 
 
-def batch_sizes(trainings: Trainings, wanted: Sequence[int] | None, facts: Facts, first: Run) -> list[Size]:
-    """The sizes to race, with what the clock says of each; none where rules or variants are raced."""
-    if wanted is None:
-        return []
-    sizes = offered(loader_that_trains(facts), wanted, first, trainings.steps)
-    trainings.spent_on("observation and baselines")
-    admit(trainings, sizes, first)
-    return sizes
+def what_ifs(trainings: Trainings, wish: Wish, facts: Facts, first: Run) -> list[WhatIf]:
+    """The changes to race, with what the clock says of each; none where rules or variants are raced."""
+    found: list[WhatIf] = []
+    if wish.layer_sizes:
+        found += layers.offered(facts, trainings.steps)
+    elif wish.batch_sizes is not None:
+        found += batches.offered(batches.loader_that_trains(facts), wish.batch_sizes, first, trainings.steps)
+    if found:
+        trainings.spent_on("observation and baselines")
+        admit(trainings, found, first)
+    return found
 
 
 def learn_costs(trainings: Trainings, first: Run) -> Costs:
@@ -138,7 +151,7 @@ def learn_costs(trainings: Trainings, first: Run) -> Costs:
 def plan_time(trainings: Trainings, costs: Costs, names: Sequence[str], wish: Wish, dear: float) -> tuple[Shape, float]:
     """How much of the protocol the budget pays for; told before it is run."""
     lab, at_once = trainings.lab, trainings.at_once
-    if not names and wish.batch_sizes is not None:
+    if not names and wish.of_what_ifs:
         shape = replace(SHAPES["quick"], baselines=2, finalists=0, seeds=0, whole=True)
         lab.budget_s = wish.budget_s or lab.budget_s
         return shape, shape.forecast_s(costs, at_once)
@@ -148,7 +161,7 @@ def plan_time(trainings: Trainings, costs: Costs, names: Sequence[str], wish: Wi
     forecast_s = shape.forecast_s(costs, at_once)
     lab.budget_s = lab.spent_s + limit_s if wish.budget_s is None else wish.budget_s
     count = len(shape.rules)
-    what = "variant" if wish.variants else "other batch size"
+    what = "variant" if wish.variants else "layer change" if wish.layer_sizes else "other batch size"
     arms = f"the script's own rule and {count} more" if wish.of_rules else f"{count} {what}{'s' * (count != 1)}"
     proof = "" if shape.proves else "; too few seeds to prove anything, so the answer will be indicative"
     lab.learnt(

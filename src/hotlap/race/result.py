@@ -85,7 +85,8 @@ class Finalist:
 
     name: str
     role: str
-    """script (as written), incumbent (the script's own rule, tuned), challenger, variant or batch (another size)."""
+    """script (as written), incumbent (the script's own rule, tuned), challenger, variant, batch (of another size) or
+    layers (of other sizes)."""
     arm: str
     """As the knob takes it; "" for the script as written."""
     setup: Setup

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from math import exp, inf, log, nan
 from pathlib import Path
 
-from hotlap.knobs import ARGUMENTS, OPTIMIZER_RULE
+from hotlap.knobs import ARGUMENTS, LAYER_SIZES, OPTIMIZER_RULE
 from hotlap.race.arm import Arm
 from hotlap.race.rules import SCRIPT
 from hotlap.race.schedule import shape_of
@@ -97,7 +97,7 @@ class SimulatedRunner:
 
     def _of(self, setup: Setup) -> tuple[Arm, Truth]:
         text = setup.values.get(OPTIMIZER_RULE)
-        variant = setup.values.get(ARGUMENTS)
+        variant = setup.values.get(ARGUMENTS) or setup.values.get(LAYER_SIZES)
         arm = Arm.parse(str(text)) if text else Arm(SCRIPT)
         name = f"batch size {arm.batch}" if arm.batch else arm.rule
         return arm, self.truths[str(variant) if variant else name]

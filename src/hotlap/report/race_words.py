@@ -19,6 +19,7 @@ ROLES = {
     "challenger": "another rule",
     "variant": "the script with other arguments",
     "batch": "the script with batches of another size",
+    "layers": "the script with layers of other sizes",
 }
 
 
@@ -77,7 +78,7 @@ def body(result: RaceResult) -> str:
 def effect(result: RaceResult) -> str:
     """What of it is owed to the rule, as against its settings; "" where there is no such comparison."""
     first = result.finalist(result.winner or result.leader)
-    if first is None or first.role == "variant":
+    if first is None or first.role in ("variant", "layers"):
         return ""
     if first.role == "batch":
         return "How much of it is owed to the size and how much to the rate that goes with it, was not told apart."
@@ -104,6 +105,8 @@ def advice(result: RaceResult) -> str:
         return ""
     if won.role == "variant":
         return f"Train with these arguments: {result.target} {won.name}"
+    if won.role == "layers":
+        return "Its checkpoints have other shapes than the script's: neither loads into the other."
     if won.role == "batch":
         return (
             f"It takes {won.horizon:,} steps where the script takes {result.steps:,}. The learning rate follows the"
@@ -199,6 +202,13 @@ def method(result: RaceResult) -> list[str]:
         " out where some timed steps showed that it can be no sooner: a larger batch needs no fewer samples, a smaller"
         " one no fewer steps."
     )
+    layers = (
+        "Layers of torch's own were built with a larger size that this machine's units divide, the script's own rule"
+        " and seeds beside it. What was no faster in some timed steps was left out: a larger network for its own sake"
+        " is another question."
+    )
     if any(one.samples_ratio for one in result.screened):
         return [runs, sizes, proof]
-    return [runs, search, proof] if any(one.best for one in result.screened) else [runs, proof]
+    if any(one.best for one in result.screened):
+        return [runs, search, proof]
+    return [runs, layers, proof] if any(one.step_ratio for one in result.screened) else [runs, proof]
