@@ -238,7 +238,7 @@ class Lab:
             seed=self.seed * 1000 + block,
             block=block,
             steps=window.warmup + window.steps,
-            limit_s=max(90.0, self.budget_s / 4),
+            limit_s=window.limit_s or max(90.0, self.budget_s / 4),
             options={"peak_after": window.warmup},
         )
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import accumulate
 from pathlib import Path
 
 import pytest
@@ -17,10 +18,10 @@ from hotlap.errors import HotlapError
 from hotlap.plan import read
 from hotlap.race.layers import offered, to_round_up
 from hotlap.race.plan import with_winner
-from hotlap.race.race import NONE_SOONER, Wish
+from hotlap.race.race import NONE_RAN, NONE_SOONER, Wish
 from hotlap.race.result import RaceResult
-from hotlap.race.simulated import Truth
-from hotlap.records import Contract, Facts
+from hotlap.race.simulated import SimulatedRunner, Truth
+from hotlap.records import Contract, Facts, Outcome, Recording, Trial
 from hotlap.report import race_words as words
 from hotlap.report.race_page import race_page
 from hotlap.run import known_knobs
@@ -53,6 +54,8 @@ def test_sizes_that_do_not_divide_are_offered_alone_and_together() -> None:
         (((500, 784), (10, 500)), [500]),  # what the data has is no layer's to change
         (((100, 784), (100, 100), (10, 100)), [100]),
         (((128, 100, 3, 3), (96, 128, 3, 3)), []),  # 100 channels come from outside
+        (((90, 99), (396, 99), (396, 99), (90, 99)), [99, 90]),  # an LSTM: its four gates are no size of its own
+        (((297, 99), (99, 99), (150, 99), (99, 150)), [99, 150]),  # attention's three projections
         (((64, 64), (20, 64)), []),
         (((4096, 4096), (90, 64)), []),  # next to nothing of the network
         ((), []),
@@ -89,6 +92,44 @@ def test_a_machine_that_does_not_care_costs_two_runs(tmp_path: Path) -> None:
 
     assert (result.winner, result.reason, result.runs) == ("", NONE_SOONER, 2)
     assert words.lead(result) == "Nothing to gain"
+
+
+def test_what_fails_tells_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A script whose forward knows its sizes: none was tried, so it is not known that none is sooner."""
+    plain = SimulatedRunner.run
+
+    def run(runner: SimulatedRunner, trial: Trial, facts: Facts | None = None) -> Recording:
+        record = plain(runner, trial, facts)
+        if not trial.setup.settings:
+            return record
+        return replace(record, outcome=Outcome.EXCEPTION, reason="RuntimeError: shape '[-1, 650]' is invalid")
+
+    monkeypatch.setattr(SimulatedRunner, "run", run)
+    result = raced(tmp_path, {"script": Truth(), VOCABULARY: Truth(), WIDTH: Truth(), BOTH: Truth()})
+
+    assert words.lead(result) == "No answer yet"
+    assert result.reason == NONE_RAN
+    assert all("shape" in one.out for one in result.screened)
+
+
+def test_a_step_that_takes_far_longer_is_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its trial ends at the window's limit with the steps that it has, and they tell enough."""
+    plain = SimulatedRunner.run
+
+    def run(runner: SimulatedRunner, trial: Trial, facts: Facts | None = None) -> Recording:
+        record = plain(runner, trial, facts)
+        ends = [step for step, s in enumerate(accumulate(record.steps.total_s), 1) if s > trial.limit_s]
+        short = replace(record.steps, total_s=record.steps.total_s[: ends[0]]) if ends else record.steps
+        return replace(record, steps=short)
+
+    monkeypatch.setattr(SimulatedRunner, "run", run)
+    truths = {"script": Truth(), VOCABULARY: Truth(cost=0.7), WIDTH: Truth(cost=200.0), BOTH: Truth(cost=1.1)}
+    result = raced(tmp_path, truths)
+
+    assert result.leader == VOCABULARY
+    (wide,) = (one for one in result.screened if one.words == WIDTH)
+    assert wide.step_ratio == pytest.approx(200, rel=0.1)
+    assert wide.out.startswith("its step takes 20")
 
 
 @pytest.mark.slow

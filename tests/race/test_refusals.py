@@ -29,6 +29,15 @@ class Sam(optim.Optimizer):
         self.base.step()
 
 
+class Sharp(Sam):
+    """As it is published: its step needs the closure, and takes it for the second of its two gradients."""
+
+    def step(self, closure: Any = None) -> None:
+        assert closure is not None
+        torch.enable_grad()(closure)()
+        self.base.step()
+
+
 def network() -> nn.Sequential:
     torch.manual_seed(0)
     return nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 1))
@@ -59,6 +68,11 @@ def wrapped() -> list[float]:
     return train(model, Sam(model.parameters(), optim.SGD, lr=0.1))
 
 
+def sharp() -> list[float]:
+    model = network()
+    return train(model, Sharp(model.parameters(), optim.SGD, lr=0.1), closure=True)
+
+
 def sparse() -> list[float]:
     torch.manual_seed(0)
     table = nn.Embedding(4, 2, sparse=True)
@@ -86,6 +100,7 @@ def compiled() -> list[float]:
     [
         (lbfgs, refusals.CLOSURES),
         (wrapped, refusals.WRAPS),
+        (sharp, refusals.WRAPS),
         (sparse, "its gradients are sparse"),
         (maximizing, "it maximizes"),
         (compiled, "the script compiles its optimizer's step"),

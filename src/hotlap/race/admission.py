@@ -7,19 +7,21 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import isfinite, log
 from statistics import fmean, median
 
+from hotlap.lab import Lab
 from hotlap.race.compare import TIE
 from hotlap.race.finals import Entry
 from hotlap.race.result import Screened
 from hotlap.race.trainings import Run, Trainings
-from hotlap.records import AS_WRITTEN, Pair, Setup
+from hotlap.records import AS_WRITTEN, Outcome, Pair, Setup
 from hotlap.trials import blocks
 from hotlap.trials.blocks import Window
 
-_ADMISSION_S = 2.5  # window of the admission test, as that of rules
+_ADMISSION_S = 2.5
+_SLOWEST, _SLOWEST_S = 6.0, 30.0  # times what the script as written takes, and time, after which a trial is cut off
 _ADMISSIONS = 3  # blocks at most
 _CLOSE = 0.1  # log ratio to no gain at all within which one is timed again
 _FIRST = 5  # steps whose losses are those of an untrained network
@@ -77,6 +79,31 @@ class WhatIf(ABC):
         return Screened(self.words, self.words, self.step_ratio, (), "", self.out)
 
 
+def admission_window(trainings: Trainings, first: Run, available: int) -> Window:
+    """What is timed of the script and of all that is to be admitted.
+
+    Args:
+        trainings: Of the race.
+        first: A whole run of the script.
+        available: Steps that the shortest of them takes.
+    """
+    record, step_s = first.record, trainings.step_s or first.step_s
+    window = blocks.window_for(step_s, _ADMISSION_S, record.warmup_steps, available)
+    steps = window.warmup + window.steps
+    evaluations = 1 + steps / first.steps * record.evaluations  # their time counts towards the limit
+    whole_s = sum(record.steps.total_s[:steps]) + evaluations * record.evaluation_s / max(1, record.evaluations)
+    return replace(window, limit_s=max(_SLOWEST_S, _SLOWEST * whole_s))
+
+
+def cut_off(lab: Lab, setup: Setup, window: Window) -> float | None:
+    """Times the script's step that one takes whose trial was cut off by the window's limit; None when none was."""
+    for record in lab.recordings.values():
+        times = record.steps.total_s
+        if record.trial.setup == setup and record.outcome is Outcome.BUDGET and len(times) < record.trial.steps:
+            return fmean(times[1:] or times) / window.step_s
+    return None
+
+
 def admit(trainings: Trainings, what_ifs: Sequence[WhatIf], first: Run) -> None:
     """Time some steps of each beside the untouched script; one that can be no sooner is out.
 
@@ -92,12 +119,13 @@ def admit(trainings: Trainings, what_ifs: Sequence[WhatIf], first: Run) -> None:
     if not doubtful:
         return
     available = min(first.steps, *(one.entry().horizon for one in doubtful))
-    window = blocks.window_for(first.step_s, _ADMISSION_S, first.record.warmup_steps, available)
+    window = admission_window(trainings, first, available)
     ratios: dict[Setup, list[float]] = {one.setup: [] for one in doubtful}
     for _ in range(_ADMISSIONS):
         timed(trainings, doubtful, window, ratios)
         for one in doubtful:
-            one.step_ratio = median(ratios[one.setup]) if ratios[one.setup] else None
+            found = ratios[one.setup]
+            one.step_ratio = median(found) if found else cut_off(trainings.lab, one.setup, window)
         doubtful = [one for one in doubtful if not one.out and one.most and abs(log(one.most)) < _CLOSE]
         if not doubtful:
             break
@@ -116,7 +144,8 @@ def timed(trainings: Trainings, what_ifs: Sequence[WhatIf], window: Window, rati
     for one in what_ifs:
         pair = pairs.get(one.setup)
         if pair is None:
-            one.failed(reasons.get(one.setup, "it could not be timed"))
+            if cut_off(lab, one.setup, window) is None:
+                one.failed(reasons.get(one.setup, "it could not be timed"))
             continue
         reference, own = (trainings.step_time(lab.recordings[trial]) for trial in (pair.reference, pair.candidate))
         ratios[one.setup].append(own / reference)  # of steps: a pair's own times are per sample

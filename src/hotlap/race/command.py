@@ -85,6 +85,9 @@ def race(
 
     if wish.of_rules:
         open_storage(None)  # a missing package is told before anything is run
+    elif wish.wide or wish.lr_finder or storage:
+        what = "--wide, --lr-finder and --storage belong to a race of rules, and none are raced here."
+        raise HotlapError("bad-choice", what, fix="leave them out")
     if ray is not None:
         optional("ray")
     limit_s = wish.budget_s or _UNKNOWN_S
@@ -103,6 +106,8 @@ def race(
     if result.winner and not wish.variants:  # another command line needs no plan
         with_winner(result, plan_path, datetime.datetime.now(datetime.UTC).date())
         said.append(f"plan: {plan_path}, applied by: hotlap run --allow recipe {result.target}")
+        if wish.layer_sizes:
+            said.append("the model's other settings in it were verified at the script's own sizes, and rest")
     elif not result.winner:
         said.append("no plan was written: nothing is proven")
     Console(stderr=True).print("\n".join(said), markup=False, highlight=False, soft_wrap=True)

@@ -10,7 +10,7 @@ from typing import Any
 from hotlap.errors import HotlapError
 from hotlap.knobs import ARGUMENTS, OPTIMIZER_RULE
 from hotlap.race import range_test
-from hotlap.race.admission import WhatIf
+from hotlap.race.admission import WhatIf, admission_window
 from hotlap.race.budget import Shape, seeds_in_turn
 from hotlap.race.curves import crossing
 from hotlap.race.finals import Entry
@@ -24,10 +24,8 @@ from hotlap.race.shapes import decays, own_schedule, peak
 from hotlap.race.trainings import Trainings
 from hotlap.race.variations import vary
 from hotlap.records import AS_WRITTEN, Setup
-from hotlap.trials import blocks
 
 _MARGIN = 1.0  # of the spread below the strict goal: a horizon that just comes there misses in every few runs
-_ADMISSION_S = 2.5  # window of the admission test
 _FINALS_SHARE = 0.6  # of what is left, at most, that is kept for the finals: without them a race has no answer
 _ONCE_AN_EPOCH, _FEWEST_UPDATES = "gradient-descent", 16  # two of them at the shortest rung
 SCRIPT_AS_WRITTEN = "as written"
@@ -41,7 +39,7 @@ def rule_entries(
     lab, candidates = trainings.lab, begun(trainings, shape, first)
     if lr_finder:
         bracket(trainings, candidates[0])
-    window = blocks.window_for(trainings.step_s, _ADMISSION_S, first.record.warmup_steps, first.steps)
+    window = admission_window(trainings, first, first.steps)
     admit(trainings, [found for found in candidates if not found.out], window)
     trainings.spent_on("admission")
     if candidates[0].out:

@@ -76,8 +76,10 @@ def to_round_up(facts: Facts) -> list[int]:
     for shape in weights:
         share.update(dict.fromkeys(shape[:2], prod(shape) / sum(map(prod, weights))))
     found = [size for size, much in share.most_common() if much >= _MUCH and rounded_up(size) != size]
-    # What a single layer takes in and no layer puts out is the data's.
-    found = [size for size in found if places[size, 0] or places[size, 1] > 1][:_MOST]
+    # What a single layer takes in and no layer puts out is the data's; the gates of an LSTM are no argument of its own.
+    found = [size for size in found if places[size, 0] or places[size, 1] > 1]
+    packed = {shape[0] for shape in weights if shape[0] in (3 * shape[1], 4 * shape[1]) and not places[shape[0], 1]}
+    found = [size for size in found if size not in packed][:_MOST]
     if not found:
         what = "There is no layer size to round up: those that much of the network has divide well, or are the data's."
         raise HotlapError("no-layer-size", what, fix="nothing is to be gained here; race rules or --batch-sizes")

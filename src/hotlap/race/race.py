@@ -23,7 +23,7 @@ from hotlap.race.trainings import Trainings
 from hotlap.records import Facts
 
 _OBSERVED_S, _OBSERVED_SHARE = 20.0, 0.05
-NONE_SOONER = "none of them can be sooner"
+NONE_SOONER, NONE_RAN = "none of them can be sooner", "none of them could be tried"
 _FIRST_RUN_S, _FIRST_RUN_SHARE = 3600.0, 0.2  # that the first whole run may take
 
 
@@ -97,7 +97,8 @@ def race(trainings: Trainings, wish: Wish, storage: Any) -> RaceResult:
     else:
         candidates, entries = rule_entries(trainings, shape, reach, first, storage, lr_finder=wish.lr_finder)
         screened = [found.screened(found.out) for found in candidates]
-    cut_short = run_finals(trainings, entries, shape.seeds, reach) if shape.seeds else NONE_SOONER
+    none = NONE_SOONER if any(one.step_ratio for one in screened) else NONE_RAN
+    cut_short = run_finals(trainings, entries, shape.seeds, reach) if shape.seeds else none
     trainings.spent_on("finals")
     finalists = judged(entries, reach, trainings.every, wish.metric.grows)
     return concluded(trainings, (shape, forecast_s), reach, screened, finalists, cut_short)

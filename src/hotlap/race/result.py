@@ -150,8 +150,8 @@ class RaceResult:
 
     @property
     def nothing_to_gain(self) -> bool:
-        """Screening ruled out every arm that there was to try."""
-        return bool(self.screened) and all(one.out for one in self.screened)
+        """Screening ruled out every arm that there was to try, and timed one at least: what fails tells nothing."""
+        return any(one.step_ratio for one in self.screened) and all(one.out for one in self.screened)
 
     @property
     def proven(self) -> bool:

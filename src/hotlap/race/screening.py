@@ -9,6 +9,7 @@ from statistics import median
 from typing import Any
 
 from hotlap.knobs import OPTIMIZER_RULE
+from hotlap.race.admission import cut_off
 from hotlap.race.arm import Arm
 from hotlap.race.budget import RUNGS, Shape
 from hotlap.race.curves import crossing
@@ -93,7 +94,7 @@ def admit(trainings: Trainings, candidates: Sequence[Candidate], window: Window)
         if not doubtful:
             break
     for setup, found in setups.items():
-        found.step_ratio = median(ratios[setup]) if ratios[setup] else None
+        found.step_ratio = median(ratios[setup]) if ratios[setup] else cut_off(lab, setup, window)
     reasons = {rejected.setup: rejected.reason for rejected in lab.rejected}
     for setup, found in setups.items():
         if found.step_ratio is None:

@@ -31,6 +31,8 @@ class Window:
     """Steps after which the script ends by itself; None when that was not seen."""
     apart: bool = False
     """Each setup gets a process of its own: what is compared cannot be told apart within one."""
+    limit_s: float = 0.0
+    """Time after which a trial ends with the steps that it has; 0 for a share of the budget."""
 
 
 def window_for(step_s: float, window_s: float, warmup: int, available: int | None = None) -> Window:

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
+from functools import cache
 from typing import Any
 
 import torch
+
+from hotlap.processor import BFLOAT16, processor
 
 _LISTS: Any = torch  # whose operations on lists of tensors are not declared
 
@@ -52,7 +55,7 @@ class Muon(torch.optim.Muon):
 def orthogonal(
     matrices: torch.Tensor, coefficients: tuple[float, float, float], steps: int, eps: float
 ) -> torch.Tensor:
-    """About the nearest orthogonal matrices, by Newton and Schulz's iteration in bfloat16.
+    """About the nearest orthogonal matrices, by Newton and Schulz's iteration.
 
     Args:
         matrices: Shape (rows, columns) or (matrices, rows, columns).
@@ -62,7 +65,7 @@ def orthogonal(
     """
     a, b, c = coefficients
     tall = matrices.shape[-2] > matrices.shape[-1]
-    x = matrices.bfloat16()
+    x = matrices.to(arithmetic(matrices.device.type))
     x = x.mT if tall else x
     lone = x.ndim == 2
     x = x / (x.norm() if lone else x.norm(dim=(-2, -1), keepdim=True)).clamp(min=eps)
@@ -71,3 +74,11 @@ def orthogonal(
         gram = x @ x.mT
         x = add_product(x, add_product(gram, gram, gram, beta=b, alpha=c), x, beta=a)
     return x.mT if tall else x
+
+
+@cache
+def arithmetic(device: str) -> torch.dtype:
+    """That of the iteration: torch's bfloat16, but float32 where this type of device has no such units."""
+    if device == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
+    return torch.float32 if device == "cpu" and not BFLOAT16 & processor()[1] else torch.bfloat16

@@ -39,8 +39,7 @@ def check(optimizer: Any) -> None:
     """
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     gradients = [p.grad for p in parameters if p.grad is not None]
-    refuse(evaluates_again(optimizer), CLOSURES)
-    refuse(any(isinstance(value, torch.optim.Optimizer) for value in vars(optimizer).values()), WRAPS)
+    refuse(bool(clause := keeps_closure(optimizer)), clause)
     refuse(any(_is_sharded(p) for p in parameters), "the parameters are sharded over several processes")
     refuse(any(gradient.is_sparse for gradient in gradients), "its gradients are sparse")
     refuse(any(p.is_complex() for p in parameters), "its parameters are complex")
@@ -50,9 +49,11 @@ def check(optimizer: Any) -> None:
     refuse(_is_captured(gradients), "the step is captured in a CUDA graph")
 
 
-def evaluates_again(optimizer: Any) -> bool:
-    """Whether it is of a kind that calls its closure as often as it likes."""
-    return any("LBFGS" in kind.__name__ for kind in type(optimizer).__mro__)
+def keeps_closure(optimizer: Any) -> str:
+    """Why it must be handed its closure, which it calls as often as it likes; "" when it need not."""
+    if any("LBFGS" in kind.__name__ for kind in type(optimizer).__mro__):
+        return CLOSURES
+    return WRAPS if any(isinstance(value, torch.optim.Optimizer) for value in vars(optimizer).values()) else ""
 
 
 def _is_sharded(p: Any) -> bool:

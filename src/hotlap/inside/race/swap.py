@@ -73,8 +73,8 @@ class Swap:
         own = engines.unhooked(self.original)
         self.swaps.note_step(optimizer)
         closure: Callable[[], Any] | None = args[0] if args else kwargs.get("closure")
-        if closure is not None and refusals.evaluates_again(optimizer):
-            self._refuse(optimizer, refusals.CLOSURES)
+        if closure is not None and (clause := refusals.keeps_closure(optimizer)):
+            self._refuse(optimizer, clause)
             return own(optimizer, *args, **kwargs)
         loss = None
         if closure is not None:

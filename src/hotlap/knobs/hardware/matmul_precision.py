@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from hotlap.knobs.knob import Knob, When
+from hotlap.processor import BFLOAT16
 from hotlap.records import Contract, Facts, Skip, Value
 
 if TYPE_CHECKING:
@@ -44,11 +45,9 @@ class MatmulPrecision(Knob):
             return Skip("no model has float32 weights")
         if facts.precision.matmul == "medium" or (facts.is_cuda and facts.precision.matmul == "high"):
             return Skip(f'the script already asks for "{facts.precision.matmul}" matrix products')
-        if facts.is_cuda:
-            return ("high",)
-        if not {"avx512_bf16", "amx_bf16", "bf16"} & set(facts.machine.flags):
+        if not facts.is_cuda and not BFLOAT16 & set(facts.machine.flags):
             return Skip("this processor has no bfloat16 arithmetic")
-        return ("medium",)
+        return ("high",) if facts.is_cuda else ("medium",)
 
     def install(self, value: Value, host: Host) -> None:
         """Set it now, and again before the first update in case the script set its own."""

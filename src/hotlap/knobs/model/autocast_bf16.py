@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from hotlap.knobs.knob import Knob, When
 from hotlap.knobs.nest import mapped
+from hotlap.processor import BFLOAT16
 from hotlap.records import Contract, Facts, Goal, Skip, Value
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class AutocastBf16(Knob):
             return Skip("the script already runs under autocast")
         if not any("float32" in root.dtypes for root in facts.roots):
             return Skip("no model has float32 weights")
-        if not facts.is_cuda and not {"avx512_bf16", "amx_bf16", "bf16"} & set(facts.machine.flags):
+        if not facts.is_cuda and not BFLOAT16 & set(facts.machine.flags):
             return Skip("this processor has no bfloat16 arithmetic")
         if facts.is_cuda and facts.capability < BF16_CAPABILITY:
             return Skip("this GPU has no bfloat16 arithmetic")
