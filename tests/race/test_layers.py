@@ -167,7 +167,9 @@ for step in range(400):
     assert done.returncode == 0, done.stderr
     document = json.loads(done.stdout)
     out = {one["words"]: one["out"] for one in document["screened"]}
-    assert list(out) == ["layer size 997 as 1024", "layer size 121 as 128", "layer size 99 as 104"][: len(out) - 1] + [
-        name for name in out if name.startswith("layer sizes")
-    ]
-    assert "shape" in out["layer size 997 as 1024"]
+    words, inner, narrow, together = out
+    assert (words, inner, narrow) == ("layer size 997 as 1024", "layer size 121 as 128", "layer size 99 as 104")
+    assert together == "layer sizes 997 as 1024, 121 as 128, 99 as 104"
+    assert "shape" in out[words]
+    assert "shape" in out[together]
+    assert "shape" not in out[inner] + out[narrow]
