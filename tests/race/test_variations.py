@@ -38,6 +38,12 @@ def test_one_thing_is_changed_at_a_time() -> None:
     assert all(Arm.parse(str(one)) == one for one in changed)
 
 
+def test_a_schedule_of_the_script_is_measured_against_a_line() -> None:
+    own = Arm("adamw", lr=0.1, schedule="points:0/1,0.5/0.1,1/0.1", horizon=100)
+
+    assert [one.schedule for one in _changes(own, "adamw", HEAVY)][:2] == ["linear", "one-cycle"]
+
+
 def test_what_makes_no_sense_is_not_tried() -> None:
     """A schedule for an averaging rule, a bound on steps of one length, a momentum that the script may not have."""
     averaging = Arm("schedule-free-adamw", lr=0.1, schedule="points:0/0.02,0.05/1,1/1", horizon=100)

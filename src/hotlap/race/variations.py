@@ -15,7 +15,7 @@ from hotlap.race.screening import Candidate, run_at
 from hotlap.race.shapes import decays
 from hotlap.race.trainings import Trainings
 
-_SHAPES = ("one-cycle", "wsd", "cosine")
+_SHAPES = ("linear", "one-cycle", "wsd", "cosine")
 _MOMENTA = (0.5, 2.0)  # times what is left of a direction after a step
 _UNBOUND = ("lion", "muon", "gradient-descent")  # whose step does not grow with the gradient, or is taken once an epoch
 _FEWEST_NORMS = 10
