@@ -1,8 +1,9 @@
 """What a race can promise: races of planted arms, through the protocol as it is, on a machine made of formulas.
 
 Run: python bench/simulate_race.py [--races 200] [--seed 0] [--shape standard]
-Four fields: all arms the same; the same but for the decay of the rate, which every tuned arm gets; every challenger at
-a third of the pace; one challenger that is really 1.5 times better. No training runs, so no machine matters.
+Five fields: all arms the same; the same but for the decay of the rate, which every tuned arm gets; every challenger at
+a third of the pace; one challenger that is really 1.5 times better; the script itself at a third of its best rate, as a
+variant of its command line. No training runs, so no machine matters.
 """
 
 from __future__ import annotations
@@ -38,6 +39,8 @@ class Field:
     truths: Mapping[str, Truth]
     gap: float = 0.05
     """What a rate that is let down gains at the end."""
+    variants: tuple[str, ...] = ()
+    """Of the command line, raced in place of rules."""
 
 
 def truths(speed: float = 1.0, muon: float | None = None) -> dict[str, Truth]:
@@ -50,11 +53,13 @@ def truths(speed: float = 1.0, muon: float | None = None) -> dict[str, Truth]:
     }
 
 
+LOW = "--lr 3.3e-4"
 FIELDS = {
     "all the same": Field(truths(), gap=0.0),
     "only the decay helps": Field(truths()),
     "challengers at a third": Field(truths(1 / 3)),
     f"one {BETTER} times better": Field(truths(muon=BETTER)),
+    "a third of the best rate": Field({"script": Truth(), LOW: Truth(best_lr=3e-3)}, variants=(LOW,)),
 }
 
 
@@ -74,7 +79,7 @@ def one_race(field: Field, shape: str, seed: int) -> RaceResult:
         book = Logbook(folder / "logbook.jsonl")
         book.start("train.py", "", seed, "bench")
         lab = Lab(runner, book, 1e9, 1, clock=lambda: runner.spent_s)
-        wish = Wish(shape=shape, only=CHALLENGERS)
+        wish = Wish(shape=shape, variants=field.variants) if field.variants else Wish(shape=shape, only=CHALLENGERS)
         return race(Trainings(lab, wish.metric), wish, open_storage(None))
 
 

@@ -214,6 +214,14 @@ def test_variants_of_the_command_line_race_by_the_same_protocol(tmp_path: Path) 
     assert {one.words: bool(one.out) for one in result.screened}["--model big"]
 
 
+def test_a_third_of_the_best_rate_never_wins(tmp_path: Path) -> None:
+    """The short form of a field of bench/simulate_race.py."""
+    truths = {"script": Truth(), "--lr 3.3e-4": Truth(best_lr=3e-3)}
+    for seed in range(10):
+        (tmp_path / str(seed)).mkdir()
+        assert not simulated(tmp_path / str(seed), truths, Wish(variants=("--lr 3.3e-4",)), seed=seed).winner
+
+
 def test_the_range_test_brackets_the_scripts_own_rule(tmp_path: Path) -> None:
     result = simulated(tmp_path, EQUAL, replace(WISH, lr_finder=True))
 

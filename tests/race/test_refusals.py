@@ -9,7 +9,10 @@ from typing import Any
 
 import pytest
 import torch
+from torch import distributed as dist
 from torch import nn, optim
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
 from torch.utils.data import DataLoader, IterableDataset
 
 from hotlap.inside.host import Host
@@ -94,6 +97,17 @@ def compiled() -> list[float]:
     return train(model, optimizer)
 
 
+def sharded() -> list[float]:
+    """FSDP as torch has it, over a group of one."""
+    dist.init_process_group("gloo", store=dist.HashStore(), rank=0, world_size=1)
+    try:
+        model = network()
+        fully_shard(model, mesh=init_device_mesh("cpu", (1,)))
+        return train(model, optim.SGD(model.parameters(), lr=0.1))
+    finally:
+        dist.destroy_process_group()
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch, when it compiles
 @pytest.mark.parametrize(
     ("script", "clause"),
@@ -101,6 +115,7 @@ def compiled() -> list[float]:
         (lbfgs, refusals.CLOSURES),
         (wrapped, refusals.WRAPS),
         (sharp, refusals.WRAPS),
+        (sharded, "the parameters are sharded over several processes"),
         (sparse, "its gradients are sparse"),
         (maximizing, "it maximizes"),
         (compiled, "the script compiles its optimizer's step"),
