@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from facts import LOADER
+from facts import LOADER, ROOT
 
 from hotlap.errors import HotlapError
 from hotlap.knobs import ARGUMENTS
@@ -92,6 +92,19 @@ def test_sizes_that_the_clock_rules_out_cost_no_run(tmp_path: Path) -> None:
     assert "finals" not in outs(result)
     assert race_document(result)["screened"][0]["samples_ratio"] == pytest.approx(0.5, rel=0.02)
     assert "samples/s" in race_page(result)
+
+
+def test_a_race_of_rules_offers_them(tmp_path: Path) -> None:
+    """With the layer sizes that do not divide; a script without either is offered nothing."""
+    roots = (replace(ROOT, parameter_shapes=((650, 650), (650, 650))),)
+    rules = Wish(only=("adamw",), shape="quick")
+    truths = {"script": Truth(), "adamw": Truth()}
+    (tmp_path / "without").mkdir()
+
+    assert simulated(tmp_path, truths, rules, found=replace(SIZED, roots=roots)).notes[-1] == (
+        "could be raced too, each apart: --batch-sizes (now 64) and --layer-sizes (650 as 704)"
+    )
+    assert not any("apart" in note for note in simulated(tmp_path / "without", truths, rules).notes)
 
 
 def test_sizes_that_make_less_of_their_samples_do_not_win(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from statistics import fmean
 from typing import Any
@@ -97,6 +98,7 @@ def race(trainings: Trainings, wish: Wish, storage: Any) -> RaceResult:
     else:
         candidates, entries = rule_entries(trainings, shape, reach, first, storage, lr_finder=wish.lr_finder)
         screened = [found.screened(found.out) for found in candidates]
+        lab.notes += offers(facts)
     none = NONE_SOONER if any(one.step_ratio for one in screened) else NONE_RAN
     cut_short = run_finals(trainings, entries, shape.seeds, reach) if shape.seeds else none
     trainings.spent_on("finals")
@@ -120,6 +122,17 @@ def look(lab: Lab, wish: Wish) -> Facts:
         what = "The script updates its weights by hand, so there is no optimizer to put another in the place of."
         raise HotlapError("not-swappable", what, fix="race variants of its command line with --arm instead")
     return facts
+
+
+def offers(facts: Facts) -> list[str]:
+    """What could be raced besides rules, in a note: changes that hotlap makes itself are offered, never just made."""
+    found: list[str] = []
+    with suppress(HotlapError):
+        found.append(f"--batch-sizes (now {batches.loader_that_trains(facts).size})")
+    with suppress(HotlapError):
+        sizes = ", ".join(f"{size} as {layers.rounded_up(size)}" for size in layers.to_round_up(facts))
+        found.append(f"--layer-sizes ({sizes})")
+    return [f"could be raced too, each apart: {' and '.join(found)}"] if found else []
 
 
 def what_ifs(trainings: Trainings, wish: Wish, facts: Facts, first: Run) -> list[WhatIf]:
