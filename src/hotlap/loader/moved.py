@@ -36,6 +36,8 @@ _EVERY = 64
 """And one in so many later on."""
 _LIMIT_S = 120.0
 """A batch that takes longer is fetched here: a process that was forked while somebody held a lock never answers."""
+_LOOK_S = 1.0
+"""How often it is looked whether the workers are alive; one that is killed, or leaves by itself, never answers."""
 _LEFT = object()
 
 
@@ -150,7 +152,7 @@ class _MovedIter(_SingleProcessDataLoaderIter):
                     timeout=_LIMIT_S,
                     generator=torch.Generator(),  # the script's has given its draw when this iterator was made
                 )
-                inner = _MultiProcessingDataLoaderIter(loader)
+                inner = _Workers(loader)
             torch._C._remove_worker_pids(id(inner))
             inner._worker_pids_set = False
         finally:
@@ -162,6 +164,17 @@ class _MovedIter(_SingleProcessDataLoaderIter):
         if self._inner is not None:
             self._inner._shutdown_workers()
             self._inner = None
+
+
+class _Workers(_MultiProcessingDataLoaderIter):
+    def _try_get_data(self, timeout: float = _LIMIT_S) -> Any:
+        """Wait in short turns, each of which ends in an error where a worker is gone: torch waits for all of it."""
+        found: Any = False, None
+        for _ in range(round(timeout / _LOOK_S)):
+            found = super()._try_get_data(_LOOK_S)
+            if found[0]:
+                break
+        return found
 
 
 _MovedIter.__name__ = _SingleProcessDataLoaderIter.__name__  # profilers and errors call it by name
