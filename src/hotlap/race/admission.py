@@ -6,7 +6,7 @@ Some timed steps of each beside the untouched script rule out those that can be 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from math import isfinite, log
 from statistics import fmean, median
@@ -16,13 +16,14 @@ from hotlap.race.compare import TIE
 from hotlap.race.finals import Entry
 from hotlap.race.result import Screened
 from hotlap.race.trainings import Run, Trainings
-from hotlap.records import AS_WRITTEN, Outcome, Pair, Setup
+from hotlap.records import AS_WRITTEN, Outcome, Setup
 from hotlap.trials import blocks
 from hotlap.trials.blocks import Window
 
+_STAGE = "admission"
 _ADMISSION_S = 2.5
 _SLOWEST, _SLOWEST_S = 6.0, 30.0  # times what the script as written takes, and time, after which a trial is cut off
-_ADMISSIONS = 3  # blocks at most
+_ADMISSIONS = 3  # blocks at most: a busy machine once made one step ten times as long
 _CLOSE = 0.1  # log ratio to no gain at all within which one is timed again
 _FIRST = 5  # steps whose losses are those of an untrained network
 
@@ -104,6 +105,34 @@ def cut_off(lab: Lab, setup: Setup, window: Window) -> float | None:
     return None
 
 
+def step_ratios(
+    trainings: Trainings, setups: Sequence[Setup], window: Window, in_doubt: Callable[[Setup, float], bool]
+) -> dict[Setup, float | None]:
+    """Times the untouched script's step that each setup's takes; None where it could not be timed.
+
+    Args:
+        trainings: Of the race.
+        setups: To time, each once in a block with the script.
+        window: Of `admission_window`.
+        in_doubt: Whether such a ratio of a setup is to be taken again; the middle one of up to three counts.
+    """
+    lab, doubtful = trainings.lab, list(setups)
+    ratios: dict[Setup, list[float]] = {setup: [] for setup in setups}
+    for _ in range(_ADMISSIONS):
+        if not doubtful:
+            break
+        for pair in lab.block(_STAGE, AS_WRITTEN, doubtful, window):
+            reference, own = (trainings.step_time(lab.recordings[trial]) for trial in (pair.reference, pair.candidate))
+            ratios[pair.setup].append(own / reference)  # of steps: a pair's own times are per sample
+        doubtful = [setup for setup in doubtful if ratios[setup] and in_doubt(setup, median(ratios[setup]))]
+    return {setup: median(found) if found else cut_off(lab, setup, window) for setup, found in ratios.items()}
+
+
+def why_not_timed(lab: Lab, setup: Setup) -> str:
+    """What became of a setup that has no step ratio."""
+    return next((one.reason for one in lab.rejected if one.setup == setup), "it could not be timed")
+
+
 def admit(trainings: Trainings, what_ifs: Sequence[WhatIf], first: Run) -> None:
     """Time some steps of each beside the untouched script; one that can be no sooner is out.
 
@@ -115,46 +144,34 @@ def admit(trainings: Trainings, what_ifs: Sequence[WhatIf], first: Run) -> None:
     Raises:
         HotlapError: The script's optimizer, or its loader, cannot be changed from outside.
     """
-    doubtful = [one for one in what_ifs if not one.out]
-    if not doubtful:
+    live = {one.setup: one for one in what_ifs if not one.out}
+    if not live:
         return
-    available = min(first.steps, *(one.entry().horizon for one in doubtful))
-    window = admission_window(trainings, first, available)
-    ratios: dict[Setup, list[float]] = {one.setup: [] for one in doubtful}
-    for _ in range(_ADMISSIONS):
-        timed(trainings, doubtful, window, ratios)
-        for one in doubtful:
-            found = ratios[one.setup]
-            one.step_ratio = median(found) if found else cut_off(trainings.lab, one.setup, window)
-        doubtful = [one for one in doubtful if not one.out and one.most and abs(log(one.most)) < _CLOSE]
-        if not doubtful:
-            break
+
+    def in_doubt(setup: Setup, ratio: float) -> bool:
+        most = replace(live[setup], step_ratio=ratio).most
+        return most is not None and abs(log(most)) < _CLOSE
+
+    window = admission_window(trainings, first, min(first.steps, *(one.entry().horizon for one in live.values())))
+    ratios = step_ratios(trainings, list(live), window, in_doubt)
+    for setup, one in live.items():
+        one.step_ratio = ratios[setup]
+        if one.most is None:
+            one.failed(why_not_timed(trainings.lab, setup))
+        elif sums_its_loss(trainings, one):
+            one.out = "its loss is a sum over the batch, which grows with the size: name another --metric"
+        elif one.most < 1 + TIE:
+            one.out = one.why_not_sooner
     for one in what_ifs:
-        if not one.out and (one.most is None or one.most < 1 + TIE):
-            one.out = one.why_not_sooner if one.most else "it could not be timed"
         trainings.show(one.words, stage="admitted", step_ratio=one.step_ratio, said=one.out)
     trainings.spent_on("admission")
 
 
-def timed(trainings: Trainings, what_ifs: Sequence[WhatIf], window: Window, ratios: dict[Setup, list[float]]) -> None:
-    """One block; one that cannot be timed is out, with the reason."""
-    lab = trainings.lab
-    pairs = {pair.setup: pair for pair in lab.block("admission", AS_WRITTEN, [one.setup for one in what_ifs], window)}
-    reasons = {rejected.setup: rejected.reason for rejected in lab.rejected}
-    for one in what_ifs:
-        pair = pairs.get(one.setup)
-        if pair is None:
-            if cut_off(lab, one.setup, window) is None:
-                one.failed(reasons.get(one.setup, "it could not be timed"))
-            continue
-        reference, own = (trainings.step_time(lab.recordings[trial]) for trial in (pair.reference, pair.candidate))
-        ratios[one.setup].append(own / reference)  # of steps: a pair's own times are per sample
-        if not trainings.metric.pattern and sums_its_loss(trainings, pair, one.growth):
-            one.out = "its loss is a sum over the batch, which grows with the size: name another --metric"
-
-
-def sums_its_loss(trainings: Trainings, pair: Pair, growth: float) -> bool:
+def sums_its_loss(trainings: Trainings, one: WhatIf) -> bool:
     """Whether the losses of the untrained network are nearer to growing with the batch than to staying as they are."""
+    pair = next((p for p in trainings.lab.pairs if p.stage == _STAGE and p.setup == one.setup), None)
+    if pair is None or trainings.metric.pattern:
+        return False
     curve = trainings.lab.curve(pair)
     reference, own = (
         [loss for loss in losses[:_FIRST] if loss is not None and isfinite(loss) and loss > 0]
@@ -162,7 +179,8 @@ def sums_its_loss(trainings: Trainings, pair: Pair, growth: float) -> bool:
     )
     if not reference or not own:
         return False
-    return abs(log(median(own) / median(reference)) - log(growth)) < abs(log(median(own) / median(reference)))
+    grown = log(median(own) / median(reference))
+    return abs(grown - log(one.growth)) < abs(grown)
 
 
 def dearness(what_ifs: Sequence[WhatIf]) -> float:

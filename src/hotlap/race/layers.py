@@ -12,6 +12,8 @@ from hotlap.race.admission import WhatIf
 from hotlap.race.finals import Entry
 from hotlap.records import Facts, Setup
 
+Sizes = tuple[tuple[int, int], ...]
+"""Each with the one that takes its place."""
 _MULTIPLES = (64, 8)
 _SMALL = 64  # sizes below are left alone
 _MOST_WIDER = 0.1  # what the larger size may add
@@ -20,19 +22,17 @@ _MOST = 3  # sizes that are tried
 
 
 @dataclass
-class LayerSizes(WhatIf):
+class Resized(WhatIf):
     """Larger sizes in the place of some, while they are screened."""
 
-    sizes: tuple[tuple[int, int], ...]
-    """Each with the one that takes its place."""
+    sizes: Sizes
     steps: int
     """Of the script's training."""
 
     @property
     def words(self) -> str:
         """Its name for people."""
-        named = ", ".join(f"{own} as {larger}" for own, larger in self.sizes)
-        return f"layer size{'s' * (len(self.sizes) > 1)} {named}"
+        return f"layer size{'s' * (len(self.sizes) > 1)} {in_words(self.sizes)}"
 
     @property
     def setup(self) -> Setup:
@@ -49,7 +49,7 @@ class LayerSizes(WhatIf):
         return Entry(self.words, "layers", self.setup, self.steps)
 
 
-def offered(facts: Facts, steps: int) -> list[LayerSizes]:
+def offered(facts: Facts, steps: int) -> list[Resized]:
     """Each size that is worth a try alone, and where there are several, all of them together.
 
     Args:
@@ -59,12 +59,21 @@ def offered(facts: Facts, steps: int) -> list[LayerSizes]:
     Raises:
         HotlapError: There is none.
     """
-    sizes = tuple((size, rounded_up(size)) for size in to_round_up(facts))
-    together = [LayerSizes(sizes, steps)] if len(sizes) > 1 else []
-    return [*(LayerSizes((pair,), steps) for pair in sizes), *together]
+    sizes = to_round_up(facts)
+    together = [Resized(sizes, steps)] if len(sizes) > 1 else []
+    return [*(Resized((pair,), steps) for pair in sizes), *together]
 
 
-def to_round_up(facts: Facts) -> list[int]:
+def in_words(sizes: Sizes) -> str:
+    """Sizes for people.
+
+    >>> in_words(((650, 704), (33278, 33280)))
+    '650 as 704, 33278 as 33280'
+    """
+    return ", ".join(f"{own} as {larger}" for own, larger in sizes)
+
+
+def to_round_up(facts: Facts) -> Sizes:
     """Sizes of layers that the hardware's units do not divide, those with most weights first.
 
     Raises:
@@ -72,14 +81,15 @@ def to_round_up(facts: Facts) -> list[int]:
     """
     weights = [shape for root in facts.roots for shape in root.parameter_shapes if len(shape) > 1]
     places = Counter((size, place) for shape in weights for place, size in enumerate(shape[:2]))
-    share: Counter[int] = Counter()
+    elements: Counter[int] = Counter()
     for shape in weights:
-        share.update(dict.fromkeys(shape[:2], prod(shape) / sum(map(prod, weights))))
-    found = [size for size, much in share.most_common() if much >= _MUCH and rounded_up(size) != size]
+        elements.update(dict.fromkeys(shape[:2], prod(shape)))
     # What a single layer takes in and no layer puts out is the data's; the gates of an LSTM are no argument of its own.
-    found = [size for size in found if places[size, 0] or places[size, 1] > 1]
     packed = {shape[0] for shape in weights if shape[0] in (3 * shape[1], 4 * shape[1]) and not places[shape[0], 1]}
-    found = [size for size in found if size not in packed][:_MOST]
+    much = _MUCH * sum(map(prod, weights))
+    odd = [size for size, behind in elements.most_common() if behind >= much and rounded_up(size) != size]
+    own = [size for size in odd if size not in packed and (places[size, 0] or places[size, 1] > 1)]
+    found = tuple((size, rounded_up(size)) for size in own[:_MOST])
     if not found:
         what = "There is no layer size to round up: those that much of the network has divide well, or are the data's."
         raise HotlapError("no-layer-size", what, fix="nothing is to be gained here; race rules or --batch-sizes")

@@ -130,8 +130,7 @@ def offers(facts: Facts) -> list[str]:
     with suppress(HotlapError):
         found.append(f"--batch-sizes (now {batches.loader_that_trains(facts).size})")
     with suppress(HotlapError):
-        sizes = ", ".join(f"{size} as {layers.rounded_up(size)}" for size in layers.to_round_up(facts))
-        found.append(f"--layer-sizes ({sizes})")
+        found.append(f"--layer-sizes ({layers.in_words(layers.to_round_up(facts))})")
     return [f"could be raced too, each apart: {' and '.join(found)}"] if found else []
 
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from math import inf, isfinite, log
-from statistics import median
 from typing import Any
 
 from hotlap.knobs import OPTIMIZER_RULE
-from hotlap.race.admission import cut_off
+from hotlap.race.admission import step_ratios, why_not_timed
 from hotlap.race.arm import Arm
 from hotlap.race.budget import RUNGS, Shape
 from hotlap.race.curves import crossing
@@ -27,7 +26,6 @@ from hotlap.trials.blocks import Window
 INCUMBENT = "the script's own"
 _WIDE = 30.0  # times the script's own rate, up and down: where its rule is searched
 _CAP = 1.2  # times the soonest so far; later than that it can be no winner
-_ADMISSIONS = 3  # blocks at most: a busy machine once made one step ten times as long
 _ODD = 0.4  # log ratio beyond which a step is timed again
 _NO_DECAY = Range(0.0, 0.0, 0.0)
 
@@ -80,25 +78,15 @@ def candidate(rule: str, reference: float | None, own: str) -> Candidate:
 
 def admit(trainings: Trainings, candidates: Sequence[Candidate], window: Window) -> None:
     """Time some steps of each rule beside the untouched script; one whose step costs too much is out."""
-    lab = trainings.lab
     setups = {
         Setup.of({OPTIMIZER_RULE: str(replace(c.base, schedule="constant", horizon=None, reference=None))}): c
         for c in candidates
     }
-    ratios: dict[Setup, list[float]] = {setup: [] for setup in setups}
-    doubtful = list(setups)
-    for _ in range(_ADMISSIONS):
-        for pair in lab.block("admission", AS_WRITTEN, doubtful, window):
-            ratios[pair.setup].append(pair.candidate_s / pair.reference_s)
-        doubtful = [setup for setup in doubtful if ratios[setup] and abs(log(median(ratios[setup]))) > _ODD]
-        if not doubtful:
-            break
+    ratios = step_ratios(trainings, list(setups), window, lambda setup, ratio: abs(log(ratio)) > _ODD)
     for setup, found in setups.items():
-        found.step_ratio = median(ratios[setup]) if ratios[setup] else cut_off(lab, setup, window)
-    reasons = {rejected.setup: rejected.reason for rejected in lab.rejected}
-    for setup, found in setups.items():
+        found.step_ratio = ratios[setup]
         if found.step_ratio is None:
-            found.out = reasons.get(setup, "it could not be timed")
+            found.out = why_not_timed(trainings.lab, setup)
         elif found.step_ratio > ADMITTED and found.rule != SCRIPT:
             found.out = f"its step takes {found.step_ratio:.2f}x as long, and no rule saves so many steps"
         trainings.show(found.words, stage="admitted", step_ratio=found.step_ratio, said=found.out)
