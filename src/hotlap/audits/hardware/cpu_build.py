@@ -13,7 +13,7 @@ class CpuBuild(Audit):
     """A torch that cannot use what the machine has.
 
     ## What it finds
-    A CPU build of torch where a GPU is present, or a processor whose vector units it does not use.
+    A CPU build of torch where a GPU is present.
     ## Why it costs
     Everything runs on the slower of two devices.
     ## When it is right

@@ -22,7 +22,8 @@ class WholeBatchFetch(Knob):
     torch indexes one sample after another in Python and stacks them; the smaller the rows, the more of the time is
     spent on that and not on the copy.
     ## When it cannot
-    Samples that are read from files, decoded or augmented; a `collate_fn` of the script's own; rows of 100 KB and more.
+    Samples that are read from files, decoded or augmented; a `collate_fn` of the script's own; rows of
+    more than 16 KiB where torch has several threads.
     ## Source
     pytorch#4959, pytorch#106704, pytorch#154318.
     """
