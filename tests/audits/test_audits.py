@@ -270,19 +270,21 @@ def test_an_audit_that_fails_keeps_no_other_from_speaking() -> None:
 
 
 def test_the_worst_comes_first() -> None:
-    """Faults by what they waste, then what is worth knowing, then the rest in the order of the list."""
+    """A mistake in what is learned, faults by what they waste, what is worth knowing, the rest as in the list."""
 
-    def audit(name: str, status: Status, wasted_s: float = 0.0) -> Audit:
+    def audit(name: str, status: Status, wasted_s: float = 0.0, *, misleads: bool = False) -> Audit:
         wasted = Estimate(wasted_s, wasted_s, wasted_s, "s", 10) if wasted_s else None
-        made = Mock(needs=(), judge=lambda _: Finding(name, "model", status, "", wasted, {}, (), ""))
+        made = Mock(needs=(), misleads=misleads, judge=lambda _: Finding(name, "model", status, "", wasted, {}, (), ""))
         return cast("Audit", made)
 
     audits = [
         *(audit("fine", Status.PASS), audit("known", Status.INFORMATIVE), audit("small", Status.FAIL, 0.001)),
         *(audit("unknown", Status.ERROR), audit("large", Status.FAIL, 0.1)),
+        audit("learns wrong", Status.FAIL, misleads=True),
     ]
+    ranked = [finding.audit for finding in audited(SEEN, audits)]
 
-    assert [finding.audit for finding in audited(SEEN, audits)] == ["large", "small", "known", "fine", "unknown"]
+    assert ranked == ["learns wrong", "large", "small", "known", "fine", "unknown"]
 
 
 def test_what_is_wasted_has_an_interval() -> None:

@@ -14,13 +14,14 @@ _BATCHES = 10  # of steps, whose means are nearly independent where steps are no
 
 def audited(seen: Seen, audits: Sequence[Audit]) -> tuple[Finding, ...]:
     """What every audit says, the worst first; one that fails says so, and none keeps the others from speaking."""
-    return tuple(sorted((_judged(audit, seen) for audit in audits), key=_place))
+    found = [(_judged(audit, seen), audit.misleads) for audit in audits]
+    return tuple(finding for finding, _ in sorted(found, key=lambda one: _place(*one)))
 
 
-def _place(finding: Finding) -> tuple[int, float]:
-    """Faults before what is worth knowing, and among them what wastes most first."""
+def _place(finding: Finding, misleads: bool) -> tuple[int, bool, float]:
+    """Faults before what is worth knowing; first those in what is learned, then what wastes most."""
     place = _FIRST.index(finding.status) if finding.status in _FIRST else len(_FIRST)
-    return place, -finding.wasted.value if finding.wasted else 0.0
+    return place, not misleads, -finding.wasted.value if finding.wasted else 0.0
 
 
 def _judged(audit: Audit, seen: Seen) -> Finding:

@@ -24,6 +24,7 @@ class NoShuffle(Audit):
 
     id: ClassVar[str] = "no-shuffle"
     area: ClassVar[str] = "data"
+    misleads: ClassVar[bool] = True
 
     def judge(self, seen: Seen) -> Finding:
         """By the loader's sampler."""

@@ -26,6 +26,7 @@ class SameAugmentation(Audit):
 
     id: ClassVar[str] = "same-augmentation"
     area: ClassVar[str] = "data"
+    misleads: ClassVar[bool] = True
 
     def judge(self, seen: Seen) -> Finding:
         """By the states before and after each worker's first fetch, of the generators that it moved."""

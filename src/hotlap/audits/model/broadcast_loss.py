@@ -24,6 +24,7 @@ class BroadcastLoss(Audit):
 
     id: ClassVar[str] = "broadcast-loss"
     area: ClassVar[str] = "model"
+    misleads: ClassVar[bool] = True
     needs: ClassVar[tuple[str, ...]] = ("loss",)
 
     def judge(self, seen: Seen) -> Finding:

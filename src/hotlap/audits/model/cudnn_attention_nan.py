@@ -30,6 +30,7 @@ class CudnnAttentionNan(Audit):
 
     id: ClassVar[str] = "cudnn-attention-nan"
     area: ClassVar[str] = "model"
+    misleads: ClassVar[bool] = True
 
     def judge(self, seen: Seen) -> Finding:
         """By the device, the version and one step's operations."""

@@ -24,6 +24,7 @@ class DoubleSigmoid(Audit):
 
     id: ClassVar[str] = "double-sigmoid"
     area: ClassVar[str] = "model"
+    misleads: ClassVar[bool] = True
     needs: ClassVar[tuple[str, ...]] = ("loss",)
 
     def judge(self, seen: Seen) -> Finding:

@@ -24,6 +24,7 @@ class DoubleSoftmax(Audit):
 
     id: ClassVar[str] = "double-softmax"
     area: ClassVar[str] = "model"
+    misleads: ClassVar[bool] = True
     needs: ClassVar[tuple[str, ...]] = ("loss",)
 
     def judge(self, seen: Seen) -> Finding:

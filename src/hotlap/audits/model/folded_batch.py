@@ -25,6 +25,7 @@ class FoldedBatch(Audit):
 
     id: ClassVar[str] = "folded-batch"
     area: ClassVar[str] = "model"
+    misleads: ClassVar[bool] = True
 
     def judge(self, seen: Seen) -> Finding:
         """By changing one sample and looking at the rows."""

@@ -26,6 +26,7 @@ class NllWithoutLog(Audit):
 
     id: ClassVar[str] = "nll-without-log"
     area: ClassVar[str] = "model"
+    misleads: ClassVar[bool] = True
     needs: ClassVar[tuple[str, ...]] = ("loss",)
 
     def judge(self, seen: Seen) -> Finding:

@@ -24,6 +24,7 @@ class MissingZeroGrad(Audit):
 
     id: ClassVar[str] = "missing-zero-grad"
     area: ClassVar[str] = "optimizer"
+    misleads: ClassVar[bool] = True
     needs: ClassVar[tuple[str, ...]] = ("habits",)
 
     def judge(self, seen: Seen) -> Finding:

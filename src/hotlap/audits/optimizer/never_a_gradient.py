@@ -25,6 +25,7 @@ class NeverAGradient(Audit):
 
     id: ClassVar[str] = "never-a-gradient"
     area: ClassVar[str] = "optimizer"
+    misleads: ClassVar[bool] = True
     needs: ClassVar[tuple[str, ...]] = ("structure",)
 
     def judge(self, seen: Seen) -> Finding:

@@ -28,6 +28,7 @@ class NonFinite(Audit):
 
     id: ClassVar[str] = "non-finite"
     area: ClassVar[str] = "optimizer"
+    misleads: ClassVar[bool] = True
 
     def judge(self, seen: Seen) -> Finding:
         """By the recorded losses, and the gradients before one update."""

@@ -26,6 +26,7 @@ class ParametersLeftOut(Audit):
 
     id: ClassVar[str] = "parameters-left-out"
     area: ClassVar[str] = "optimizer"
+    misleads: ClassVar[bool] = True
     needs: ClassVar[tuple[str, ...]] = ("structure",)
 
     def judge(self, seen: Seen) -> Finding:

@@ -24,6 +24,7 @@ class SchedulerFirst(Audit):
 
     id: ClassVar[str] = "scheduler-first"
     area: ClassVar[str] = "optimizer"
+    misleads: ClassVar[bool] = True
     needs: ClassVar[tuple[str, ...]] = ("habits",)
 
     def judge(self, seen: Seen) -> Finding:

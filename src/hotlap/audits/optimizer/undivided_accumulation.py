@@ -26,6 +26,7 @@ class UndividedAccumulation(Audit):
 
     id: ClassVar[str] = "undivided-accumulation"
     area: ClassVar[str] = "optimizer"
+    misleads: ClassVar[bool] = True
     needs: ClassVar[tuple[str, ...]] = ("loss",)
 
     def judge(self, seen: Seen) -> Finding:
