@@ -92,6 +92,8 @@ def test_a_machine_that_does_not_care_costs_two_runs(tmp_path: Path) -> None:
 
     assert (result.winner, result.reason, result.runs) == ("", NONE_SOONER, 2)
     assert words.lead(result) == "Nothing to gain"
+    assert result.finalists == ()
+    assert VOCABULARY in race_page(result)
 
 
 def test_what_fails_tells_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

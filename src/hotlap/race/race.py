@@ -102,7 +102,7 @@ def race(trainings: Trainings, wish: Wish, storage: Any) -> RaceResult:
     none = NONE_SOONER if any(one.step_ratio for one in screened) else NONE_RAN
     cut_short = run_finals(trainings, entries, shape.seeds, reach) if shape.seeds else none
     trainings.spent_on("finals")
-    finalists = judged(entries, reach, trainings.every, wish.metric.grows)
+    finalists = judged(entries, reach, trainings.every, wish.metric.grows) if shape.seeds else []
     return concluded(trainings, (shape, forecast_s), reach, screened, finalists, cut_short)
 
 

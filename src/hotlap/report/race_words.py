@@ -153,7 +153,7 @@ def quality(finalist: Finalist) -> str:
 def goals(result: RaceResult) -> str:
     """The three goals with what they are."""
     found = {name: getattr(result.goals, name) for name in GOALS}
-    return "; ".join(f"{name} {numbers.small(found[name])} ({about})" for name, about in GOALS.items())
+    return "; ".join(f"{name} {value(found[name])} ({about})" for name, about in GOALS.items())
 
 
 def tried(screened: Screened) -> str:
