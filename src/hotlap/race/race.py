@@ -24,7 +24,7 @@ from hotlap.race.trainings import Trainings
 from hotlap.records import Facts
 
 _OBSERVED_S, _OBSERVED_SHARE = 20.0, 0.05
-NONE_SOONER, NONE_RAN = "none of them can be sooner", "none of them could be tried"
+NONE_SOONER, NONE_RAN = "none of these changes makes the training sooner", "none of these changes could be tried"
 _FIRST_RUN_S, _FIRST_RUN_SHARE = 3600.0, 0.2  # that the first whole run may take
 
 
