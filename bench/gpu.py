@@ -1,9 +1,10 @@
 """Everything that hotlap claims of a CUDA device, measured on one, in parts that add to one JSON file.
 
 Run: python bench/gpu.py PART... [--only TEXT] [--budget 3m] [--out gpu.json]
-Parts: "checks" (what hotlap says of the device is so), "tunes" (each workload tuned), "compare" (each as written, under
-the fixed preset and under its plan, in blocks of fresh processes). Run from the folder that holds bench/; name few
-workloads with --only, for each takes minutes. A workload that fails has a row that says so.
+Parts: "checks" (what hotlap says of the device is so), "tunes" (each workload tuned), "peer" (what pytorch-autotune
+picks for it), "compare" (each as written, under the fixed preset, under its plan and under that pick, in blocks of
+fresh processes). Run from the folder that holds bench/; name few workloads with --only, for each takes minutes. A
+workload that fails has a row that says so.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import argparse
 import datetime
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -22,6 +24,7 @@ from typing import Any
 
 import msgspec
 from gpu_checks import check_all
+from gpu_peer import as_setup, picked
 
 from hotlap import stats
 from hotlap.answer import phases_of
@@ -30,7 +33,7 @@ from hotlap.knobs import knob_by_id
 from hotlap.lab import Lab
 from hotlap.logbook import Logbook
 from hotlap.plan import read
-from hotlap.records import AS_WRITTEN, Estimate, Setup, Skip
+from hotlap.records import AS_WRITTEN, Estimate, Facts, Setup, Skip
 from hotlap.report import numbers
 from hotlap.run import known_knobs
 from hotlap.target import resolve
@@ -82,19 +85,23 @@ def tuned(workload: Workload, budget: str, folder: Path) -> dict[str, Any]:
     return {**row, **{key: told.get(key) for key in kept}, "flops": told["facts"].get("flops_per_step")}
 
 
-def compared(workload: Workload, count: int, folder: Path) -> dict[str, Any]:
-    """Blocks of fresh processes: as written, under the fixed preset, under the plan."""
-    target = resolve(workload.command)
+def compared(workload: Workload, count: int, tunes: Path) -> dict[str, Any]:
+    """Blocks of fresh processes: as written, under the fixed preset, under the plan, under another tuner's pick."""
+    target, folder = resolve(workload.command), tunes / f"{workload.name}-compare"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    if (compiled := tunes / workload.name / "scratch").exists():
+        (folder / "scratch").symlink_to(compiled.resolve())
     book = Logbook(folder / "logbook.jsonl")
     book.start(" ".join(target.arguments), target.sha256, 1, "bench")
     lab = Lab(ProcessRunner(target, folder, best_tier()[0]), book, 3600.0, 1)
     observed = lab.observe(limit_s=6.0)
     assert observed.facts is not None
-    fitting = {knob: value for knob, value in PRESET if not isinstance(knob_by_id(knob).choices(observed.facts), Skip)}
-    plan = folder.parent / f"{workload.name}.toml"
-    arms = {"preset": Setup.of(fitting)}
-    if plan.exists():
+    arms = {"preset": _fitting(Setup.of(dict(PRESET)), observed.facts)}
+    if (plan := tunes / f"{workload.name}.toml").exists():
         arms["plan"] = read(plan, known_knobs()).setup()
+    if (peer := tunes / f"{workload.name}.peer.json").exists():
+        arms["pick"] = _fitting(as_setup(json.loads(peer.read_text())["winner"]), observed.facts)
     window = blocks.window_for(phases_of(observed).total_s, _WINDOW_S, observed.warmup_steps)
     logs: dict[str, list[float]] = {name: [] for name in arms}
     for _ in range(count):
@@ -103,12 +110,19 @@ def compared(workload: Workload, count: int, folder: Path) -> dict[str, Any]:
         for name, setup in arms.items():
             if setup in pairs:
                 logs[name].append(blocks.log_gain(pairs[setup]))
+    plan_logs = logs.get("plan", [])
     return {
-        "preset_is": str(arms["preset"]),
+        "arms": {name: str(setup) for name, setup in arms.items()},
         "over_as_written": {name: _ratio(own) for name, own in logs.items()},
-        "plan_over_preset": _ratio([p - q for p, q in zip(logs.get("plan", []), logs["preset"])]),
+        "plan_over_preset": _ratio([p - q for p, q in zip(plan_logs, logs["preset"])]),
+        "plan_over_pick": _ratio([p - q for p, q in zip(plan_logs, logs.get("pick", []))]),
         "rejected": [f"{rejected.setup}: {rejected.reason}" for rejected in lab.rejected],
     }
+
+
+def _fitting(setup: Setup, facts: Facts) -> Setup:
+    """Without what the script does already or cannot use."""
+    return setup.without(*(knob for knob in setup.values if isinstance(knob_by_id(knob).choices(facts), Skip)))
 
 
 def _ratio(logs: list[float]) -> dict[str, Any] | None:
@@ -133,9 +147,10 @@ def machine() -> dict[str, Any]:
 def main() -> None:
     """Run the parts that are named, and add them to the file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("parts", nargs="+", choices=("checks", "tunes", "compare"))
+    parser.add_argument("parts", nargs="+", choices=("checks", "tunes", "peer", "compare"))
     parser.add_argument("--only", default="", metavar="TEXT", help="workloads or checks that hold it in their name")
     parser.add_argument("--budget", default="3m", help="of each tune")
+    parser.add_argument("--peer-budget", type=int, default=120, help="of the other tuner [s]")
     parser.add_argument("--blocks", type=int, default=4, help="of each comparison")
     parser.add_argument("--folder", type=Path, default=Path(".hotlap/gpu"), help="for plans and logbooks")
     parser.add_argument("--out", type=Path, default=Path(".hotlap/gpu/gpu.json"))
@@ -156,8 +171,13 @@ def main() -> None:
     for workload in chosen:
         if "tunes" in args.parts:
             keep("tunes", tuned(workload, args.budget, args.folder))
+        if "peer" in args.parts:
+            row = picked(workload.name, args.peer_budget)
+            if "winner" in row:
+                (args.folder / f"{workload.name}.peer.json").write_text(json.dumps(row))
+            keep("peer", {"workload": workload.name, **row})
         if "compare" in args.parts:
-            keep("compare", {"workload": workload.name, **compared(workload, args.blocks, args.folder / "compare")})
+            keep("compare", {"workload": workload.name, **compared(workload, args.blocks, args.folder)})
     print(json.dumps(document.get("machine")))
 
 

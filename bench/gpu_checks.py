@@ -157,8 +157,7 @@ def masked_attention(folder: Path) -> Row:
     """Where cuDNN's attention gives NaN, hotlap says so; where this torch does not take it, so does the row."""
     done = subprocess.run([sys.executable, "-c", _MASKED], capture_output=True, text=True, check=False)
     raw = found_in(done.stdout)
-    bench = Bench(HABITS, "masked", "200", folder=folder)
-    record = bench.trial()
+    record = Bench(HABITS, "masked", "200", folder=folder).trial()
     losses = [loss for loss in record.steps.losses if loss is not None]
     told = {"raw": raw, "outcome": record.outcome.value, "finite": all(map(math.isfinite, losses))}
     told["error"] = done.stderr.strip().splitlines()[-1:]
@@ -170,24 +169,38 @@ def masked_attention(folder: Path) -> Row:
     return Row("cuDNN attention with a mask", (told["audit"] == "fail") == is_hit if raw else None, told)
 
 
+def nan_by_autocast(folder: Path) -> Row:
+    """Bfloat16 leads a script of float32 into that trap: the learning check refuses it."""
+    verdict = Bench(HABITS, "masked-float32", "400", folder=folder).judge().judge(Setup.of({"autocast-bf16": True}))
+    return Row(
+        "bfloat16 that leads to NaN",
+        verdict.verdict.word is Word.CHANGED,
+        {"verdict": f"{verdict.verdict.word.value}: {verdict.verdict.reason}"},
+    )
+
+
 _MASKED = """
 import json, torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
-q, k, v = (torch.randn(8, 4, 192, 64, device="cuda", dtype=torch.bfloat16, requires_grad=True) for _ in range(3))
+draw = lambda: torch.randn(8, 4, 192, 64, device="cuda", dtype=torch.bfloat16)
+q, k, v = draw() / 10, draw() / 10, draw()
+q[..., 0], k[..., 0] = 1, -120 * 8  # every score is about -120
+for part in (q, k, v):
+    part.requires_grad_()
 mask = torch.ones(8, 1, 192, 192, dtype=torch.bool, device="cuda")
 mask[..., -7:] = False
+def is_nan():
+    q.grad = None
+    torch.nn.functional.scaled_dot_product_attention(q, k, v, mask).float().sum().backward()
+    return bool(q.grad.isnan().any())
 names = {}
 for name in ("CUDNN_ATTENTION", "EFFICIENT_ATTENTION", "MATH"):
-    q.grad = None
     try:
         with sdpa_kernel(getattr(SDPBackend, name)):
-            torch.nn.functional.scaled_dot_product_attention(q, k, v, mask).float().sum().backward()
-        names[name] = bool(q.grad.isnan().any())
+            names[name] = is_nan()
     except RuntimeError as error:
         names[name] = str(error).splitlines()[0]
-q.grad = None
-torch.nn.functional.scaled_dot_product_attention(q, k, v, mask).float().sum().backward()
-print("FOUND", json.dumps({"nan": bool(q.grad.isnan().any()), "by kernel": names}))
+print("FOUND", json.dumps({"nan": is_nan(), "by kernel": names}))
 """
 
 
@@ -223,7 +236,7 @@ ratios = sorted(a[0] / b[0] for a, b in rounds)
 print("FOUND", json.dumps({"whole": all(a[1] and b[1] for a, b in rounds), "times as fast": ratios}))
 """
 
-CHECKS = (phases, peak, waits, out_of_memory, cost, gates, caches, masked_attention, side_stream)
+CHECKS = (phases, peak, waits, out_of_memory, cost, gates, caches, masked_attention, nan_by_autocast, side_stream)
 
 
 def check_all(only: str) -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ What a training found out by itself it prints as one line of JSON after "FOUND".
 import json
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -52,20 +53,23 @@ class Counts(nn.Module):
 
 
 class Attention(nn.Module):
-    """Attention with a mask, over a length that leaves 64 when divided by 128."""
+    """Attention with a mask, over a length that leaves 64 when divided by 128, with scores that are all about -120."""
 
-    def __init__(self, width=256, heads=4, length=192):
+    def __init__(self, dtype, width=256, heads=4, length=192):
         super().__init__()
         self.project, self.head = nn.Linear(3, 3 * width), nn.Linear(width, 10)
-        self.heads, self.length = heads, length
+        self.dtype, self.heads, self.length = dtype, heads, length
 
     def forward(self, x):
-        rows = self.project(x.flatten(2).transpose(1, 2)[:, : self.length]).to(torch.bfloat16)
+        rows = self.project(x.flatten(2).transpose(1, 2)[:, : self.length]).to(self.dtype)
         query, key, value = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in rows.chunk(3, -1))
+        one = torch.ones_like(query[..., :1])
+        query = torch.cat([one, query[..., 1:]], -1)
+        key = torch.cat([-120 * key.shape[-1] ** 0.5 * one, key[..., 1:]], -1)
         mask = torch.ones(len(x), 1, self.length, self.length, dtype=torch.bool, device=x.device)
         mask[:, :, :, -7:] = False
         out = functional.scaled_dot_product_attention(query, key, value, mask)
-        return self.head(out.transpose(1, 2).flatten(2).mean(1).float())
+        return self.head(out.transpose(1, 2).flatten(2).mean(1).to(self.head.weight.dtype))
 
 
 def batches(count, rows, size):
@@ -156,7 +160,8 @@ HABITS = {
     "unwaiting": unwaiting,
     "greedy": greedy,
     "atomics": lambda steps: train(Counts, steps),
-    "masked": lambda steps: train(Attention, steps),
+    "masked": lambda steps: train(partial(Attention, torch.bfloat16), steps),
+    "masked-float32": lambda steps: train(partial(Attention, torch.float32), steps),
     "convs": lambda steps: train(Convs, steps, rows=64),
 }
 

@@ -66,7 +66,7 @@ class Lab:
     """Where trials that do not need each other run at once although they are timed, each at a place of its own."""
     _count: int = 0
     _blocks: dict[str, int] = field(default_factory=dict)
-    _costs_s: dict[str, float] = field(default_factory=dict)
+    _costs_s: dict[tuple[str, Setup], float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """The tune begins; new trials are numbered after those that are known, used or not."""
@@ -86,10 +86,11 @@ class Lab:
         return self.budget_s - self.kept_s - self.spent_s
 
     def cost_s(self, setup: Setup, purpose: str = "time") -> float:
-        """What a trial will probably take: as long as the last one of its kind, else as of the untouched script."""
-        known = self._costs_s
-        usual = known.get(f"{purpose} {AS_WRITTEN}", known.get(f"time {AS_WRITTEN}", _FIRST_GUESS_S))
-        return known.get(f"{purpose} {setup}", usual + sum(knob_by_id(s.knob).starts_s for s in setup.settings))
+        """What a trial will probably take: as one of its kind that is most like it, and what more it has to compile."""
+        known = {s: cost_s for (kind, s), cost_s in self._costs_s.items() if kind == purpose}
+        known.setdefault(AS_WRITTEN, self._costs_s.get(("time", AS_WRITTEN), _FIRST_GUESS_S))
+        near = max((s for s in known if set(s.settings) <= set(setup.settings)), key=lambda s: len(s.settings))
+        return known[near] + _starts_s(setup.less(near))
 
     def trying(self, text: str) -> None:
         """Say what is being run from now on."""
@@ -135,7 +136,10 @@ class Lab:
     def note(self, record: Recording, cost_s: float) -> None:
         """Keep what a trial recorded, and what it took."""
         kind = "rounds" if record.trial.arms else record.trial.purpose
-        self._costs_s[f"{kind} {record.trial.setup}"] = cost_s
+        setup = record.trial.setup
+        compiling_s = 0.0 if (kind, setup) in self._costs_s else _starts_s(setup)  # the next finds it compiled
+        least_s = self._costs_s.get((kind, AS_WRITTEN), cost_s)
+        self._costs_s[kind, setup] = max(cost_s - compiling_s, min(least_s, cost_s))
         self.recordings[record.trial.id] = record
         self.notes += [note for note in record.notes if note not in self.notes]
 
@@ -162,8 +166,8 @@ class Lab:
         start_s, step_s = record.startup_s or 0.0, median(record.steps.total_s[1:])
         self.at_once = beside.room_for(record) if self.runner.shares else 1
         shared = max(1.0, _SHARED * self.at_once)  # of starting up; cores that train are shared by none
-        self._costs_s[f"candidate {AS_WRITTEN}"] = start_s / shared + 10 * step_s
-        self._costs_s[f"time {AS_WRITTEN}"] = start_s + max(_TIMED_S, 20 * step_s)
+        self._costs_s["candidate", AS_WRITTEN] = start_s / shared + 10 * step_s
+        self._costs_s["time", AS_WRITTEN] = start_s + max(_TIMED_S, 20 * step_s)
         self.logbook.append("facts", facts=record.facts)
         return record
 
@@ -287,3 +291,8 @@ class Lab:
     def affordable(self, setups: Collection[Setup], reserve_s: float = 0.0) -> bool:
         """Whether trials of these setups would end before the budget does, with so much to spare."""
         return sum(self.cost_s(setup) for setup in setups) + reserve_s < self.left_s
+
+
+def _starts_s(setup: Setup) -> float:
+    """What its settings add to the start of their first trial [s]."""
+    return sum(knob_by_id(setting.knob).starts_s for setting in setup.settings)

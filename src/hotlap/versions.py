@@ -16,6 +16,20 @@ if spec is None or spec.origin is None:
 print(runpy.run_path(str(pathlib.Path(spec.origin).parent / "version.py"))["__version__"])
 """
 
+_BYTECODE = """
+import importlib.util, os
+spec = importlib.util.find_spec("torch")
+origin = spec.origin if spec else None
+print(bool(origin and not os.path.exists(importlib.util.cache_from_source(origin))))
+"""
+
+
+@cache
+def has_bytecode(python: str) -> bool:
+    """Whether an interpreter finds its torch compiled to bytecode; also where it has no torch."""
+    answer = subprocess.run([python, "-c", _BYTECODE], capture_output=True, text=True, check=False)
+    return answer.stdout.strip() != "True"
+
 
 @cache
 def torch_version(python: str) -> str:

@@ -39,7 +39,9 @@ def entered(task: Path, journal: Path | None) -> dict[str, str]:
     return environment
 
 
-def for_trial(task: Path, journal: Path, seed: int, scratch: Path, knobs: dict[str, str]) -> dict[str, str]:
+def for_trial(
+    task: Path, journal: Path, seed: int, scratch: Path, knobs: dict[str, str], *, has_bytecode: bool = True
+) -> dict[str, str]:
     """Besides that: trackers off, the hash seed fixed by the trial's, compile caches shared between trials.
 
     Args:
@@ -48,12 +50,17 @@ def for_trial(task: Path, journal: Path, seed: int, scratch: Path, knobs: dict[s
         seed: Seed of the trial; both arms of a pair have the same.
         scratch: hotlap's own folder; the script's environment of caches points there.
         knobs: What the knobs that take hold at process start ask for.
+        has_bytecode: Whether torch's is at hand. Where it is not, as in many container images, every start would
+            compile all of torch anew; trials share one cache of it instead.
     """
     environment = entered(task, journal)
     environment.update(_TRACKERS_OFF)
     environment["MLFLOW_TRACKING_URI"] = (scratch / "mlflow").as_uri()
     environment.setdefault("TORCHINDUCTOR_CACHE_DIR", str(scratch / "inductor"))
     environment.setdefault("TRITON_CACHE_DIR", str(scratch / "triton"))
+    if not has_bytecode:
+        environment.pop("PYTHONDONTWRITEBYTECODE", None)
+        environment["PYTHONPYCACHEPREFIX"] = str(scratch / "bytecode")
     environment.update(knobs)
     environment["PYTHONHASHSEED"] = str(seed % 2**32)  # also in the place of a knob's: a pair iterates over sets alike
     return environment

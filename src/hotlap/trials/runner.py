@@ -22,6 +22,7 @@ from hotlap.trials.launch import Launch, launch
 from hotlap.trials.load import Counters, load
 from hotlap.trials.sandbox import Tier
 from hotlap.verify.arms import ArmRecord
+from hotlap.versions import has_bytecode
 
 _MOST_SHIELDS = 16
 
@@ -184,7 +185,9 @@ class ProcessRunner:
             Launch(
                 command=target.command,
                 cwd=target.cwd,
-                environment=environment.for_trial(task, folder, trial.seed, self.scratch, knobs),
+                environment=environment.for_trial(
+                    task, folder, trial.seed, self.scratch, knobs, has_bytecode=has_bytecode(target.python)
+                ),
                 folder=folder,
                 shielded=tuple(self.shields),
                 writable=(self.scratch,),
