@@ -24,8 +24,8 @@ class Text(Dataset):
         weights = 1.0 / torch.arange(1, PHRASES + 1)
         chosen = torch.multinomial(weights, tokens // PHRASE + 1, replacement=True, generator=generator)
         self.tokens = phrases[chosen].flatten()[:tokens]
-        places = torch.randint(0, tokens, (tokens // 20,), generator=generator)
-        self.tokens[places] = torch.randint(0, vocab, places.shape, generator=generator)
+        strange = torch.rand(tokens, generator=generator) < 0.05
+        self.tokens = torch.where(strange, torch.randint(0, vocab, (tokens,), generator=generator), self.tokens)
 
     def __len__(self):
         return self.samples

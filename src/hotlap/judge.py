@@ -10,6 +10,8 @@ from dataclasses import dataclass, field, replace
 
 from hotlap.arms import Arms
 from hotlap.knobs import knob_by_id
+from hotlap.knobs.model.autocast_bf16 import BF16_CAPABILITY
+from hotlap.processor import BFLOAT16
 from hotlap.records import (
     AS_WRITTEN,
     Contract,
@@ -38,6 +40,7 @@ from hotlap.verify.verdict import conclude
 
 _NOISE_SEEDS = 3
 _LITTLE = 0.05  # relative: more than that is no rounding of a kernel that sums less exactly
+_BY_CUDNN = ("Conv", "LSTM", "GRU", "RNN")  # modules that cuDNN computes, in TF32 unless the script forbids it
 _STORED = {"bfloat16": BF16_UNIT, "float16": TF32_UNIT}
 
 
@@ -146,9 +149,9 @@ class Judge:
 
     def _units(self, setup: Setup) -> tuple[float, float]:
         """The same of the script's own arithmetic, and of the setup's."""
-        own = max(self._stored, BF16_UNIT if self.arms.facts.precision.autocast else FLOAT32_UNIT)
+        own = max(self._stored, unit_of(self.arms.facts))
         unit = max((knob_by_id(s.knob).unit for s in setup.settings), default=own)
-        return own, max(unit, own, _unit_of(self.version) if self.version and self.loosens else own)
+        return own, max(unit, own, unit_of(self.version) if self.version and self.loosens else own)
 
     def _reference(self) -> Trial:
         return self.arms.arm("reference", AS_WRITTEN, self.arms.event_steps)
@@ -213,11 +216,16 @@ class Judge:
         return None
 
 
-def _unit_of(version: Facts) -> float:
-    """Relative rounding error of the arithmetic that another version of the script asks for."""
-    if version.precision.autocast or any("bfloat16" in root.dtypes for root in version.roots):
+def unit_of(facts: Facts) -> float:
+    """Relative rounding error of the arithmetic that a script asks for, or leaves as torch has it."""
+    precision, roots = facts.precision, facts.roots
+    if precision.autocast or any("bfloat16" in root.dtypes for root in roots):
         return BF16_UNIT
-    return FLOAT32_UNIT if version.precision.matmul == "highest" else TF32_UNIT
+    if not facts.is_cuda:
+        return BF16_UNIT if precision.matmul == "medium" and BFLOAT16 & set(facts.machine.flags) else FLOAT32_UNIT
+    by_cudnn = any(name.startswith(_BY_CUDNN) for root in roots for name in root.modules)
+    narrow = precision.matmul != "highest" or (precision.cudnn_tf32 and by_cudnn)
+    return TF32_UNIT if narrow and facts.capability >= BF16_CAPABILITY else FLOAT32_UNIT
 
 
 def _off_by_little(verdict: Verdict) -> bool:

@@ -58,6 +58,8 @@ class Lab:
     ceiling: dict[str, float] = field(default_factory=dict)
     """Measured limits of the machine, see `ceilings.Ceilings`."""
     started_s: float = field(init=False)
+    start_s: float = 0.0
+    """From the start of the script as written to its first step, as observed."""
     kept_s: float = 0.0
     """Of the budget, for what comes last."""
     at_once: int = 1
@@ -163,11 +165,11 @@ class Lab:
         check_observed(record, Path(self.runner.target.name), self.runner.out / "trials" / record.log)
         self.facts = record.facts
         # Until the first has run: an arm starts up and takes a few steps, a timed trial more; one was slow: counted.
-        start_s, step_s = record.startup_s or 0.0, median(record.steps.total_s[1:])
+        self.start_s, step_s = record.startup_s or 0.0, median(record.steps.total_s[1:])
         self.at_once = beside.room_for(record) if self.runner.shares else 1
         shared = max(1.0, _SHARED * self.at_once)  # of starting up; cores that train are shared by none
-        self._costs_s["candidate", AS_WRITTEN] = start_s / shared + 10 * step_s
-        self._costs_s["time", AS_WRITTEN] = start_s + max(_TIMED_S, 20 * step_s)
+        self._costs_s["candidate", AS_WRITTEN] = self.start_s / shared + 10 * step_s
+        self._costs_s["time", AS_WRITTEN] = self.start_s + max(_TIMED_S, 20 * step_s)
         self.logbook.append("facts", facts=record.facts)
         return record
 
@@ -242,7 +244,7 @@ class Lab:
             seed=self.seed * 1000 + block,
             block=block,
             steps=window.warmup + window.steps,
-            limit_s=window.limit_s or max(90.0, self.budget_s / 4),
+            limit_s=window.limit_s or max(90.0, self.budget_s / 4) + self.start_s,
             options={"peak_after": window.warmup},
         )
 
@@ -295,4 +297,4 @@ class Lab:
 
 def _starts_s(setup: Setup) -> float:
     """What its settings add to the start of their first trial [s]."""
-    return sum(knob_by_id(setting.knob).starts_s for setting in setup.settings)
+    return sum(knob_by_id(setting.knob).starts_s(setting.value) for setting in setup.settings)

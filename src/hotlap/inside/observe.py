@@ -208,6 +208,7 @@ class Observer:
             cudnn_benchmark=torch.backends.cudnn.benchmark,
             cudnn_deterministic=torch.backends.cudnn.deterministic,
             deterministic_algorithms=torch.are_deterministic_algorithms_enabled(),
+            cudnn_tf32=torch._C._get_fp32_precision_getter("cuda", "conv") == "tf32",
         )
 
 

@@ -45,8 +45,6 @@ class Knob(ABC):
     """Areas whose knobs cannot be switched between two steps in a process in which this one is on."""
     steadies_memory: ClassVar[bool] = False
     """Freed memory stays in the process, so that what one setting frees does not tell on the times of the next."""
-    starts_s: ClassVar[float] = 0.0
-    """What it adds to the start of a training whose caches are empty, roughly [s]."""
     thrifty: ClassVar[bool] = False
     """Of values that are about as fast the smallest is taken, for it costs the machine less."""
     goals: ClassVar[tuple[Goal, ...]] = (Goal.SPEED,)  # under others it is not tried
@@ -71,6 +69,10 @@ class Knob(ABC):
     def saves_s(self, facts: Facts) -> float:
         """The most that it can take off a step [s]; infinite where that was not measured."""
         return inf
+
+    def starts_s(self, value: Value) -> float:
+        """What it adds to the start of a training whose caches are empty, roughly [s]."""
+        return 0.0
 
     def switches(self, facts: Facts) -> bool:
         """Whether it can be turned on and off between any two steps of this script, and leaves nothing behind."""

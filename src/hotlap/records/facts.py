@@ -157,6 +157,8 @@ class Precision:
     cudnn_benchmark: bool
     cudnn_deterministic: bool
     deterministic_algorithms: bool
+    cudnn_tf32: bool = False
+    """cuDNN's convolutions and recurrent layers may round float32 inputs to TF32, as torch lets them by default."""
 
 
 @dataclass(frozen=True)

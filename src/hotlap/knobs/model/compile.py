@@ -10,7 +10,9 @@ from hotlap.records import Contract, Facts, Skip, Value
 if TYPE_CHECKING:
     from hotlap.inside.host import Host
 
-_MODES = ("reduce-overhead", "max-autotune-no-cudagraphs")  # of CUDA
+_GRAPHS, _TUNED = "reduce-overhead", "max-autotune-no-cudagraphs"
+_MODES = (_GRAPHS, _TUNED)  # of CUDA
+_STARTS_S, _TUNED_S = 25.0, 240.0  # seen: 19 to 35 s on a CPU and on a GPU; over 230 s where kernels are tried out
 _MANY = 4  # shapes; each is compiled by itself
 
 
@@ -35,12 +37,11 @@ class Compile(Knob):
     contract: ClassVar[Contract] = Contract.ROUNDING
     when: ClassVar[When] = When.FIRST_STEP
     allowed: ClassVar[tuple[Value, ...] | range] = (True, "blocks", "dynamic", *_MODES)
-    starts_s: ClassVar[float] = 25.0
     conflicts: ClassVar[tuple[str, ...]] = ("checkpoint-modules", "offload-activations")
     fixes: ClassVar[tuple[str, ...]] = ("model", "hardware")  # switching them would compile anew
 
     def choices(self, facts: Facts) -> tuple[Value, ...] | Skip:
-        """On for models that are not compiled yet, where a compiler is."""
+        """On for models not compiled yet, where a compiler is; on CUDA with graphs first, which hold all else."""
         if not facts.roots:
             return Skip("the script calls no module that could be found again")
         if all(root.compiled for root in facts.roots):
@@ -48,9 +49,14 @@ class Compile(Knob):
         if not facts.is_cuda and not facts.machine.compiler:
             return Skip("there is no C++ compiler, which torch.compile needs on a CPU")
         shapes = {call.shapes for root in facts.roots for call in root.signatures if call.training}
-        whole: Value = "dynamic" if len(shapes) > _MANY else True
         blocks: tuple[Value, ...] = ("blocks",) if any(root.blocks for root in facts.roots) else ()
-        return (whole, *blocks, *(_MODES if facts.is_cuda else ()))
+        if len(shapes) > _MANY:
+            return ("dynamic", *blocks, *(_MODES if facts.is_cuda else ()))
+        return (_GRAPHS, True, *blocks, _TUNED) if facts.is_cuda else (True, *blocks)
+
+    def starts_s(self, value: Value) -> float:
+        """To compile; far longer where kernels are tried out."""
+        return _TUNED_S if value == _TUNED else _STARTS_S
 
     def install(self, value: Value, host: Host) -> None:
         """Compile each root's call as a plain function, at its first training call."""
