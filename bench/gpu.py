@@ -73,15 +73,15 @@ def tuned(workload: Workload, budget: str, folder: Path) -> dict[str, Any]:
     plan = folder / f"{workload.name}.toml"
     command = [sys.executable, "-m", "hotlap", "tune", "--json", "--budget", budget, "--plan", str(plan)]
     command += ["--out", str(folder / workload.name), *workload.command]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    (folder / f"{workload.name}.log").write_text(done.stderr)
-    row: dict[str, Any] = {"workload": workload.name, "command": " ".join(workload.command), "exit": done.returncode}
-    row["tuning_s"] = time.monotonic() - begun
+    row: dict[str, Any] = {"workload": workload.name, "command": " ".join(workload.command)}
+    with (folder / f"{workload.name}.log").open("w") as log:  # as it comes, so that a tune that is cut off can be read
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=log, text=True, check=False)
+    row |= {"exit": done.returncode, "tuning_s": time.monotonic() - begun}
     try:
         told = json.loads(done.stdout)
     except ValueError:
-        return {**row, "failed": done.stderr[-400:]}
-    kept = ("speedup", "verdict", "settings", "levels", "phases", "peak_bytes", "noise", "bounds", "pairs", "rejected")
+        return {**row, "failed": (folder / f"{workload.name}.log").read_text()[-400:]}
+    kept = ("speedup", "verdict", "settings", "levels", "phases", "peak_bytes", "noise", "bounds", "rejected")
     return {**row, **{key: told.get(key) for key in kept}, "flops": told["facts"].get("flops_per_step")}
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from hotlap import stats
@@ -48,7 +48,7 @@ def tune(lab: Lab, request: Request, knobs: Sequence[Knob] | None = None) -> Ans
     observed = lab.observe(limit_s=min(max(6.0, _OBSERVED_SHARE * lab.budget_s), _OBSERVED_S))
     facts, phases = observed.facts, phases_of(observed)
     assert facts is not None
-    lab.learnt(f"observed {len(observed.steps.total_s)} steps: {_in_words(phases)}")
+    lab.learnt(f"observed {len(observed.steps.total_s)} steps: {_in_words(phases, observed.device_phases_s)}")
     lab.learn_ceiling()
     available = len(observed.steps.total_s) if observed.outcome is Outcome.ENDED else None
     learn_noise(lab, windows(lab, observed, available)[1], aim.goal)
@@ -74,9 +74,11 @@ def _judge(lab: Lab, request: Request, facts: Facts, step: Phases) -> Judge:
     return Judge(arms, loosens=request.allow.level >= Contract.REDUCED.level, ahead=lab.at_once > 1)
 
 
-def _in_words(step: Phases) -> str:
-    shares = ", ".join(f"{phase} {s / step.total_s:.0%}" for phase, s in step.phases_s.items() if s > 0)
-    return f"{step.total_s * 1e3:.1f} ms a step ({shares})"
+def _in_words(step: Phases, device_phases_s: Mapping[str, float]) -> str:
+    """Where the time goes; on a device by its own clock, for the host's phases hold the wait for it."""
+    phases_s = device_phases_s or step.phases_s
+    shares = ", ".join(f"{phase} {s / step.total_s:.0%}" for phase, s in phases_s.items() if s > 0)
+    return f"{step.total_s * 1e3:.1f} ms a step ({'on the device: ' * bool(device_phases_s)}{shares})"
 
 
 def windows(lab: Lab, observed: Recording, available: int | None, *, apart: bool = False) -> tuple[Window, Window]:
