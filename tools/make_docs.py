@@ -39,6 +39,9 @@ TAIL = """\
 - **`capturable` updates, plain `max-autotune`**: the first is for a CUDA graph of a whole step, which cannot be laid
   over a script's own loop; the second is `max-autotune-no-cudagraphs` with the graphs of `reduce-overhead`.
 - **`no_sync` while gradients accumulate**: it belongs around the script's own backward calls.
+- **cuDNN's `benchmark_limit`**: how many algorithms are timed for a new shape, once; a steady step does not change.
+- **Allocator settings beyond expandable segments** (garbage collection threshold, rounding, largest split): they help
+  against a fragmented memory, which `expandable-segments` is for; none is known to make a step faster that has room.
 """
 
 AUDITS_HEAD = """\
@@ -47,6 +50,18 @@ AUDITS_HEAD = """\
 What `hotlap check` and `hotlap tune` look for in one observed run. An audit changes nothing: it says what
 is wasted or wrong, and what to change. This page is generated from the audits themselves by `tools/make_docs.py`;
 `hotlap explain ID` shows the same.
+"""
+
+AUDITS_TAIL = """\
+## What is not here, and why
+
+- **What a knob can change and the tune can measure** (TF32, worker counts, compilation, an allocator) is tried and not
+  preached: a finding without a measurement is a guess.
+- **A waste in milliseconds everywhere**: it is given where the time itself was seen (waiting for data, the update, the
+  collector, costly calls). What a step would take with another attention or another shape was not seen.
+- **Learning rates, leaking test data, wrong labels, bad initial weights**: one short run cannot show them.
+- **Stragglers among ranks**: so far only a training in one process is observed.
+- **A GPU that is throttled or shared**: clocks and other processes are not looked at; they show as noise.
 """
 
 
@@ -73,7 +88,7 @@ def audits_page() -> str:
     for area in ("data", "model", "optimizer", "hardware"):
         parts.append(f"## Area: {area}\n")
         parts += [audit_markdown(audit, level=3) for audit in all_audits() if audit.area == area]
-    return "\n".join(parts)
+    return "\n".join([*parts, AUDITS_TAIL])
 
 
 def slugs(folder: Path = SOURCE) -> dict[str, str]:

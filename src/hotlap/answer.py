@@ -60,7 +60,7 @@ def seen_of(record: Recording) -> Seen:
     for probe, written in record.seen.items():
         with contextlib.suppress(KeyError, msgspec.ValidationError):
             what[probe] = msgspec.convert(written, types[probe])
-    return Seen(record.facts, phases_of(record), record.steps, **what)
+    return Seen(record.facts, phases_of(record), record.steps, load=record.load, **what)
 
 
 def samples_per_step(record: Recording) -> float:

@@ -40,7 +40,6 @@ from hotlap.verify.verdict import conclude
 
 _NOISE_SEEDS = 3
 _LITTLE = 0.05  # relative: more than that is no rounding of a kernel that sums less exactly
-_BY_CUDNN = ("Conv", "LSTM", "GRU", "RNN")  # modules that cuDNN computes, in TF32 unless the script forbids it
 _STORED = {"bfloat16": BF16_UNIT, "float16": TF32_UNIT}
 
 
@@ -223,8 +222,7 @@ def unit_of(facts: Facts) -> float:
         return BF16_UNIT
     if not facts.is_cuda:
         return BF16_UNIT if precision.matmul == "medium" and BFLOAT16 & set(facts.machine.flags) else FLOAT32_UNIT
-    by_cudnn = any(name.startswith(_BY_CUDNN) for root in roots for name in root.modules)
-    narrow = precision.matmul != "highest" or (precision.cudnn_tf32 and by_cudnn)
+    narrow = precision.matmul != "highest" or precision.cudnn_tf32
     return TF32_UNIT if narrow and facts.capability >= BF16_CAPABILITY else FLOAT32_UNIT
 
 

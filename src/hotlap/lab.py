@@ -8,8 +8,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
 
+from hotlap.costs import Costs, starts_s
 from hotlap.errors import HotlapError
-from hotlap.knobs import knob_by_id
 from hotlap.logbook import Logbook
 from hotlap.observed import OBSERVED_STEPS, check_observed
 from hotlap.records import AS_WRITTEN, Curve, Facts, Outcome, Pair, Recording, Rejected, Setup, Trial
@@ -18,7 +18,6 @@ from hotlap.trials.blocks import Window
 from hotlap.trials.runner import Cluster, Runner
 from hotlap.verify.gates import ArmRecord
 
-_FIRST_GUESS_S = 15.0
 _SHARED = 0.6  # of its time that one of several at once saves the others
 _TIMED_S = 4.0  # that a trial trains, roughly
 _STAGES = ("noise", "screen", "combine", "confirm", "leave-one-out", "bound", "admission")
@@ -66,9 +65,9 @@ class Lab:
     """Trials that may run at once, of those that are not timed."""
     cluster: Cluster | None = None
     """Where trials that do not need each other run at once although they are timed, each at a place of its own."""
+    costs: Costs = field(default_factory=Costs)
     _count: int = 0
     _blocks: dict[str, int] = field(default_factory=dict)
-    _costs_s: dict[tuple[str, Setup], float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """The tune begins; new trials are numbered after those that are known, used or not."""
@@ -88,11 +87,14 @@ class Lab:
         return self.budget_s - self.kept_s - self.spent_s
 
     def cost_s(self, setup: Setup, purpose: str = "time") -> float:
-        """What a trial will probably take: as one of its kind that is most like it, and what more it has to compile."""
-        known = {s: cost_s for (kind, s), cost_s in self._costs_s.items() if kind == purpose}
-        known.setdefault(AS_WRITTEN, self._costs_s.get(("time", AS_WRITTEN), _FIRST_GUESS_S))
-        near = max((s for s in known if set(s.settings) <= set(setup.settings)), key=lambda s: len(s.settings))
-        return known[near] + _starts_s(setup.less(near))
+        """What a trial will probably take."""
+        return self.costs.of(setup, purpose)
+
+    def patience_s(self, setup: Setup) -> float:
+        """Time to its first step after which a changed script is given up, for it has to leave some to the others."""
+        if not setup.settings:
+            return 0.0
+        return self.start_s + max(90.0, self.budget_s / 4, 1.5 * starts_s(setup))
 
     def trying(self, text: str) -> None:
         """Say what is being run from now on."""
@@ -137,17 +139,14 @@ class Lab:
 
     def note(self, record: Recording, cost_s: float) -> None:
         """Keep what a trial recorded, and what it took."""
-        kind = "rounds" if record.trial.arms else record.trial.purpose
-        setup = record.trial.setup
-        compiling_s = 0.0 if (kind, setup) in self._costs_s else _starts_s(setup)  # the next finds it compiled
-        least_s = self._costs_s.get((kind, AS_WRITTEN), cost_s)
-        self._costs_s[kind, setup] = max(cost_s - compiling_s, min(least_s, cost_s))
+        self.costs.learn(record, cost_s)
         self.recordings[record.trial.id] = record
         self.notes += [note for note in record.notes if note not in self.notes]
 
     def recorded(self, trial: Trial) -> Recording | None:
         """What an interrupted tune recorded of such a trial; numbers and time limits follow from its budget."""
-        return next((k for k in self.known if replace(k.trial, id=trial.id, limit_s=trial.limit_s) == trial), None)
+        bounds = {"id": trial.id, "limit_s": trial.limit_s, "start_s": trial.start_s}
+        return next((k for k in self.known if replace(k.trial, **bounds) == trial), None)
 
     def arms(self, trials: Sequence[Trial]) -> list[tuple[Recording, ArmRecord]]:
         """Run arms of the learning check."""
@@ -168,8 +167,8 @@ class Lab:
         self.start_s, step_s = record.startup_s or 0.0, median(record.steps.total_s[1:])
         self.at_once = beside.room_for(record) if self.runner.shares else 1
         shared = max(1.0, _SHARED * self.at_once)  # of starting up; cores that train are shared by none
-        self._costs_s["candidate", AS_WRITTEN] = self.start_s / shared + 10 * step_s
-        self._costs_s["time", AS_WRITTEN] = self.start_s + max(_TIMED_S, 20 * step_s)
+        self.costs.expect("candidate", self.start_s / shared + 10 * step_s)
+        self.costs.expect("time", self.start_s + max(_TIMED_S, 20 * step_s))
         self.logbook.append("facts", facts=record.facts)
         return record
 
@@ -244,7 +243,8 @@ class Lab:
             seed=self.seed * 1000 + block,
             block=block,
             steps=window.warmup + window.steps,
-            limit_s=window.limit_s or max(90.0, self.budget_s / 4) + self.start_s,
+            limit_s=window.limit_s or max(90.0, self.budget_s / 4),
+            start_s=self.patience_s(setup),
             options={"peak_after": window.warmup},
         )
 
@@ -293,8 +293,3 @@ class Lab:
     def affordable(self, setups: Collection[Setup], reserve_s: float = 0.0) -> bool:
         """Whether trials of these setups would end before the budget does, with so much to spare."""
         return sum(self.cost_s(setup) for setup in setups) + reserve_s < self.left_s
-
-
-def _starts_s(setup: Setup) -> float:
-    """What its settings add to the start of their first trial [s]."""
-    return sum(knob_by_id(setting.knob).starts_s(setting.value) for setting in setup.settings)

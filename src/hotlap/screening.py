@@ -70,7 +70,7 @@ def search(lab: Lab, singles: list[Setting], pinned: Setup, screen: Window, aim:
 
 def _wanted(lab: Lab, singles: Sequence[Setting]) -> str:
     """A budget that would do: for one trial of every setting beside what is spent and kept in reserve."""
-    wanted_s = lab.spent_s + reserve_s(lab, singles) + 1.5 * len(singles) * lab.cost_s(AS_WRITTEN)
+    wanted_s = lab.spent_s + reserve_s(lab, singles) + 1.5 * sum(lab.cost_s(Setup((single,))) for single in singles)
     wanted_s *= lab.budget_s / (lab.budget_s - lab.kept_s)
     return f"--budget {ceil(wanted_s / 60)}m"
 

@@ -115,6 +115,9 @@ _HIDDEN = """class Net(nn.Module):
 
     def forward(self, x):
         return self.layers(x.flatten(1){more})"""
+_EMBEDDING = _HIDDEN.format(
+    layers="nn.Embedding({rows}, 8), nn.Flatten(), nn.Linear(32, 4)", more="[:, :4].abs().mul(40).long() % {rows}"
+)
 _ACCUMULATING = {
     "setup": "count = 0",
     "before_step": "count += 1",
@@ -174,14 +177,11 @@ FAILING: dict[str, dict[str, str]] = {
         "dataset": "Drawing()",
         "loader": "DataLoader(dataset, batch_size=16, shuffle=True, num_workers=2)",
     },
+    "evaluation-mode": {"evaluation": HEALTHY["evaluation"].replace("\n    model.train()", "")},
     "math-attention": {"model": _ATTENTION.format(attend=_FUSED.format(more=", dropout_p=0.1"))},
     "odd-shapes": {"model": _HIDDEN.format(layers="nn.Linear(192, 601), nn.ReLU(), nn.Linear(601, 4)", more="")},
     "large-logits": {"model": _HIDDEN.format(layers="nn.Linear(4, 300_000)", more="[:, :4]")},
-    "dense-embedding": {
-        "model": _HIDDEN.format(
-            layers="nn.Embedding(200_000, 8), nn.Flatten(), nn.Linear(32, 4)", more="[:, :4].abs().mul(1000).long()"
-        )
-    },
+    "dense-embedding": {"model": _EMBEDDING.format(rows=200_000)},
     "one-hot-product": {
         "model": _HIDDEN.format(layers="nn.Linear(4096, 4)", more="[:, 0].mul(99).long() % 4096"),
         "answer": "model.layers(nn.functional.one_hot(inputs.flatten(1)[:, 0].mul(99).long() % 4096, 4096).float())",
@@ -205,8 +205,13 @@ FAILING: dict[str, dict[str, str]] = {
     "launch-bound": {"answer": "model(inputs) + 0 * sum(labels.sum() for _ in range(300))"},
     "data-parallel": {"setup": _DISTRIBUTED.format(search=True)},
 }
+HEALTHY_PASSES = (
+    *("no-shuffle", "double-softmax", "bias-before-norm", "float64", "layout-thrash", "evaluation-with-gradients"),
+    *("evaluation-mode", "parameters-left-out", "never-a-gradient", "missing-zero-grad", "non-finite", "page-faults"),
+    *("too-many-threads", "debug-switches", "denormals", "garbage-collection", "calls-every-step"),
+)
+"""Audits that have something to look at in the healthy training, and find nothing wrong."""
 PASSING: dict[str, dict[str, str]] = {
-    "layout-thrash": {},
     "input-wait": {"model": _WIDE, "answer": "sum(model(inputs) for _ in range(12))"},
     "folded-batch": {"model": _FLATTEN.format(flat="x.view(x.shape[0], -1)").replace("128", "192")},
     "double-sigmoid": {**_BINARY, "answer": "model(inputs).squeeze(1)"},
@@ -230,8 +235,13 @@ PASSING: dict[str, dict[str, str]] = {
         "criterion": "(lambda answer, target: nn.functional.cross_entropy(answer, target) / 4)",
     },
     "scaler-with-bf16": {**_SCALING, "answer": "model(inputs)"},
-    "non-finite": {},
     "graph-kept-alive": {"setup": "total = 0", "after_step": "total += loss.item()"},
+    "per-tensor-update": {"model": _BIG, "optimizer": "torch.optim.Adam({parameters}, fused=True)"},
+    "large-logits": {"model": _HIDDEN.format(layers="nn.Linear(4, 304)", more="[:, :4]")},
+    "dense-embedding": {"model": _EMBEDDING.format(rows=200)},
+    "one-hot-product": {"model": _EMBEDDING.format(rows=4096)},
+    "recompiles": {"setup": "model = torch.compile(model, backend='eager', dynamic=False)"},
+    "launch-bound": {"model": _WIDE},
     "data-parallel": {"setup": _DISTRIBUTED.format(search=False)},
     "clip-per-tensor": {
         **FAILING["clip-per-tensor"],

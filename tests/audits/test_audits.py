@@ -15,7 +15,7 @@ import pytest
 from facts import CUDA, facts
 
 from audits.on_a_gpu import ON_A_GPU
-from audits.scripts import FAILING, PASSING, script
+from audits.scripts import FAILING, HEALTHY_PASSES, PASSING, script
 from hotlap.answer import seen_of
 from hotlap.audits import AUDITS, all_audits, audit_by_id
 from hotlap.audits.audit import Audit
@@ -41,6 +41,7 @@ EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 WRONG = (
     *("folded-batch", "double-softmax", "double-sigmoid", "nll-without-log", "broadcast-loss", "same-augmentation"),
     *("parameters-left-out", "never-a-gradient", "missing-zero-grad", "scheduler-first", "undivided-accumulation"),
+    "evaluation-mode",
     *("scaler-with-bf16", "non-finite", "graph-kept-alive", "evaluation-with-gradients"),
 )
 FOUND = (Status.FAIL, Status.INFORMATIVE)
@@ -83,6 +84,66 @@ def test_it_passes_what_is_right(tmp_path: Path, audit_id: str) -> None:
     assert findings[audit_id].status is Status.PASS, findings[audit_id]
     assert [f for f in findings.values() if (f.area == "model" or f.audit in WRONG) and f.status in FOUND] == []
     assert [f for f in findings.values() if f.status is Status.ERROR] == []
+
+
+def test_the_healthy_training_passes(tmp_path: Path) -> None:
+    """Each of these has looked at something."""
+    findings = {f.audit: f for f in audited(observed(script({}), tmp_path), all_audits())}
+
+    assert [findings[audit_id] for audit_id in HEALTHY_PASSES if findings[audit_id].status is not Status.PASS] == []
+
+
+def test_a_model_that_is_never_in_training_mode(tmp_path: Path) -> None:
+    """That may be meant, as in fine-tuning: it is told and is no fault."""
+    parts = {"setup": "model.eval()", "evaluation": "pass"}
+    found = audit_by_id("evaluation-mode").judge(observed(script(parts), tmp_path))
+
+    assert found.status is Status.INFORMATIVE
+    assert "from the start" in found.headline
+
+
+def test_a_teacher_in_evaluation_mode_is_as_it_should_be(tmp_path: Path) -> None:
+    """Though it is called with gradients on: nobody updates it."""
+    parts = {"setup": "teacher = Net().eval()", "answer": "model(inputs) + 0 * teacher(inputs)"}
+    found = audit_by_id("evaluation-mode").judge(observed(script(parts), tmp_path))
+
+    assert found.status is Status.PASS
+
+
+@pytest.mark.slow
+def test_a_figure_in_every_step(tmp_path: Path) -> None:
+    """With the time that it takes."""
+    drawing = """
+import sys, time, types
+class Figure:
+    def savefig(self, name):
+        time.sleep(0.003)
+sys.modules["matplotlib.figure"] = types.SimpleNamespace(Figure=Figure)
+"""
+    parts = {"imports": drawing, "after_step": "Figure().savefig('loss.png')"}
+    found = audit_by_id("calls-every-step").judge(observed(script(parts), tmp_path))
+
+    assert found.status is Status.FAIL
+    assert "savefig 1 times" in found.headline
+    assert found.wasted is not None
+    assert found.wasted.value > 0.003
+
+
+@pytest.mark.parametrize(
+    ("quota", "load", "status"),
+    [
+        (None, {}, Status.NOT_APPLICABLE),
+        (2.0, {"others": 0.5}, Status.ERROR),
+        (2.0, {"throttled": 0.0}, Status.PASS),
+        (2.0, {"throttled": 0.01}, Status.PASS),
+        (2.0, {"throttled": 0.3}, Status.FAIL),
+    ],
+)
+def test_a_spent_quota(quota: float | None, load: dict[str, float], status: Status) -> None:
+    """As the control group counts it; see trials/load.py."""
+    seen = replace(SEEN, facts=facts(machine={"quota": quota}), load=load)
+
+    assert audit_by_id("cpu-throttled").judge(seen).status is status
 
 
 def test_the_network_of_the_example_mixes_other_images(tmp_path: Path) -> None:
@@ -235,9 +296,11 @@ def test_numbers_that_are_none(losses: tuple[float | None, ...], gradients: Grad
     assert audit_by_id("non-finite").judge(seen).status is status
 
 
-def test_every_audit_has_a_script_that_fails_it() -> None:
-    """But for those that need a GPU, which are told what would be seen there."""
-    assert FAILING.keys() | ON_A_GPU.keys() | {"cpu-build"} == AUDITS.keys()
+def test_every_audit_has_a_script_that_fails_it_and_one_that_passes() -> None:
+    """But for those that need a GPU or a container, which are told what would be seen there."""
+    told = ON_A_GPU.keys() | {"cpu-build", "cpu-throttled"}
+    assert FAILING.keys() | told == AUDITS.keys()
+    assert PASSING.keys() | set(HEALTHY_PASSES) | told == AUDITS.keys()
     hidden = facts(torch="2.13.0+cpu", machine={"gpus": ("NVIDIA H200",)})
     assert audit_by_id("cpu-build").judge(replace(SEEN, facts=hidden)).status is Status.FAIL
     assert audit_by_id("cpu-build").judge(SEEN).status is Status.PASS

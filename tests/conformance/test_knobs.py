@@ -25,6 +25,7 @@ from hotlap.inside.roots import Wanted
 from hotlap.knobs import KNOBS, knob_by_id
 from hotlap.knobs.knob import Knob, When
 from hotlap.records import Contract, Facts, Signature, Skip
+from hotlap.trials.runner import ordered
 
 HEADINGS = ("## What it changes", "## Why it can help", "## When it cannot", "## Source")
 HABITS = (
@@ -102,6 +103,23 @@ def test_names_itself_as_its_file_and_folder(knob: Knob) -> None:
     assert isinstance(knob.contract, Contract)
     assert isinstance(knob.when, When)
     assert 0 < knob.unit < 0.1
+
+
+def test_takes_hold_when_it_says(knob: Knob) -> None:
+    """At the start of the process by its environment alone; else by what it installs."""
+    installs, has_environment = type(knob).install is not Knob.install, type(knob).environment is not Knob.environment
+
+    assert installs == (knob.when is not When.PROCESS)
+    assert installs or has_environment
+
+
+def test_all_are_installed_in_the_order_of_their_time() -> None:
+    """And those of one time by name, whatever order a plan has them in."""
+    wanted = dict.fromkeys(reversed(BUILT), True)
+    times = [(list(When).index(knob_by_id(knob_id).when), knob_id) for knob_id, _ in ordered(wanted)]
+
+    assert times == sorted(times)
+    assert len(times) == len(BUILT)
 
 
 def test_publishes_its_headings(knob: Knob) -> None:

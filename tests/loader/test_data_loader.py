@@ -46,14 +46,20 @@ def test_whole_batches_serve() -> None:
 @pytest.mark.parametrize(
     ("make", "lines"),
     [
-        (lambda: hotlap.DataLoader(rows(), 4), ["TensorDataset is served by whole-batch-fetch.", "loader-workers: "]),
+        (
+            lambda: hotlap.DataLoader(rows(), 4),
+            ["TensorDataset is served by whole-batch-fetch.", "loader-workers: nothing against it", "has no workers"],
+        ),
         (
             lambda: hotlap.DataLoader(datasets.Augments(), 4),
             ["Augments is served by torch.", "does more than"],
         ),
         (lambda: hotlap.DataLoader(rows(), 4, collate_fn=list), ["served by torch.", "it has a collate_fn of its own"]),
         (lambda: hotlap.DataLoader(rows(), None), ["served by torch.", "it hands over single samples"]),
-        (lambda: hotlap.DataLoader(rows(), 4, num_workers=2), ["served by torch.", "faster with num_workers=0"]),
+        (
+            lambda: hotlap.DataLoader(rows(), 4, num_workers=2),
+            ["served by torch.", "faster with num_workers=0", "virtual-workers: nothing against it"],
+        ),
         (
             lambda: hotlap.DataLoader(Stream(3), 2),
             ["Stream is served by torch.", "fetch: its dataset is iterable"],
@@ -66,7 +72,7 @@ def test_explains(make: Any, lines: list[str]) -> None:
     said = make().explain()
 
     assert all(line in said for line in lines)
-    assert len(said.splitlines()) == (4 if "served by torch" in said else 3)
+    assert len(said.splitlines()) == (6 if "served by torch" in said else 5)
 
 
 def test_switch(monkeypatch: pytest.MonkeyPatch) -> None:

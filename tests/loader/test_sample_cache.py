@@ -335,14 +335,18 @@ def test_a_global_variable_counts(files: list[str], host: Host, monkeypatch: pyt
     ],
     ids=["draws", "draws after", "counts", "counts and draws"],
 )
-def test_what_cannot_be_cached_is_as_stock_has_it(make: Any, reason: str, files: list[str], host: Host) -> None:
-    """The first draw or change ends it, and the batch in which it came is stock's (S5, S12)."""
+def test_what_cannot_be_cached_is_as_stock_has_it(
+    make: Any, reason: str, files: list[str], host: Host, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The first draw or change ends it, the batch in which it came is stock's, and that is said once (S5, S12, S40)."""
     expected = epochs(lambda: DataLoader(make(files), 4, shuffle=True))
     caches = caching(host)
 
     assert difference(expected, epochs(lambda: DataLoader(make(files), 4, shuffle=True))) == ""
     assert reason in only(caches).closed
     assert only(caches).hits == 0
+    said = capsys.readouterr().err
+    assert said.count(f"sample-cache: torch fetches the samples of {type(make(files)).__name__} itself, because ") == 1
 
 
 @pytest.mark.parametrize("kind", [cacheable.Urandom, cacheable.Clock])

@@ -162,14 +162,26 @@ def test_a_difference_turns_it_off(
     assert "whole-batch-fetch could not be applied" in capsys.readouterr().err
 
 
-def test_a_fetcher_that_never_fits_is_left_alone(host: Host) -> None:
-    """After a few batches in a row that needed stock, no more are tried."""
+def test_a_fetcher_that_never_fits_is_left_alone(host: Host, capsys: pytest.CaptureFixture[str]) -> None:
+    """After a few batches in a row that needed stock, no more are tried, which is said once (S40)."""
     batches = serving(host)
     loader = DataLoader(tensors(), batch_sampler=[[-1, 2]] * 9)
-    iterator = iter(loader)
-    list(iterator)
+    iterators = iter(loader), iter(loader)
+    for iterator in iterators:
+        list(iterator)
 
-    assert [path.missed for path in batches._paths.values()] == [4]
+    assert [path.missed for path in batches._paths.values()] == [4, 4]
+    assert capsys.readouterr().err.count("torch fetches the batches of TensorDataset itself, because ") == 1
+
+
+def test_errors_of_the_script_are_not_spoken_of(host: Host, capsys: pytest.CaptureFixture[str]) -> None:
+    """They are raised, which is enough."""
+    serving(host)
+    for _ in range(9):
+        with pytest.raises(IndexError):
+            next(iter(DataLoader(Tuple(), batch_sampler=[[1, 999]])))
+
+    assert capsys.readouterr().err == ""
 
 
 def test_undone(host: Host) -> None:

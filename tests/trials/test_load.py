@@ -18,13 +18,13 @@ from hotlap.trials.launch import best_tier
 from hotlap.trials.load import OTHERS, STOLEN, THROTTLED, Counters, load
 from hotlap.trials.runner import ProcessRunner
 
-BEFORE = Counters(busy_s=100.0, stolen_s=1.0, own_s=10.0, throttled_s=0.0, cores=4)
+BEFORE = Counters(busy_s=100.0, stolen_s=1.0, own_s=10.0, periods=10, throttled=2, cores=4)
 _BUSY = "import time\nend = time.monotonic() + {}\nwhile time.monotonic() < end: pass"
 
 
 def test_shares_are_of_what_was_not_the_trials_own() -> None:
-    """Ten seconds on four cores: 24 s of work, 14 of them the trial's; a second stolen; half the time throttled."""
-    after = Counters(busy_s=124.0, stolen_s=2.0, own_s=24.0, throttled_s=5.0, cores=4)
+    """Ten seconds on four cores: 24 s of work, 14 of them the trial's; a second stolen; half the periods throttled."""
+    after = Counters(busy_s=124.0, stolen_s=2.0, own_s=24.0, periods=110, throttled=52, cores=4)
 
     assert load(BEFORE, after, 10.0) == {OTHERS: 0.25, STOLEN: 0.025, THROTTLED: 0.5}
 

@@ -24,11 +24,10 @@ TF32 = {"precision": {"cudnn_tf32": True}}
         ({"root": {"dtypes": ("bfloat16",)}}, BF16_UNIT),
         (CUDA, FLOAT32_UNIT),
         ({**CUDA, **TF32}, TF32_UNIT),
-        ({**CUDA, **TF32, "root": {"modules": {"Linear": 3}}}, FLOAT32_UNIT),
-        ({**CUDA, **TF32, "root": {"modules": {"LSTM": 1}}}, TF32_UNIT),
         ({**CUDA, **TF32, "capability": 7.5}, FLOAT32_UNIT),  # Turing has no TF32
         ({**CUDA, "precision": {"matmul": "high"}, "root": {"modules": {"Linear": 3}}}, TF32_UNIT),
     ],
 )
-def test_a_scripts_own_rounding(changes: dict[str, Any], unit: float):
+def test_a_scripts_own_rounding(changes: dict[str, Any], unit: float) -> None:
+    """By what it asks for, and by what torch does unless it is asked."""
     assert unit_of(facts(**changes)) == unit

@@ -7,6 +7,7 @@ keeps its graphs. Trials carry none of them.
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from collections import Counter
 from dataclasses import asdict, replace
@@ -147,6 +148,7 @@ class Observer:
             capability=_capability(device),
             device_node=_node(device),
             world_size=self._world_size,
+            local_world_size=_ranks_here(self._world_size),
             machine=asdict(machine()),
             precision=asdict(self._precision()),
             roots=[asdict(self._root(module)) for module in trained],
@@ -208,7 +210,7 @@ class Observer:
             cudnn_benchmark=torch.backends.cudnn.benchmark,
             cudnn_deterministic=torch.backends.cudnn.deterministic,
             deterministic_algorithms=torch.are_deterministic_algorithms_enabled(),
-            cudnn_tf32=torch._C._get_fp32_precision_getter("cuda", "conv") == "tf32",
+            cudnn_tf32=_rounds_to_tf32(self._trained()),
         )
 
 
@@ -222,6 +224,18 @@ def _world_size() -> int:
         if torch.distributed.is_initialized():
             return torch.distributed.get_world_size()
     return 1
+
+
+def _rounds_to_tf32(roots: list[nn.Module]) -> bool:
+    kinds = (("conv", nn.modules.conv._ConvNd), ("rnn", nn.RNNBase))
+    allowed = tuple(kind for name, kind in kinds if torch._C._get_fp32_precision_getter("cuda", name) == "tf32")
+    return any(isinstance(module, allowed) for root in roots for module in root.modules())
+
+
+def _ranks_here(world_size: int) -> int:
+    """What the launcher says; all of them where it says nothing."""
+    told = os.environ.get("LOCAL_WORLD_SIZE", "")
+    return int(told) if told.isdecimal() else world_size
 
 
 def _capability(device: torch.device) -> float:

@@ -65,6 +65,7 @@ class Cached:
         self._misfits = 0
         self._times: list[tuple[float, float]] = []
         self.closed = ""
+        self.told = False
         self.misfit = ""
         self.hits = 0
         self.served = 0

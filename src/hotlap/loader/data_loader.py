@@ -13,12 +13,13 @@ from torch.utils import data
 from torch.utils.data._utils.fetch import _MapDatasetFetcher
 
 from hotlap.loader.fetch_watch import dataset_name
-from hotlap.loader.movable import why_not_ahead, why_not_movable
+from hotlap.loader.movable import why_not_ahead, why_not_movable, why_not_virtual
+from hotlap.loader.sample_cache import why_not_cached
 from hotlap.loader.serve import WholeBatches
 from hotlap.loader.whole_batch import fetch_path
 
 _T = TypeVar("_T", covariant=True)
-_MEASURED = "nothing against it, but whether it pays must be measured: `hotlap tune` does, `hotlap run` applies it"
+_MEASURED = "nothing against it under torch's own class, but whether it pays must be measured: `hotlap tune` does"
 
 
 class DataLoader(data.DataLoader[_T]):
@@ -49,8 +50,14 @@ class DataLoader(data.DataLoader[_T]):
 
     def explain(self) -> str:
         """Which fetch path serves, and why the others do not; one line for each."""
-        whole = self._why_stock()
-        others = {"loader-workers": why_not_movable(self) or _MEASURED, "fetch-ahead": self._why_not_ahead()}
+        whole, plain = self._why_stock(), object.__new__(data.DataLoader)
+        vars(plain).update(vars(self))  # the knobs are for torch's own class
+        others = {
+            "sample-cache": why_not_cached(plain) or _MEASURED,
+            "loader-workers": why_not_movable(plain) or _MEASURED,
+            "fetch-ahead": self._why_not_ahead(),
+            "virtual-workers": (why_not_virtual(plain) or _MEASURED) if self.num_workers else "it has no workers",
+        }
         lines = [
             f"{dataset_name(self.dataset).split(':')[-1]} is served by {'torch' if whole else 'whole-batch-fetch'}.",
             *([f"whole-batch-fetch: {whole}"] if whole else []),
@@ -79,6 +86,11 @@ class _Stderr:
     def failed(knob: str, reason: str) -> None:
         """Say that torch fetches from now on."""
         print(f"hotlap: {knob} is left, so torch fetches: {reason}", file=sys.stderr)
+
+    @staticmethod
+    def remark(text: str) -> None:
+        """Say something else of the fetch."""
+        print(f"hotlap: {text}", file=sys.stderr)
 
 
 _BATCHES = WholeBatches(_Stderr(), "whole-batch-fetch")

@@ -8,6 +8,7 @@ the script's process fetches the rest of the epoch as stock does.
 from __future__ import annotations
 
 import ctypes
+import re
 import signal
 import warnings
 from collections import deque
@@ -39,6 +40,7 @@ _LIMIT_S = 120.0
 _LOOK_S = 1.0
 """How often it is looked whether the workers are alive; one that is killed, or leaves by itself, never answers."""
 _LEFT = object()
+_PROCESS = re.compile(r" \(pid\S* [\d, ]+\)")
 
 
 class _Record:
@@ -63,6 +65,7 @@ class MovedFetch:
         self.workers = workers
         self._knob = knob
         self._records: WeakKeyDictionary[Any, _Record] = WeakKeyDictionary()
+        self._told: set[str] = set()
 
     def install(self) -> None:
         """Serve every iterator from now on whose loader has no workers and allows them."""
@@ -79,6 +82,12 @@ class MovedFetch:
     def work(self, dataset: Any, collate_fn: Any) -> _Work:
         """What a worker does."""
         return _Work(self._host, dataset, collate_fn)
+
+    def left(self, dataset: str, reason: str) -> None:
+        """Say once that the script's process fetches what is left of an epoch."""
+        if reason and dataset not in self._told:
+            self._told.add(dataset)
+            self._host.remark(f"{self._knob}: the rest of the epoch is fetched without workers, because {reason}")
 
     def compared(self, record: _Record, batch: Any, expected: Any) -> None:
         """End the path for this loader, aloud, if a batch of a worker is not what stock fetches."""
@@ -100,15 +109,19 @@ class _MovedIter(_SingleProcessDataLoaderIter):
         self._inner: Any = None
         self._snapshot: Any = None
         self._left = False
+        self._why = ""
 
     def _next_index(self) -> Any:
         return self._asked.popleft() if self._asked else super()._next_index()
 
     def _next_data(self) -> Any:
         batch = _LEFT if self._left or self._record.off else self._served()
-        if batch is _LEFT:  # stock fetches: it serves the batch, or raises what the user's code raises
+        if batch is _LEFT:
             self._leave()
-            return super()._next_data()
+            reason, self._why = self._why, ""
+            batch = super()._next_data()  # it serves the batch, or raises what the user's code raises
+            self._path.left(type(self._dataset).__qualname__, reason)
+            return batch
         index = self._asked.popleft()
         self._record.served += 1
         if self._record.served <= _FIRST or self._record.served % _EVERY == 0:
@@ -123,13 +136,16 @@ class _MovedIter(_SingleProcessDataLoaderIter):
             if self._inner is None:
                 self._inner = self._started()
             elif self._snapshot.changed():
+                self._why = "the script changed what is fetched"
                 return _LEFT
             packed = self._inner._next_data()  # not next(): whoever counts batches counts those of the script
             return unpack(_bytes(packed))
         except StopIteration:
             if self._asked:
                 return _LEFT  # raised by the dataset
-        except Exception:
+        except Exception as error:
+            *_, last = str(error).splitlines() or [type(error).__name__]  # below a worker's traceback
+            self._why = _PROCESS.sub("", last.rpartition("Error: ")[2])
             return _LEFT
         raise StopIteration
 

@@ -132,9 +132,12 @@ class SampleCaches:
         if fetcher not in self._fetchers:
             self._fetchers[fetcher] = self._stand_in(fetcher)
         own = self._fetchers[fetcher]
-        if own is None or own.cached.closed or own.cached.store.off:
+        if own is None or own.cached.store.off:
             return stock(fetcher, indices)
         cached = own.cached
+        if cached.closed:
+            self._left(own)
+            return stock(fetcher, indices)
         if not cached.fits(own.under, closely=False):
             self._fetchers[fetcher] = None
             return stock(fetcher, indices)
@@ -164,6 +167,13 @@ class SampleCaches:
                     cached.store.turn_off()
             self._failed(f"a batch with cached samples came out other than as written: {found}")
         return expected
+
+    def _left(self, own: StandIn) -> None:
+        """Say once that torch fetches; of a trial's caches it was said when they were filled."""
+        if self._host.task["purpose"] == "run" and not own.cached.told and get_worker_info() is None:
+            own.cached.told = True
+            name = type(own.under).__qualname__
+            self._host.remark(f"{self._knob}: torch fetches the samples of {name} itself, because {own.cached.closed}")
 
     def _failed(self, reason: str) -> None:
         self._host.failed(self._knob, reason)

@@ -6,7 +6,10 @@ from collections.abc import Callable
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
+from torch.utils.data import get_worker_info
+
 from hotlap.loader.compare import IncomparableError, difference
+from hotlap.loader.getitem import UnfitError
 from hotlap.loader.whole_batch import Fetch, fetch_path
 
 _FIRST = 2
@@ -15,7 +18,6 @@ _EVERY = 64
 """And one in so many later on."""
 _PATIENCE = 4
 """Batches in a row that may need the stock path before a fetcher is left to it."""
-_MISSED = object()
 
 
 class Says(Protocol):
@@ -23,6 +25,10 @@ class Says(Protocol):
 
     def failed(self, knob: str, reason: str) -> None:
         """A knob found out that it could not take hold."""
+        ...
+
+    def remark(self, text: str) -> None:
+        """Something the user should know, once."""
         ...
 
 
@@ -41,6 +47,7 @@ class WholeBatches:
         self._knob = knob
         self._paths: WeakKeyDictionary[Any, _Path] = WeakKeyDictionary()
         self._off = False
+        self._told: set[str] = set()
 
     def fetch(self, fetcher: Any, indices: Any, stock: Callable[[Any, Any], Any]) -> Any:
         """The batch of these indices."""
@@ -51,17 +58,24 @@ class WholeBatches:
             path = self._paths[fetcher] = _open(fetcher)
         if path.fetch is None:
             return stock(fetcher, indices)
-        batch = _fetched(path.fetch, indices)
-        if batch is _MISSED:  # stock decides: it serves the batch, or raises what the user's code raises
+        batch, reason = _fetched(path.fetch, indices)
+        if reason:
+            batch = stock(fetcher, indices)  # it serves the batch, or raises what the user's code raises
             path.missed += 1
             if path.missed >= _PATIENCE:
                 path.fetch = None
-            return stock(fetcher, indices)
+                self._tell(type(fetcher.dataset).__qualname__, reason)
+            return batch
         path.missed = 0
         path.served += 1
         if path.served <= _FIRST or path.served % _EVERY == 0:
             return self._compared(batch, stock(fetcher, indices))
         return batch
+
+    def _tell(self, dataset: str, reason: str) -> None:
+        if dataset not in self._told and get_worker_info() is None:
+            self._told.add(dataset)
+            self._host.remark(f"{self._knob}: torch fetches the batches of {dataset} itself, because {reason}")
 
     def _compared(self, batch: Any, expected: Any) -> Any:
         try:
@@ -75,12 +89,12 @@ class WholeBatches:
         return expected
 
 
-def _fetched(fetch: Fetch, indices: Any) -> Any:
-    """The batch, or _MISSED; out of the way before stock is asked, whose error would name ours as its context."""
+def _fetched(fetch: Fetch, indices: Any) -> tuple[Any, str]:
+    """The batch, and why there is none; over before stock is asked, whose error would name ours as its context."""
     try:
-        return fetch(indices)
-    except Exception:
-        return _MISSED
+        return fetch(indices), ""
+    except Exception as error:
+        return None, str(error) if isinstance(error, UnfitError) else f"{type(error).__name__}: {error}"
 
 
 def _open(fetcher: Any) -> _Path:

@@ -12,6 +12,7 @@ PROBES = {
     "operations": "operations:OperationsProbe",
     "structure": "structure:StructureProbe",
     "habits": "habits:HabitsProbe",
+    "modes": "modes:ModesProbe",
     "collector": "collector:CollectorProbe",
     "denormals": "denormals:DenormalsProbe",
     "loss": "loss:LossProbe",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import time
+from statistics import fmean
 from typing import TYPE_CHECKING, ClassVar
 
 from hotlap.probes.probe import Probe, Roots
@@ -23,18 +24,21 @@ class CollectorProbe(Probe):
 
     def install(self, host: Host, recorder: Recorder, roots: Roots) -> None:
         """From the first steady step to the end."""
-        timer = _Timer()
+        timer, spent_s = _Timer(), list[float]()
 
-        def begin(done: int) -> None:
-            if done == _FIRST:
-                timer.total_s = 0.0
+        def stepped(done: int) -> None:
+            if done == 1:  # the recorder may begin again
+                spent_s.clear()
+            if done > _FIRST:
+                spent_s.append(timer.total_s)
+            timer.total_s = 0.0
 
         def close() -> None:
-            if recorder.index - 1 > _FIRST:
-                self.see(host, Collector(timer.total_s / (recorder.index - 1 - _FIRST)))
+            if spent_s:
+                self.see(host, Collector(fmean(spent_s), tuple(spent_s)))
 
         host.call(lambda: gc.callbacks.append(timer), lambda: gc.callbacks.remove(timer))
-        recorder.on_end.append(self.guarded(host, begin))
+        recorder.on_end.append(self.guarded(host, stepped))
         recorder.on_close.append(self.guarded(host, close))
 
 

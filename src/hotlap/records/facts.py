@@ -158,7 +158,7 @@ class Precision:
     cudnn_deterministic: bool
     deterministic_algorithms: bool
     cudnn_tf32: bool = False
-    """cuDNN's convolutions and recurrent layers may round float32 inputs to TF32, as torch lets them by default."""
+    """The models hold convolutions or recurrent layers whose inputs cuDNN may round to TF32, as is its default."""
 
 
 @dataclass(frozen=True)
@@ -202,6 +202,13 @@ class Facts:
     """CUDA compute capability of the device, such as 9.0; 0 without one."""
     device_node: int = -1
     """The NUMA node of the device; -1 where that is not known."""
+    local_world_size: int = 0
+    """Processes of the training on this machine; 0 where that is not known."""
+
+    @property
+    def ranks_here(self) -> int:
+        """Processes of the training that share this machine's cores."""
+        return max(1, min(self.local_world_size or self.world_size, self.world_size))
 
     @property
     def is_cuda(self) -> bool:

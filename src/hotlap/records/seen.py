@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from hotlap.records.facts import Facts
 from hotlap.records.result import Phases
@@ -73,6 +74,20 @@ class Habits:
     """Name of the call to calls per step."""
     scheduler_first: bool
     """A learning rate scheduler stepped before any optimizer had."""
+    costly_s: dict[str, tuple[float, ...]] = field(default_factory=dict)
+    """Name of a call that stops a training (prints, saves, plots, collections) to the time in it, for each step."""
+
+
+@dataclass(frozen=True)
+class Modes:
+    """In which mode the models are that are updated: those parts of them that compute otherwise in evaluation."""
+
+    steps: int
+    """Seen; 0 where no part does."""
+    evaluating: int
+    """Among them those with all such parts in evaluation mode."""
+    turned: int
+    """Among these those that came after a step in training mode."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +96,8 @@ class Collector:
 
     per_step_s: float
     """Mean time in it per step."""
+    spent_s: tuple[float, ...] = ()
+    """For each step the time in it."""
 
 
 @dataclass(frozen=True)
@@ -211,4 +228,7 @@ class Seen:
     gradients: Gradients | None = None
     compilation: Compilation | None = None
     scaling: Scaling | None = None
+    modes: Modes | None = None
+    load: Mapping[str, float] = field(default_factory=dict)
+    """What took CPU time from the run, see `trials.load`."""
     streams: Streams | None = None

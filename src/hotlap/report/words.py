@@ -14,7 +14,7 @@ _WORTH_A_WORD = 0.01
 _LOADS = {
     "others": "other processes used {} of its CPU time",
     "stolen": "the host took {} of it away",
-    "throttled": "a quota held the training back for {} of the time",
+    "throttled": "a quota of CPU time was spent too soon in {} of its periods",
 }
 LOUD_NOISE = 0.05  # above it, most single settings drown; the user is told in the answer itself
 

@@ -10,7 +10,6 @@ import psutil
 
 OTHERS, STOLEN, THROTTLED = "others", "stolen", "throttled"
 _CPU_STATS = ("/sys/fs/cgroup/cpu.stat", "/sys/fs/cgroup/cpu/cpu.stat")  # cgroup versions 2 and 1
-_THROTTLED_S = {"throttled_usec": 1e-6, "throttled_time": 1e-9}
 
 
 @dataclass(frozen=True)
@@ -22,7 +21,10 @@ class Counters:
     stolen_s: float
     own_s: float
     """CPU time of this process and of its children that have ended."""
-    throttled_s: float
+    periods: int
+    """Of the quota of this process's control group, so far; 0 where there is none."""
+    throttled: int
+    """Periods among them whose quota was spent before they were over."""
     cores: int
 
     @classmethod
@@ -31,11 +33,14 @@ class Counters:
         every, own = psutil.cpu_times(), os.times()
         stolen: float = getattr(every, "steal", 0.0)
         busy: float = sum(getattr(every, name, 0.0) for name in ("user", "nice", "system", "irq", "softirq"))
-        return cls(busy, stolen, sum(own[:4]), _throttled_s(), psutil.cpu_count() or 1)
+        return cls(busy, stolen, sum(own[:4]), *_periods(), psutil.cpu_count() or 1)
 
 
 def load(before: Counters, after: Counters, wall_s: float) -> dict[str, float]:
     """What was taken from a trial that ran in between, as shares of the machine's CPU time; what was not is left out.
+
+    Of a quota it is the share of its periods, where any were counted: the time that the kernel counts is a sum over
+    processors.
 
     Args:
         before: Read right before the trial.
@@ -46,17 +51,19 @@ def load(before: Counters, after: Counters, wall_s: float) -> dict[str, float]:
     shares = {
         OTHERS: others_s / (wall_s * after.cores),
         STOLEN: (after.stolen_s - before.stolen_s) / (wall_s * after.cores),
-        THROTTLED: (after.throttled_s - before.throttled_s) / wall_s,
     }
-    return {name: share for name, share in shares.items() if share > 0.0}
+    shares = {name: share for name, share in shares.items() if share > 0.0}
+    if (periods := after.periods - before.periods) > 0:
+        shares[THROTTLED] = (after.throttled - before.throttled) / periods
+    return shares
 
 
-def _throttled_s() -> float:
-    """How long this process's control group was kept from running; 0 where there is no quota."""
+def _periods() -> tuple[int, int]:
+    """Periods of the quota of this process's control group, and those in which it was spent too soon."""
     for path in _CPU_STATS:
         try:
             rows = dict(line.split() for line in Path(path).read_text().splitlines())
-        except (OSError, ValueError):
+            return int(rows["nr_periods"]), int(rows["nr_throttled"])
+        except (OSError, ValueError, KeyError):
             continue
-        return sum(float(rows[name]) * unit for name, unit in _THROTTLED_S.items() if name in rows)
-    return 0.0
+    return 0, 0

@@ -25,7 +25,6 @@ from hotlap.verify.arms import ArmRecord
 from hotlap.versions import has_bytecode
 
 _MOST_SHIELDS = 16
-_LEAST_START_S = 90.0
 
 RootKey = tuple[str, int]
 """Class name and order of construction."""
@@ -192,7 +191,7 @@ class ProcessRunner:
                 folder=folder,
                 shielded=tuple(self.shields),
                 writable=(self.scratch,),
-                startup_s=self._startup_s(trial),
+                startup_s=min(self.startup_s, trial.start_s or self.startup_s),
                 total_s=max(3600.0, 20 * trial.limit_s),
                 tier=self.tier,
             )
@@ -207,11 +206,6 @@ class ProcessRunner:
                 self.versions[str(trial.setup.values[AGAINST])] = found
             record = journals.with_facts(record, found)
         return record, ending.denied
-
-    def _startup_s(self, trial: Trial) -> float:
-        """What only changes a script, and is timed, must not use up the budget before its first step: to compile."""
-        is_change = trial.purpose == "time" and bool(trial.setup.settings)
-        return min(self.startup_s, max(_LEAST_START_S, trial.limit_s)) if is_change else self.startup_s
 
     def _version(self, trial: Trial) -> Target:
         """The training, with more arguments, or another version of it with the same."""

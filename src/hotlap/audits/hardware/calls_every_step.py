@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from hotlap.audits.audit import Audit
+from hotlap.audits.judge import per_step
 from hotlap.records import Finding
 from hotlap.records.seen import Seen
 
@@ -13,6 +14,9 @@ _LIMITS = {
     "gc.collect": 0.5,
     "torch.cuda.empty_cache": 0.5,
     "torch.cuda.synchronize": 0.5,
+    "savefig": 0.5,
+    "add_figure": 0.5,
+    "add_histogram": 3.0,
     "print": 3.0,
 }
 """Calls per step from which on it is a habit."""
@@ -22,9 +26,10 @@ class CallsEveryStep(Audit):
     """Costly calls in every step.
 
     ## What it finds
-    `torch.save`, `gc.collect`, `empty_cache` or `synchronize` once or more in a step, or several prints.
+    `torch.save`, `gc.collect`, `empty_cache`, `synchronize`, a figure that is saved or sent to TensorBoard once or more
+    in a step, or several prints or histograms.
     ## Why it costs
-    Each stops the training: a write to disk, a walk through all objects, a wait for the device.
+    Each stops the training: a write to disk, a walk through all objects, a wait for the device, a picture drawn.
     ## When it is right
     Every few hundred steps.
     ## Source
@@ -43,4 +48,6 @@ class CallsEveryStep(Audit):
         if not often:
             return self.passes("no costly call in every step")
         told = ", ".join(f"{name} {count:.3g} times" for name, count in often.items())
-        return self.fails(f"in every step: {told}", "do it every few hundred steps, or not at all")
+        timed = [seen.habits.costly_s[name] for name in often if name in seen.habits.costly_s]
+        wasted = per_step([sum(step) for step in zip(*timed, strict=True)])
+        return self.fails(f"in every step: {told}", "do it every few hundred steps, or not at all", wasted)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import ClassVar
 
 from hotlap.audits.audit import Audit
+from hotlap.audits.judge import per_step
 from hotlap.records import Finding
 from hotlap.records.seen import Seen
 
@@ -38,5 +39,6 @@ class GarbageCollection(Audit):
         return self.fails(
             f"garbage collection takes {share:.1%} of the step, {seen.collector.per_step_s * 1e3:.2f} ms",
             "call gc.freeze() once the data and the model are there, or gc.disable() and collect between epochs",
+            per_step(seen.collector.spent_s),
             share=share,
         )

@@ -39,6 +39,6 @@ class HandWrittenAttention(Audit):
         count = sum(call.count for call in spelt_out)
         return self.informs(
             f"attention is spelt out {count} times in a step",
-            "call torch.nn.functional.scaled_dot_product_attention in its place",
+            "call torch.nn.functional.scaled_dot_product_attention, or nn.MultiheadAttention with need_weights=False",
             calls=count,
         )

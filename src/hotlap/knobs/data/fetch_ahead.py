@@ -48,7 +48,7 @@ class FetchAhead(Knob):
             return Skip("worker processes fetch ahead already")
         if facts.is_cuda:
             return Skip("CUDA is in use, and a process must not be forked then")
-        if min(facts.machine.threads, facts.machine.quota or facts.machine.threads) < 2 * facts.world_size:
+        if min(facts.machine.threads, facts.machine.quota or facts.machine.threads) < 2 * facts.ranks_here:
             return Skip("there is no core to spare for another process")
         if all(loader.tied for loader in here):
             reasons = dict.fromkeys(f"{loader.dataset.split(':')[-1]}: {loader.tied}" for loader in here)

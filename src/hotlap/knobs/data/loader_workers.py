@@ -51,7 +51,7 @@ class LoaderWorkers(Knob):
         used = {loader.num_workers for loader in training}
         if reason := why_nothing_to_gain(training):
             return Skip(reason)
-        cores = min(facts.machine.cores, int(facts.machine.quota or facts.machine.cores)) // max(1, facts.world_size)
+        cores = min(facts.machine.cores, int(facts.machine.quota or facts.machine.cores)) // facts.ranks_here
         values = [count for count in dict.fromkeys(counts(training, cores)) if 0 < count <= cores and used != {count}]
         return tuple(values) or Skip("there is no core to spare for a worker process")
 

@@ -47,7 +47,7 @@ class VirtualWorkers(Knob):
         for loader in workers:
             if loader.tied:
                 return Skip(f"{loader.dataset.split(':')[-1]}: {loader.tied}")
-        cores = min(facts.machine.cores, int(facts.machine.quota or facts.machine.cores)) // max(1, facts.world_size)
+        cores = min(facts.machine.cores, int(facts.machine.quota or facts.machine.cores)) // facts.ranks_here
         most = max(loader.num_workers for loader in workers)
         draws = any(loader.draws_randomness for loader in workers)  # else loader-workers may take any number
         counts = range(min(most - 1, cores), 0, -1) if draws and most >= cores else ()

@@ -38,8 +38,8 @@ class Threads(Knob):
         """Physical cores, logical ones, half and one, within the quota and shared among the ranks."""
         machine = facts.machine
         limit = machine.threads if machine.quota is None else min(machine.threads, max(1, int(machine.quota)))
-        limit = max(1, limit // max(1, facts.world_size))
-        cores = max(1, min(limit, machine.cores // max(1, facts.world_size)))
+        limit = max(1, limit // facts.ranks_here)
+        cores = max(1, min(limit, machine.cores // facts.ranks_here))
         if facts.is_cuda and facts.threads <= limit:
             return Skip("the training runs on an accelerator, and no more CPU threads run than cores are free")
         wanted = [cores, limit, max(1, cores // 2), 1]

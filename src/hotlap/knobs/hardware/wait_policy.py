@@ -37,7 +37,7 @@ class WaitPolicy(Knob):
             return Skip("the training runs on an accelerator, and its CPU threads compute little")
         if facts.threads < 2:
             return Skip("the training runs on one thread, which waits for no other")
-        if facts.threads * facts.world_size > min(facts.machine.threads, facts.machine.quota or facts.machine.threads):
+        if facts.threads * facts.ranks_here > min(facts.machine.threads, facts.machine.quota or facts.machine.threads):
             return Skip("there are more threads than cores, and spinning ones would take them from the others")
         if facts.flops_per_step is None or facts.flops_per_step > _LARGE_FLOPS:
             return Skip("its operations are large or not known, and waking threads is a small part of large ones")

@@ -21,9 +21,11 @@ class Compile(Knob):
 
     ## What it changes
     Every module that the script calls is compiled, in place and for training only; parameter names stay as they are.
-    `blocks` compiles one of the blocks that the model repeats, for all; `dynamic` serves every shape with one graph.
+    `blocks` compiles one of the blocks that the model repeats, for all; `dynamic` serves every shape with one graph. On
+    CUDA `reduce-overhead` also replays the kernels as one graph, and `max-autotune-no-cudagraphs` tries kernels out.
     ## Why it can help
-    Element-wise operations and norms are fused, so that memory is read and written less often.
+    Element-wise operations and norms are fused, so that memory is read and written less often; a graph spares the host
+    its launches.
     ## When it cannot
     No C++ compiler (on a CPU), large matrix products that leave nothing to fuse, shapes that keep changing, short
     trainings that never repay the compilation.
