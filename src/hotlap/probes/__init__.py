@@ -13,6 +13,7 @@ PROBES = {
     "structure": "structure:StructureProbe",
     "habits": "habits:HabitsProbe",
     "modes": "modes:ModesProbe",
+    "costly": "costly:CostlyProbe",
     "collector": "collector:CollectorProbe",
     "denormals": "denormals:DenormalsProbe",
     "loss": "loss:LossProbe",

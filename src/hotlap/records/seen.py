@@ -74,8 +74,16 @@ class Habits:
     """Name of the call to calls per step."""
     scheduler_first: bool
     """A learning rate scheduler stepped before any optimizer had."""
-    costly_s: dict[str, tuple[float, ...]] = field(default_factory=dict)
-    """Name of a call that stops a training (prints, saves, plots, collections) to the time in it, for each step."""
+
+
+@dataclass(frozen=True)
+class Costly:
+    """Calls that stop a training while they last: prints, saves, plots, collections."""
+
+    per_step: dict[str, float]
+    """Name to calls per step."""
+    spent_s: dict[str, tuple[float, ...]]
+    """Name to the time in it, for each step."""
 
 
 @dataclass(frozen=True)
@@ -229,6 +237,7 @@ class Seen:
     compilation: Compilation | None = None
     scaling: Scaling | None = None
     modes: Modes | None = None
+    costly: Costly | None = None
     load: Mapping[str, float] = field(default_factory=dict)
     """What took CPU time from the run, see `trials.load`."""
     streams: Streams | None = None

@@ -38,16 +38,18 @@ class CallsEveryStep(Audit):
 
     id: ClassVar[str] = "calls-every-step"
     area: ClassVar[str] = "hardware"
-    needs: ClassVar[tuple[str, ...]] = ("habits",)
+    needs: ClassVar[tuple[str, ...]] = ("habits", "costly")
     knobs: ClassVar[tuple[str, ...]] = ("forced-collection", "empty-cache", "synchronize")
 
     def judge(self, seen: Seen) -> Finding:
-        """By counting calls."""
+        """By counting calls, and by their own time."""
         assert seen.habits is not None
-        often = {name: n for name, n in seen.habits.per_step.items() if n >= _LIMITS.get(name, float("inf"))}
+        assert seen.costly is not None
+        counts = {**seen.habits.per_step, **seen.costly.per_step}
+        often = {name: n for name, n in counts.items() if n >= _LIMITS.get(name, float("inf"))}
         if not often:
             return self.passes("no costly call in every step")
         told = ", ".join(f"{name} {count:.3g} times" for name, count in often.items())
-        timed = [seen.habits.costly_s[name] for name in often if name in seen.habits.costly_s]
+        timed = [spent_s for name, spent_s in seen.costly.spent_s.items() if name in often]
         wasted = per_step([sum(step) for step in zip(*timed, strict=True)])
         return self.fails(f"in every step: {told}", "do it every few hundred steps, or not at all", wasted)
