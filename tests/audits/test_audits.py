@@ -37,7 +37,22 @@ from hotlap.target import resolve
 from hotlap.trials.launch import best_tier
 from hotlap.trials.runner import ProcessRunner
 
-EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLES = ROOT / "examples"
+SMALL = ("--layers", "2", "--width", "64", "--vocab", "500", "--batch-size", "8", "--samples", "800")
+TRAININGS = (
+    *(("examples/images.py", "--batch-size", "8"), ("examples/text.py", "--batch-size", "8")),
+    *(("examples/speech.py", "--batch-size", "4"), ("tests/scripts/conv_norm.py",), ("tests/scripts/carried.py",)),
+    *(("tests/scripts/deep.py",), ("bench/gpu/transformer.py", *SMALL, "--length", "32")),
+    ("bench/gpu/gpt2.py", *SMALL, "--heads", "2", "--length", "64"),
+)
+TRUE_WASTE = {
+    "per-tensor-update": "an optimizer as everybody writes it, on a CPU",
+    "page-faults": "large activations and glibc's allocator",
+    "input-wait": "speech.py reads its files in its own process",
+    "bias-before-norm": "a convolution's bias before a BatchNorm, as in many tutorials",
+    "math-attention": "attention with dropout, for which a CPU has no other path",
+}
 WRONG = (
     *("folded-batch", "double-softmax", "double-sigmoid", "nll-without-log", "broadcast-loss", "same-augmentation"),
     *("parameters-left-out", "never-a-gradient", "missing-zero-grad", "scheduler-first", "undivided-accumulation"),
@@ -91,6 +106,19 @@ def test_the_healthy_training_passes(tmp_path: Path) -> None:
     findings = {f.audit: f for f in audited(observed(script({}), tmp_path), all_audits())}
 
     assert [findings[audit_id] for audit_id in HEALTHY_PASSES if findings[audit_id].status is not Status.PASS] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", TRAININGS, ids=lambda command: Path(command[0]).stem)
+def test_none_cries_wolf(tmp_path: Path, command: tuple[str, ...]) -> None:
+    """On trainings that learn as they should nothing is called wrong, and of waste only what is there."""
+    runner = ProcessRunner(resolve(command, cwd=ROOT), tmp_path / "out", best_tier()[0])
+    record = runner.run(Trial("0001-observe", "observe", AS_WRITTEN, 0, 0, 0, 40.0))
+    findings = audited(seen_of(record), all_audits())
+
+    assert [f for f in findings if audit_by_id(f.audit).misleads and f.status in FOUND] == []
+    assert {f.audit for f in findings if f.status in FOUND} <= set(TRUE_WASTE)
+    assert [f for f in findings if f.status is Status.ERROR] == []
 
 
 def test_a_model_that_is_never_in_training_mode(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from report.test_html import BROWSER, Reader, browse
 from results import HOSTILE
 from rich.console import Console
 
+from hotlap.race.answer import of_the_step
 from hotlap.race.result import RaceResult, Row
 from hotlap.report import numbers, race_words
 from hotlap.report.race_document import race_document
@@ -121,3 +122,16 @@ def test_a_real_browser_draws_it_without_complaint(won: RaceResult, tmp_path: Pa
     assert asked == []
     assert dom.count("data-figure=") == len(re.findall("data-figure=", page)) == dom.count('class="js-plotly-plot"')
     assert bool(dom.count("data-figure=")) is answered
+
+
+@pytest.mark.parametrize(("ratio", "told"), [(0.78, "takes 0.78 times"), (1.05, ""), (1.46, "takes 1.46 times")])
+def test_what_the_step_itself_brings_is_told(won: RaceResult, ratio: float, told: str) -> None:
+    """A fused kernel is no matter of learning, and neither is a rule that computes more."""
+    finalists = [replace(finalist, step_s=0.1) for finalist in won.finalists]
+    first = replace(next(f for f in finalists if f.role == "challenger"), step_s=0.1 * ratio)
+
+    notes = of_the_step(first, finalists)
+
+    assert told in " ".join(notes)
+    assert bool(notes) == bool(told)
+    assert of_the_step(None, finalists) == []

@@ -13,6 +13,8 @@ from hotlap.race.result import Finalist, Metric, RaceResult, Screened
 from hotlap.race.rules import RULES
 from hotlap.race.trainings import Trainings
 
+_OTHERWISE = 0.1  # of a step, from which on it is told
+
 
 def concluded(
     trainings: Trainings,
@@ -27,7 +29,7 @@ def concluded(
     won = chosen(finalists, {f.name: simplicity(f) for f in finalists})
     first = won or leader(finalists)
     assert lab.facts is not None
-    notes = (*lab.notes, *([cut_short] if cut_short else []))
+    notes = (*of_the_step(first, finalists), *lab.notes, *([cut_short] if cut_short else []))
     result = RaceResult(
         target=" ".join(lab.runner.target.arguments),
         facts=lab.facts,
@@ -52,6 +54,17 @@ def concluded(
     )
     lab.logbook.append("race", result=result)
     return result
+
+
+def of_the_step(first: Finalist | None, finalists: Sequence[Finalist]) -> list[str]:
+    """What of a rule's gain is no matter of learning: it may have a faster kernel than the script's own, or none."""
+    script = next((finalist for finalist in finalists if finalist.role == "script"), None)
+    if first is None or script is None or first.role not in ("incumbent", "challenger"):
+        return []
+    ratio = first.step_s / script.step_s
+    if abs(ratio - 1) < _OTHERWISE:
+        return []
+    return [f"a step of {first.name} takes {ratio:.2f} times the script's own, which its time to the goal holds"]
 
 
 def simplicity(finalist: Finalist) -> tuple[int, int]:
