@@ -53,7 +53,7 @@ def change(rows: Rows, iterator: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("disturb", "reason"), [(kill, "worker exited unexpectedly"), (change, "the script changed what is fetched")]
+    ("disturb", "reason"), [(kill, "a worker process is gone"), (change, "the script changed what is fetched")]
 )
 def test_what_the_script_fetches_itself_is_said_once(
     disturb: Any, reason: str, host: Host, capsys: pytest.CaptureFixture[str]

@@ -8,7 +8,6 @@ the script's process fetches the rest of the epoch as stock does.
 from __future__ import annotations
 
 import ctypes
-import re
 import signal
 import warnings
 from collections import deque
@@ -40,7 +39,6 @@ _LIMIT_S = 120.0
 _LOOK_S = 1.0
 """How often it is looked whether the workers are alive; one that is killed, or leaves by itself, never answers."""
 _LEFT = object()
-_PROCESS = re.compile(r" \(pid\S* [\d, ]+\)")
 
 
 class _Record:
@@ -144,8 +142,7 @@ class _MovedIter(_SingleProcessDataLoaderIter):
             if self._asked:
                 return _LEFT  # raised by the dataset
         except Exception as error:
-            *_, last = str(error).splitlines() or [type(error).__name__]  # below a worker's traceback
-            self._why = _PROCESS.sub("", last.rpartition("Error: ")[2])
+            self._why = _in_words(error)
             return _LEFT
         raise StopIteration
 
@@ -235,6 +232,14 @@ class _Work:
         memory = torch.empty(packed.nbytes, dtype=torch.uint8).share_memory_()
         packed.write(_bytes(memory))
         return memory
+
+
+def _in_words(error: Exception) -> str:
+    """Why a worker's batch did not come: of an error of its own the last line, below its traceback."""
+    if isinstance(error, (EOFError, ConnectionError)) or "exited unexpectedly" in str(error):
+        return "a worker process is gone"  # killed while it sends, waits or computes
+    *_, last = str(error).splitlines() or [type(error).__name__]
+    return last.rpartition("Error: ")[2]
 
 
 def _bytes(tensor: torch.Tensor) -> memoryview:
