@@ -90,7 +90,7 @@ class Lab:
         """What a trial will probably take."""
         return self.costs.of(setup, purpose)
 
-    def patience_s(self, setup: Setup) -> float:
+    def start_limit_s(self, setup: Setup) -> float:
         """Time to its first step after which a changed script is given up, for it has to leave some to the others."""
         if not setup.settings:
             return 0.0
@@ -145,7 +145,7 @@ class Lab:
 
     def recorded(self, trial: Trial) -> Recording | None:
         """What an interrupted tune recorded of such a trial; numbers and time limits follow from its budget."""
-        bounds = {"id": trial.id, "limit_s": trial.limit_s, "start_s": trial.start_s}
+        bounds = {"id": trial.id, "limit_s": trial.limit_s, "start_limit_s": trial.start_limit_s}
         return next((k for k in self.known if replace(k.trial, **bounds) == trial), None)
 
     def arms(self, trials: Sequence[Trial]) -> list[tuple[Recording, ArmRecord]]:
@@ -244,7 +244,7 @@ class Lab:
             block=block,
             steps=window.warmup + window.steps,
             limit_s=window.limit_s or max(90.0, self.budget_s / 4),
-            start_s=self.patience_s(setup),
+            start_limit_s=self.start_limit_s(setup),
             options={"peak_after": window.warmup},
         )
 

@@ -149,7 +149,7 @@ def in_rounds(
         block=lab.next_block(stage),
         steps=_steps(len(candidates) + 1, window),
         limit_s=max(90.0, lab.budget_s / 2),
-        start_s=lab.patience_s(shared),
+        start_limit_s=lab.start_limit_s(shared),
         options={"first": window.warmup, "settle": turn.settle, "keep": turn.keep},
         arms=tuple(setup.without(*shared.values) for setup in (reference, *candidates)),
     )

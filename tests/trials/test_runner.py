@@ -33,9 +33,9 @@ def test_a_change_may_not_use_up_the_budget_before_its_first_step(tmp_path: Path
     script = tmp_path / "train.py"
     script.write_text(SLOW_TO_BEGIN)
     runs = ProcessRunner(resolve((str(script),)), tmp_path / "out", best_tier()[0])
-    setup, start_s = (Setup.of({ARGUMENTS: argument}), 3.0) if argument else (AS_WRITTEN, 0.0)
+    setup, start_limit_s = (Setup.of({ARGUMENTS: argument}), 3.0) if argument else (AS_WRITTEN, 0.0)
 
-    record = runs.run(Trial("0001-time", "time", setup, 0, 0, 0, 2.0, start_s=start_s))
+    record = runs.run(Trial("0001-time", "time", setup, 0, 0, 0, 2.0, start_limit_s=start_limit_s))
 
     assert record.outcome is (Outcome.HANG if argument else Outcome.ENDED), record.reason
     assert ("no training step within 3 s" in record.reason) == bool(argument)

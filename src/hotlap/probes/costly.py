@@ -53,6 +53,8 @@ class CostlyProbe(Probe):
                     host.wrap(getattr(sys.modules[module], owner), method, partial(_timed, recorder, now, method))
 
         def close() -> None:
+            if not steps:
+                return
             counts = Counter(name for step in steps for name, calls in step.items() for _ in calls)
             per_step = {name: count / len(steps) for name, count in counts.items()}
             spent_s = {name: tuple(sum(step.get(name, ())) for step in steps) for name in counts}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
 import gc
 from collections import Counter
 from collections.abc import Callable
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
 
 _FIRST = 10  # steps, which are no habit yet
 _COUNTED: tuple[tuple[Any, str, str], ...] = (
-    *((builtins, "print", "print"), (torch, "save", "torch.save")),
     (gc, "collect", "gc.collect"),
     *((torch.cuda, name, f"torch.cuda.{name}") for name in ("synchronize", "empty_cache")),
     *((owner, "zero_grad", "zero_grad") for owner in (torch.optim.Optimizer, torch.nn.Module)),

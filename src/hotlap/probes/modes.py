@@ -36,6 +36,8 @@ class ModesProbe(Probe):
                 training.append(any(part.training for part in parts))
 
         def close() -> None:
+            if recorder.index <= _FIRST:
+                return
             first = training.index(True) if True in training else len(training)
             self.see(host, Modes(len(training), training.count(False), training[first:].count(False)))
 

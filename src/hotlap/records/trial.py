@@ -77,7 +77,7 @@ class Trial:
     """It is ended after so much time in its training loop even when the steps are not reached."""
     options: dict[str, Value] = field(default_factory=dict)
     """What the purpose needs besides: noise unit, folder of the reference, ..."""
-    start_s: float = 0.0
+    start_limit_s: float = 0.0
     """Time without a sign of life before its first step after which it is given up; 0 for as long as any."""
     arms: tuple[Setup, ...] = ()
     """What an interleaved trial switches between, each on top of `setup`; () for a trial of one setup."""

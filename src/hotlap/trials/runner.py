@@ -191,7 +191,7 @@ class ProcessRunner:
                 folder=folder,
                 shielded=tuple(self.shields),
                 writable=(self.scratch,),
-                startup_s=min(self.startup_s, trial.start_s or self.startup_s),
+                startup_s=min(self.startup_s, trial.start_limit_s or self.startup_s),
                 total_s=max(3600.0, 20 * trial.limit_s),
                 tier=self.tier,
             )
