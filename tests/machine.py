@@ -25,7 +25,9 @@ STEADY = replace(FACTS, faults_per_step=0.0)
 """Settings may be switched while the script trains."""
 
 
-def recording(noise: float, number: int, steps: int = 120, step_s: float = STEP_S, startup_s: float = 3.0) -> Recording:
+def recording(
+    noise: float, number: int, steps: int = 120, step_s: float = STEP_S, startup_s: float = 3.0, faults: float = 0.0
+) -> Recording:
     """One run of the untouched script; a quarter of each step is forward, a quarter update, the rest backward."""
     factor = exp(random.Random(number).gauss(0, noise / 2**0.5))
     total = [step_s * factor] * steps
@@ -44,7 +46,7 @@ def recording(noise: float, number: int, steps: int = 120, step_s: float = STEP_
             phases_s=phases,
             samples=(32,) * steps,
             losses=tuple(2.0 - i / steps for i in range(steps)),
-            faults=(20_000.0,) * steps,
+            faults=(faults,) * steps,
             compiles=(0,) * steps,
         ),
         epoch_start_s=0.0,
@@ -85,7 +87,7 @@ class Machine:
             return factor * speed(setup.without("no-update"))
 
         target = Target((sys.executable, "train.py"), None, ("train.py",), sys.executable, folder)
-        pool = pool or [recording(noise, number) for number in range(400)]
+        pool = pool or [recording(noise, number, faults=found.faults_per_step) for number in range(400)]
         self.runner = RecordedRunner(target, folder, found, pool, 1, speed_of, error, start_s, peak_bytes, parts)
         self.book = Logbook(folder / "logbook.jsonl")
         self.book.start("train.py", "", 1, "test")

@@ -51,6 +51,15 @@ def test_nothing_to_gain(tmp_path: Path) -> None:
     assert not result.cut_short
 
 
+def test_an_allocator_is_tried_where_only_some_processes_fault_pages(tmp_path: Path) -> None:
+    """The heap of the observed one may have been a lucky one."""
+    unlucky = [recording(0.02, number, faults=8_000.0 * (number % 3 == 2)) for number in range(40)]
+
+    assert "malloc-thresholds" in kept(
+        Machine(tmp_path, product(malloc_thresholds=1.3), found=STEADY, pool=unlucky).tune()
+    )
+
+
 def test_the_setting_that_changes_learning_is_named_and_the_rest_is_kept(tmp_path: Path) -> None:
     """Found by halving."""
     machine = Machine(

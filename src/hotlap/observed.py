@@ -1,11 +1,14 @@
-"""What an observed run must have shown for a tune to go on."""
+"""What an observed run must have shown for a tune to go on, and what later runs add to what it showed."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
+from statistics import median
 
 from hotlap.errors import HotlapError
-from hotlap.records import Outcome, Recording
+from hotlap.records import Facts, Outcome, Recording
 from hotlap.report.words import sentence
 
 OBSERVED_STEPS = 12
@@ -47,3 +50,18 @@ def check_observed(record: Recording, script: Path, log: Path) -> None:
         what = f"{script} {'ended by itself' if ended else 'was stopped'} after {record.wall_s:.0f} s with too few"
         fix = "let it train longer" if ended else "name a bigger --budget"
         raise HotlapError("too-short", f"{what} training steps: {taken}, and {OBSERVED_STEPS} can be timed.", fix=fix)
+
+
+def reseen(facts: Facts, records: Iterable[Recording]) -> Facts:
+    """The facts with the page faults of the unluckiest process so far.
+
+    Where glibc's heap ends decides whether the memory of freed tensors goes back to the kernel in every step, and
+    that differs from one process of the same script to the next.
+
+    Args:
+        facts: As one run showed them.
+        records: Of any trials; of those that trained for their time the steady steps count.
+    """
+    trained = [record for record in records if record.trial.purpose in ("observe", "time")]
+    steady = [record.steps.faults[record.warmup_steps :] for record in trained]
+    return replace(facts, faults_per_step=max([facts.faults_per_step, *(median(seen) for seen in steady if seen)]))

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from math import ceil
 
 from hotlap import ranking
 from hotlap.goals import Aim
 from hotlap.judge import most_arms
-from hotlap.knobs import knob_by_id
+from hotlap.knobs import all_knobs, knob_by_id
 from hotlap.lab import Lab
-from hotlap.records import AS_WRITTEN, Goal, Rejected, Setting, Setup
-from hotlap.search.greedy import Ask, Gains, greedy
+from hotlap.records import AS_WRITTEN, Goal, Pair, Rejected, Setting, Setup
+from hotlap.search.greedy import Ask, greedy
 from hotlap.shares import without_passengers
 from hotlap.trials import blocks
 from hotlap.trials.blocks import Window
@@ -27,13 +27,26 @@ def reserve_s(lab: Lab, settings: Iterable[Setting]) -> float:
     return arms * lab.cost_s(AS_WRITTEN, "candidate") + 8 * lab.cost_s(AS_WRITTEN)
 
 
-def search(lab: Lab, singles: list[Setting], pinned: Setup, screen: Window, aim: Aim) -> Setup:
-    """Let the search ask for blocks until it has decided or the time for it is over; passengers are left out."""
+def search(lab: Lab, worth_trying: Callable[[], list[Setting]], pinned: Setup, screen: Window, aim: Aim) -> Setup:
+    """Let the search ask for blocks until it has decided or the time for it is over; passengers are left out.
+
+    Args:
+        lab: Where trials are run.
+        worth_trying: The settings to choose from, by what is known when it is called.
+        pinned: Settings that the user has decided on.
+        screen: How long to measure each.
+        aim: What is sought.
+    """
+    singles = worth_trying()
     settings = (*singles, *pinned.settings)
-    conflicts: Mapping[str, Collection[str]] = {s.knob: knob_by_id(s.knob).conflicts for s in settings}
+    conflicts: Mapping[str, Collection[str]] = {knob.id: knob.conflicts for knob in all_knobs()}
     facts = lab.facts
     assert facts is not None
-    groups = ranking.grouped(facts, singles)
+
+    def groups() -> Iterator[list[Setting]]:
+        yield from ranking.grouped(facts, singles)
+        yield [single for single in worth_trying() if single not in singles]  # for what the kept ones have brought up
+
     company = ranking.steadying(facts, screen.step_s, [knob_by_id(single.knob) for single in singles])
 
     def cost_s(ask: Ask, setups: Sequence[Setup]) -> float:
@@ -47,7 +60,7 @@ def search(lab: Lab, singles: list[Setting], pinned: Setup, screen: Window, aim:
         return ask.candidates if dear else ranking.divided(facts, ask.reference, ask.candidates, screen, company)[0]
 
     thrifty = [single.knob for single in singles if knob_by_id(single.knob).thrifty]
-    asking = greedy(groups, conflicts, pinned, precise, thrifty)
+    asking = greedy(groups(), conflicts, pinned, precise, thrifty)
     try:
         ask = next(asking)
         while True:
@@ -58,11 +71,8 @@ def search(lab: Lab, singles: list[Setting], pinned: Setup, screen: Window, aim:
                     lab.reject(Rejected(left_out, "not measured: the budget is too small"))
                     lab.cut_short = f"settings were left unmeasured, for which {_wanted(lab, singles)} would about do"
             pairs = ranking.rank(lab, ask.stage, ask.reference, affordable, screen, company) if affordable else []
-            gains: Gains = blocks.typical_gains(pairs, aim.worth)
-            shown = {setup: aim.told(own) for setup, own in blocks.by_setup(pairs).items()}
-            told = ", ".join(f"{_change(ask.reference, setup)} {what}" for setup, what in shown.items())
-            lab.learnt(f"{ask.stage} against {ask.reference}: {told or 'no time left to measure'}")
-            ask = asking.send(gains)
+            lab.learnt(f"{ask.stage} against {ask.reference}: {_told(ask, pairs, aim)}")
+            ask = asking.send(blocks.typical_gains(pairs, aim.worth))
     except StopIteration as decided:
         _tell_left_out(lab, decided.value, conflicts, aim)
         return without_passengers(lab, decided.value, pinned, screen, reserve_s(lab, settings))
@@ -73,6 +83,12 @@ def _wanted(lab: Lab, singles: Sequence[Setting]) -> str:
     wanted_s = lab.spent_s + reserve_s(lab, singles) + 1.5 * sum(lab.cost_s(Setup((single,))) for single in singles)
     wanted_s *= lab.budget_s / (lab.budget_s - lab.kept_s)
     return f"--budget {ceil(wanted_s / 60)}m"
+
+
+def _told(ask: Ask, pairs: Sequence[Pair], aim: Aim) -> str:
+    shown = {setup: aim.told(own) for setup, own in blocks.by_setup(pairs).items()}
+    told = ", ".join(f"{_change(ask.reference, setup)} {what}" for setup, what in shown.items())
+    return told or "no time left to measure"
 
 
 def _change(reference: Setup, setup: Setup) -> str:

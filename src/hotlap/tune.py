@@ -16,8 +16,9 @@ from hotlap.judge import Judge
 from hotlap.knobs import all_knobs
 from hotlap.knobs.knob import Knob
 from hotlap.lab import Lab
+from hotlap.observed import reseen
 from hotlap.proof import proven
-from hotlap.records import AS_WRITTEN, Contract, Facts, Goal, Outcome, Phases, Recording, Setup
+from hotlap.records import AS_WRITTEN, Contract, Facts, Goal, Outcome, Phases, Recording, Setting, Setup
 from hotlap.screening import search
 from hotlap.search.candidates import Request, candidates, refused
 from hotlap.shares import STAGE, leave_one_out
@@ -54,12 +55,16 @@ def tune(lab: Lab, request: Request, knobs: Sequence[Knob] | None = None) -> Ans
     learn_noise(lab, windows(lab, observed, available)[1], aim.goal)
     screen, window = windows(lab, observed, available, apart=aim.goal is Goal.MEMORY)
     knobs = knobs or all_knobs()
+    lab.facts = reseen(facts, lab.recordings.values())
     bounds = learn_bounds(lab, screen, [knob for knob in knobs if not refused(knob, request)])
-    singles, skipped = candidates(knobs, facts, request, phases, bounds)
-    answer = Answer(facts, skipped, request.asked, goal=aim.goal, slowdown=request.slowdown)
+
+    def worth_trying() -> tuple[list[Setting], dict[str, str]]:
+        return candidates(knobs, reseen(facts, lab.recordings.values()), request, phases, bounds)
+
     judge = _judge(lab, request, facts, phases)
     granted = grant(lab, judge, request.asked, window)
-    setup = search(lab, singles, request.pinned, screen, aim)
+    setup = search(lab, lambda: worth_trying()[0], request.pinned, screen, aim)
+    answer = Answer(facts, worth_trying()[1], request.asked, goal=aim.goal, slowdown=request.slowdown)
     answer = proven(lab, judge, setup, window, answer, request)
     if granted and not answer.setup.settings:
         answer = alone(lab, answer, granted, window, aim)

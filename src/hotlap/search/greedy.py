@@ -6,8 +6,9 @@ neither runs anything nor knows the time. Its measurements rank; they are never 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Generator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from math import inf
 
 from hotlap.records import AS_WRITTEN, Setting, Setup
 
@@ -33,7 +34,7 @@ class Ask:
 
 
 def greedy(
-    groups: Sequence[Sequence[Setting]],
+    groups: Iterable[Sequence[Setting]],
     conflicts: Mapping[str, Collection[str]],
     pinned: Setup = AS_WRITTEN,
     precise: Callable[[Ask], Collection[Setup]] = lambda ask: (),
@@ -43,7 +44,7 @@ def greedy(
 
     Args:
         groups: Every setting worth trying, several values of one knob among them. A group is screened beside what was
-            kept of those before it.
+            kept of those before it, and asked for only then.
         conflicts: Knob id to the ids that cannot be on together with it.
         pinned: Settings that the user has decided on: in every setup, never dropped.
         precise: Those in an ask that one block is enough to rank.
@@ -64,7 +65,7 @@ def greedy(
         best = _best(screened, thrifty)
         gains |= best
         current = _taken(current, best, conflicts, pinned)
-    return (yield from _combined(current, gains, conflicts, pinned))
+    return (yield from _combined(current, gains, conflicts, pinned, precise))
 
 
 def _screened(
@@ -77,10 +78,18 @@ def _screened(
     """Of each setting the gain it showed beside the current setup."""
     beside = {s: setup for s in settings if (setup := _added(current, s, conflicts, pinned))}
     ask = Ask("screen", current, tuple(beside.values()))
+    shown = yield from _measured(ask, precise, _UNLIKELY if len(settings) > 1 else inf)
+    return {s: shown[setup] for s, setup in beside.items() if setup in shown}
+
+
+def _measured(
+    ask: Ask, precise: Callable[[Ask], Collection[Setup]], least: float
+) -> Generator[Ask, Gains, dict[Setup, float]]:
+    """The gains, of those above the least one the mean of two blocks, unless one is precise."""
     once = yield ask
-    again = tuple(setup for setup, gain in once.items() if gain > _UNLIKELY and setup not in precise(ask))
-    twice = (yield Ask("screen", current, again)) if again and len(settings) > 1 else {}
-    return {s: (once[setup] + twice.get(setup, once[setup])) / 2 for s, setup in beside.items() if setup in once}
+    again = tuple(setup for setup, gain in once.items() if gain > least and setup not in precise(ask))
+    twice = (yield replace(ask, candidates=again)) if again else {}
+    return {setup: (gain + twice.get(setup, gain)) / 2 for setup, gain in once.items()}
 
 
 def _best(screened: Mapping[Setting, float], thrifty: Collection[str]) -> dict[Setting, float]:
@@ -111,7 +120,11 @@ def _taken(
 
 
 def _combined(
-    current: Setup, gains: Mapping[Setting, float], conflicts: Mapping[str, Collection[str]], pinned: Setup
+    current: Setup,
+    gains: Mapping[Setting, float],
+    conflicts: Mapping[str, Collection[str]],
+    pinned: Setup,
+    precise: Callable[[Ask], Collection[Setup]],
 ) -> Generator[Ask, Gains, Setup]:
     """One step away at a time, as long as that helps."""
     ranked = sorted(gains, key=lambda setting: -gains[setting])
@@ -122,7 +135,8 @@ def _combined(
         if not fresh or not current.settings:
             return current
         tried.update(fresh)
-        changed = _improved(current, (yield Ask("combine", current, fresh)), conflicts)
+        shown = yield from _measured(Ask("combine", current, fresh), precise, KEEP)
+        changed = _improved(current, shown, conflicts)
         if changed == current:
             return current
         current = changed
