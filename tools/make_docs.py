@@ -33,13 +33,21 @@ TAIL = """\
   its turns cannot be made one without changing what it sees. `hotlap race` tries other batch sizes, openly.
 - **A compiled update**: a learning rate that is a number compiles it again with every change, and one that is a tensor
   changes the script's objects.
-- **float8**: not written. It cannot be proven here before it was measured on a device that has it.
+- **float8**: not written. It needs another package (torchao), compilation, and products of several thousand in each
+  dimension to pay; no model that was measured here has them.
 - **Inductor's options for CPUs**: not written. They refine a compilation that pays; on the three examples none did, on
-  24 residual blocks one gained 1.27x (docs/measured.md), and no option was tried on that.
+  24 residual blocks one gained 1.27x (docs/measured.md), and no option was tried on that. Neither are coordinate
+  descent, skipped guards, a budget for activations and the chunker of large heads, which all refine one as well.
 - **`capturable` updates, plain `max-autotune`**: the first is for a CUDA graph of a whole step, which cannot be laid
   over a script's own loop; the second is `max-autotune-no-cudagraphs` with the graphs of `reduce-overhead`.
 - **`no_sync` while gradients accumulate**: it belongs around the script's own backward calls.
 - **cuDNN's `benchmark_limit`**: how many algorithms are timed for a new shape, once; a steady step does not change.
+- **Another OpenMP, instruction set or BLAS** (Intel's runtime, oneDNN's or MKL's switches, cuBLAS workspaces, float
+  types of Arm's kernels): a second OpenMP in one process is known to hang and to crash, and the libraries' own choice
+  is the right one but where a processor is misjudged.
+- **Another kernel in the place of the script's** (FlashAttention 3, fused heads and losses, einsum paths, reductions in
+  lower precision): each needs a package or a change of the model, which is the script's.
+- **Sharded trainings** (FSDP), Apple's and Intel's GPUs: nothing of hotlap was measured on them.
 - **Allocator settings beyond expandable segments** (garbage collection threshold, rounding, largest split): they help
   against a fragmented memory, which `expandable-segments` is for; none is known to make a step faster that has room.
 """
@@ -60,7 +68,10 @@ AUDITS_TAIL = """\
 - **A waste in milliseconds everywhere**: it is given where the time itself was seen (waiting for data, the update, the
   collector, costly calls). What a step would take with another attention or another shape was not seen.
 - **Learning rates, leaking test data, wrong labels, bad initial weights**: one short run cannot show them.
-- **Stragglers among ranks**: so far only a training in one process is observed.
+- **Retries of CUDA's allocator, recurrent weights that are not flattened**: torch warns of both itself.
+- **An all-reduce for every micro-batch, stragglers**, and what else only several processes show: so far only a training
+  in one process is observed.
+- **Low arithmetic intensity**: `hotlap check --model` shows it per module, beside the machine's own limits.
 - **A GPU that is throttled or shared**: clocks and other processes are not looked at; they show as noise.
 """
 

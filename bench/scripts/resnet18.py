@@ -67,7 +67,7 @@ def main():
     torch.manual_seed(args.seed)
     loader = DataLoader(Photographs(16 * args.steps), batch_size=16, shuffle=True)
     model = ResNet18(10)
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9, weight_decay=5e-4)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.005, momentum=0.9, weight_decay=5e-4)
     criterion = nn.CrossEntropyLoss()
     for step, (images, labels) in enumerate(loader, start=1):
         optimizer.zero_grad()

@@ -60,7 +60,8 @@ def seen_of(record: Recording) -> Seen:
     for probe, written in record.seen.items():
         with contextlib.suppress(KeyError, msgspec.ValidationError):
             what[probe] = msgspec.convert(written, types[probe])
-    return Seen(record.facts, phases_of(record), record.steps, load=record.load, **what)
+    failed = {name.removeprefix("probe "): why for name, why in record.failed_probes.items()}
+    return Seen(record.facts, phases_of(record), record.steps, load=record.load, failed=failed, **what)
 
 
 def samples_per_step(record: Recording) -> float:

@@ -249,6 +249,45 @@ PASSING: dict[str, dict[str, str]] = {
     },
 }
 
+ALSO_FAILING: dict[str, tuple[str, dict[str, str]]] = {
+    "a schedule with a step of its own": (
+        "scheduler-first",
+        {
+            "setup": "scheduler = torch.optim.lr_scheduler.CosineAnnealingWarmRestarts(optimizer, 10)",
+            "before_step": "optimizer.zero_grad(); scheduler.step()",
+        },
+    ),
+    "what an activation gives": ("nll-without-log", {"criterion": "nn.NLLLoss()", "answer": "model(inputs).tanh()"}),
+    "now and then, and for long": (
+        "calls-every-step",
+        {
+            "imports": "import time\nclass Slow:\n    def __reduce__(self): time.sleep(0.1); return int, ()",
+            "setup": "count = 0",
+            "after_step": "count += 1; count % 4 or torch.save(Slow(), 'last.pt')",
+        },
+    ),
+}
+ALSO_PASSING: dict[str, tuple[str, dict[str, str]]] = {
+    "a warm-up before a schedule": (
+        "scheduler-first",
+        {
+            "setup": "from torch.optim.lr_scheduler import LinearLR, SequentialLR, StepLR\n"
+            "parts = [LinearLR(optimizer, 0.1, 1.0, 5), StepLR(optimizer, 10)]\n"
+            "scheduler = SequentialLR(optimizer, parts, [5])",
+            "after_step": "scheduler.step()",
+        },
+    ),
+    "an output that is used beside its norm": (
+        "bias-before-norm",
+        {
+            "model": HEALTHY["model"]
+            .replace(", bias=False", "")
+            .replace("self.norm(self.conv(x))", "(lambda y: self.norm(y) + y)(self.conv(x))")
+        },
+    ),
+}
+"""What is easily taken for wrong."""
+
 
 def script(parts: dict[str, str]) -> str:
     """The healthy training with these parts in the place of its own."""

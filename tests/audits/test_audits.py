@@ -15,7 +15,7 @@ import pytest
 from facts import CUDA, facts
 
 from audits.on_a_gpu import ON_A_GPU
-from audits.scripts import FAILING, HEALTHY_PASSES, PASSING, script
+from audits.scripts import ALSO_FAILING, ALSO_PASSING, FAILING, HEALTHY, HEALTHY_PASSES, PASSING, script
 from hotlap.answer import seen_of
 from hotlap.audits import AUDITS, all_audits, audit_by_id
 from hotlap.audits.audit import Audit
@@ -84,7 +84,7 @@ def often(audit_ids: Collection[str]) -> list[Any]:
 
 @pytest.mark.parametrize("audit_id", often(FAILING))
 def test_it_finds_what_is_wrong(tmp_path: Path, audit_id: str) -> None:
-    """With something to say and to change; and it is alone with that, or with what goes along with it."""
+    """With something to say and to change."""
     found = audit_by_id(audit_id).judge(observed(script(FAILING[audit_id]), tmp_path))
 
     assert found.status in FOUND, found
@@ -99,6 +99,41 @@ def test_it_passes_what_is_right(tmp_path: Path, audit_id: str) -> None:
     assert findings[audit_id].status is Status.PASS, findings[audit_id]
     assert [f for f in findings.values() if (f.area == "model" or f.audit in WRONG) and f.status in FOUND] == []
     assert [f for f in findings.values() if f.status is Status.ERROR] == []
+
+
+@pytest.mark.parametrize(("audit_id", "parts"), ALSO_FAILING.values(), ids=ALSO_FAILING)
+def test_it_finds_less_plain_cases(tmp_path: Path, audit_id: str, parts: dict[str, str]) -> None:
+    """By the same scripts."""
+    found = audit_by_id(audit_id).judge(observed(script(parts), tmp_path))
+
+    assert found.status in FOUND, found
+
+
+@pytest.mark.parametrize(("audit_id", "parts"), ALSO_PASSING.values(), ids=ALSO_PASSING)
+def test_it_passes_what_only_looks_wrong(tmp_path: Path, audit_id: str, parts: dict[str, str]) -> None:
+    """By the same scripts."""
+    found = audit_by_id(audit_id).judge(observed(script(parts), tmp_path))
+
+    assert found.status is Status.PASS, found
+
+
+def test_looking_changes_nothing_that_is_learned(tmp_path: Path) -> None:
+    """As far as a training is observed, with every probe, it has the losses of one that hotlap never saw."""
+    parts = {
+        "model": HEALTHY["model"]
+        .replace("self.head(", "nn.functional.dropout(self.head(", 1)
+        .replace(".flatten(1))", ".flatten(1)), 0.2, self.training)"),
+        "after_step": "print(repr(loss.item()), flush=True)",
+    }
+    text = script(parts)
+    (tmp_path / "plain.py").write_text(text)
+    plain = subprocess.run([sys.executable, "plain.py"], cwd=tmp_path, capture_output=True, text=True, check=True)
+    observed(text, tmp_path)
+
+    log = tmp_path / "out" / "trials" / "0001-observe" / "output.log"
+    losses = log.read_text().splitlines()
+    assert len(losses) > 20
+    assert losses == plain.stdout.splitlines()[: len(losses)]
 
 
 def test_the_healthy_training_passes(tmp_path: Path) -> None:
@@ -332,6 +367,8 @@ def test_every_audit_has_a_script_that_fails_it_and_one_that_passes() -> None:
     hidden = facts(torch="2.13.0+cpu", machine={"gpus": ("NVIDIA H200",)})
     assert audit_by_id("cpu-build").judge(replace(SEEN, facts=hidden)).status is Status.FAIL
     assert audit_by_id("cpu-build").judge(SEEN).status is Status.PASS
+    idle = facts(torch="2.13.0+cu130", machine={"gpus": ("NVIDIA H200",)})
+    assert audit_by_id("cpu-build").judge(replace(SEEN, facts=idle)).status is Status.INFORMATIVE
 
 
 @pytest.mark.parametrize("audit", all_audits(), ids=list(AUDITS))
@@ -360,12 +397,34 @@ def test_an_audit_that_fails_keeps_no_other_from_speaking() -> None:
     assert [finding.status for finding in found] == [Status.ERROR, Status.PASS]
 
 
+def test_a_probe_that_failed_is_no_want_of_anything_to_see() -> None:
+    """An audit that may well have nothing to look at says which of the two it was."""
+    broken = replace(SEEN, failed={"rows": "RuntimeError: shapes"})
+    audit = audit_by_id("folded-batch")
+
+    assert audited(SEEN, [audit])[0].status is Status.NOT_APPLICABLE
+    assert audited(broken, [audit])[0].status is Status.ERROR
+
+
+@pytest.mark.parametrize(("foreach", "status"), [(None, Status.PASS), (True, Status.PASS), (False, Status.FAIL)])
+def test_on_a_device_torch_updates_in_lists_unless_told_otherwise(foreach: bool | None, status: Status) -> None:
+    steps = replace(SEEN.steps, phases_s={"optimizer": (0.1,) * 20})
+    seen = replace(SEEN, facts=facts(**CUDA, optimizer={"foreach": foreach}), steps=steps)
+
+    assert audit_by_id("per-tensor-update").judge(seen).status is status
+
+
 def test_the_worst_comes_first() -> None:
     """A mistake in what is learned, faults by what they waste, what is worth knowing, the rest as in the list."""
 
     def audit(name: str, status: Status, wasted_s: float = 0.0, *, misleads: bool = False) -> Audit:
         wasted = Estimate(wasted_s, wasted_s, wasted_s, "s", 10) if wasted_s else None
-        made = Mock(needs=(), misleads=misleads, judge=lambda _: Finding(name, "model", status, "", wasted, {}, (), ""))
+        made = Mock(
+            needs=(),
+            looks_at=(),
+            misleads=misleads,
+            judge=lambda _: Finding(name, "model", status, "", wasted, {}, (), ""),
+        )
         return cast("Audit", made)
 
     audits = [

@@ -20,6 +20,7 @@ from torch.utils.data import Dataset
 FETCHED = multiprocessing.Value("i", 0)
 """Samples that were really made, in all processes."""
 OFFSET = 0.0
+SIDE = 16
 Pair = namedtuple("Pair", ["x", "y"])
 
 
@@ -77,6 +78,18 @@ class Resize:
 
     def __call__(self, image: Any) -> Any:
         return image.resize(self.size, Image.Resampling.BILINEAR)
+
+
+def side() -> int:
+    """As a script sets it that trains on larger images in later epochs."""
+    return SIDE
+
+
+class Progressive:
+    """By a global of a function that it calls."""
+
+    def __call__(self, image: Any) -> Any:
+        return image.resize((side(), side()), Image.Resampling.BILINEAR)
 
 
 class Crop:

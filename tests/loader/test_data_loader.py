@@ -75,6 +75,18 @@ def test_explains(make: Any, lines: list[str]) -> None:
     assert len(said.splitlines()) == (6 if "served by torch" in said else 5)
 
 
+def test_explains_that_it_has_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once a batch came out wrong torch fetches, whatever the dataset would allow."""
+    monkeypatch.setattr(data_loader._BATCHES, "_off", True)
+
+    said = hotlap.DataLoader(rows(), 4).explain().splitlines()
+
+    assert said[:2] == [
+        "TensorDataset is served by torch.",
+        "whole-batch-fetch: a whole batch came out other than row by row",
+    ]
+
+
 def test_switch(monkeypatch: pytest.MonkeyPatch) -> None:
     """The environment's switch leaves all to torch (S40)."""
     monkeypatch.setenv("HOTLAP_OFF", "1")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import random
@@ -20,7 +21,20 @@ from hotlap.loader.compare import difference
 from hotlap.loader.getitem import UnfitError
 from hotlap.loader.sample_cache import SampleCaches, why_not_cached
 from loader import cacheable
-from loader.cacheable import AUGMENT, FETCHED, Backwards, Compose, Crop, Mixed, Photos, Resize, Sounds, ToTensor, age
+from loader.cacheable import (
+    AUGMENT,
+    FETCHED,
+    Backwards,
+    Compose,
+    Crop,
+    Mixed,
+    Photos,
+    Progressive,
+    Resize,
+    Sounds,
+    ToTensor,
+    age,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -322,6 +336,17 @@ def test_a_global_variable_counts(files: list[str], host: Host, monkeypatch: pyt
     assert not torch.equal(next(iter(loader))["x"], before[-1])
 
 
+def test_so_does_one_behind_a_transform(files: list[str], host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which a function names that the transform calls: the batch after the change has it, comparison or not."""
+    caching(host)
+    loader = DataLoader(Photos(files, Compose([Progressive(), ToTensor()])), 12)
+    before = [next(iter(loader))[0] for _ in range(5)]
+    monkeypatch.setattr(cacheable, "SIDE", 20)
+
+    assert before[-1].shape[-1] == 16
+    assert next(iter(loader))[0].shape[-1] == 20
+
+
 # -- what is left alone
 
 
@@ -418,10 +443,13 @@ def test_little_free_memory_ends_the_filling(files: list[str], host: Host, monke
 def test_a_dataset_that_is_gone_frees_its_memory(files: list[str], host: Host) -> None:
     """A script may build another one for every fold."""
     caches = caching(host)
+    opened = len(list(Path("/proc/self/fd").iterdir()))
     for _ in range(3):
         list(DataLoader(Sounds(files), 4))
 
     assert len(caches._caches) == 1
+    gc.collect()
+    assert len(list(Path("/proc/self/fd").iterdir())) <= opened + 2
 
 
 def test_in_a_trial_it_is_full_before_the_first_step(files: list[str], host: Host) -> None:

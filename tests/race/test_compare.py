@@ -148,6 +148,33 @@ def test_expected_time_counts_the_misses() -> None:
     assert compare.median_s(final_runs([None, None, 50]), "default") is None
 
 
+def test_the_median_has_an_interval_from_six_runs_on() -> None:
+    """Of two of the runs' own times; a miss is later than any."""
+    steps = [50, 10, None, 40, 20, 30]
+
+    assert compare.median_ends_s(final_runs(steps[:5], step_s=0.1), "default") is None
+    assert compare.median_ends_s(final_runs(steps, step_s=0.1), "default") == (pytest.approx(1.0), None)
+    assert compare.median_ends_s(final_runs([*steps, None, 60, 70], step_s=0.1), "default") == (
+        pytest.approx(2.0),
+        None,
+    )
+    assert compare.median_ends_s(final_runs([None] * 6), "default") == (None, None)
+
+
+def test_the_interval_of_the_median_covers_it() -> None:
+    """In at least 95 races of a hundred, whatever times are distributed like."""
+    luck, true = random.Random(1), 100.0
+    covered = 0
+    for _ in range(1000):
+        ends = compare.median_ends_s(
+            final_runs([round(true * luck.lognormvariate(0, 0.8)) for _ in range(8)]), "default"
+        )
+        assert ends is not None
+        covered += ends[0] <= true * 0.1 <= ends[1]
+
+    assert covered >= 950
+
+
 def test_more_seeds_are_not_wasted_on_one_far_behind() -> None:
     best, other = final_runs([40, 41, 42]), final_runs([80, 82, 84])
 

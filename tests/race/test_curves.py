@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hotlap.race.curves import POINTS, LearningCurve, crossing, loss_curve, metric_curve, smoothed, spacing
+from hotlap.race.curves import POINTS, LearningCurve, crossing, is_coarse, loss_curve, metric_curve, spacing
 
 losses = st.lists(st.floats(-100, 100), min_size=1, max_size=300)
-curves = st.lists(st.floats(-100, 100), min_size=1, max_size=60).map(
+curves = st.lists(st.floats(-100, 100), min_size=3, max_size=60).map(
     lambda values: LearningCurve(tuple((4 * place, value) for place, value in enumerate(values, 1)), 4 * len(values))
 )
 
@@ -64,14 +64,23 @@ def test_one_lucky_point_is_no_crossing() -> None:
     curve = LearningCurve(tuple(enumerate(values, 1)), 12)
 
     assert crossing(curve, 1.0) == 9
-    assert len(smoothed(curve.points)) == 10
+    assert len(curve.smoothed) == 10
 
 
 def test_a_coarse_curve_is_taken_as_it_is() -> None:
     """Of four evaluations in a whole training the median of three would hide most."""
-    curve = LearningCurve(((1, 4.0), (2, 1.0), (3, 4.0)), 3)
+    curve = LearningCurve(((1, 4.0), (2, 1.0), (3, 4.0)), 3, coarse=True)
 
     assert crossing(curve, 1.0) == 2
+
+
+def test_a_short_run_is_smoothed_like_a_long_one() -> None:
+    """Of a race whose whole training has many points: else its luck would count and that of the others not."""
+    short = LearningCurve(((1, 4.0), (2, 1.0), (3, 4.0)), 3)
+
+    assert crossing(short, 1.0) is None
+    assert is_coarse(80, 10)
+    assert not is_coarse(90, 10)
 
 
 @given(st.integers(1, 10**6))

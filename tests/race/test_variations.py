@@ -31,10 +31,10 @@ def test_one_thing_is_changed_at_a_time() -> None:
     arm = Arm("momentum", lr=0.1, schedule="linear", horizon=100)
     changed = _changes(arm, "momentum", HEAVY)
 
-    assert [one.schedule for one in changed[:2]] == ["one-cycle", "wsd"]
+    assert [one.schedule for one in changed[:3]] == ["constant", "one-cycle", "wsd"]
     assert [one.clip for one in changed if one.clip] == [1.0]
     assert [one.momentum for one in changed if one.momentum] == [0.95, 0.8]
-    assert len(set(changed)) == len(changed) == 6
+    assert len(set(changed)) == len(changed) == 7
     assert all(Arm.parse(str(one)) == one for one in changed)
 
 
@@ -53,3 +53,4 @@ def test_what_makes_no_sense_is_not_tried() -> None:
     assert {one.schedule for one in _changes(averaging, averaging.rule, HEAVY)} == {averaging.schedule}
     assert not any(one.clip for one in _changes(matrix, "muon", HEAVY))
     assert not any(one.momentum for one in _changes(own, SCRIPT, HEAVY))
+    assert [one.momentum for one in _changes(own, SCRIPT, [], 0.9) if one.momentum] == [0.95, 0.8]

@@ -21,6 +21,8 @@ class Audit(ABC):
     """data, model, optimizer or hardware: the folder it lives in."""
     needs: ClassVar[tuple[str, ...]] = ()
     """Fields of `Seen` that must have been seen."""
+    looks_at: ClassVar[tuple[str, ...]] = ()
+    """Fields of `Seen` that may be None for want of anything to see, but not because the probe failed."""
     misleads: ClassVar[bool] = False
     """What it finds is a mistake in what is learned, which comes before all that only costs time."""
     knobs: ClassVar[tuple[str, ...]] = ()

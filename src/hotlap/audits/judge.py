@@ -30,6 +30,8 @@ def _judged(audit: Audit, seen: Seen) -> Finding:
         return audit.error("a compiled graph hides its operations")
     if missing:
         return audit.error(f"nothing was seen of its {' and '.join(missing)}")
+    if broken := [f"{name} ({seen.failed[name]})" for name in audit.looks_at if name in seen.failed]:
+        return audit.error(f"it failed to look at {' and '.join(broken)}")
     try:
         return audit.judge(seen)
     except Exception as error:

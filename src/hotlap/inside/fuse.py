@@ -44,7 +44,7 @@ def switch(optimizer: Any, classes: Collection[str], kernel: Mapping[str, bool],
         if (optimizer := alive()) is not None:
             for options, old in zip(_all_options(optimizer), written):
                 options.update(old)
-            _move_steps(optimizer, fused=False)
+            _move_steps(optimizer, fused=any(old.get("fused") for old in written))
         for hook in hooks:
             hook.remove()
 

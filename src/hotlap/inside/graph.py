@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +37,17 @@ def _branch(node: Any) -> Iterator[Any]:
     while node is not None:
         yield node
         node = next((before for before, _ in node.next_functions if before is not None), None)
+
+
+def readers(outputs: Iterable[torch.Tensor]) -> Counter[Any]:
+    """Each node of the graphs behind these tensors, to how many others read what it made."""
+    found: Counter[Any] = Counter()
+    left = [output.grad_fn for output in outputs if output.grad_fn is not None]
+    while left:
+        before = [node for node, _ in left.pop().next_functions if node is not None]
+        left += {node for node in before if node not in found}
+        found.update(before)
+    return found
 
 
 def name_of(node: Any) -> str:

@@ -187,7 +187,7 @@ class Observer:
             sparse=any(p.grad is not None and p.grad.is_sparse for p in parameters),
             devices=tuple(sorted({str(p.device) for p in parameters})),
             fused=any(group.get("fused") for group in optimizer.param_groups),
-            foreach=any(group.get("foreach") for group in optimizer.param_groups),
+            foreach=_said([group.get("foreach") for group in optimizer.param_groups]),
             main=False,
         )
 
@@ -252,3 +252,9 @@ def _node(device: torch.device) -> int:
     with contextlib.suppress(AttributeError):  # of a torch that does not tell it
         return node_of_device(f"{found.pci_domain_id:04x}:{found.pci_bus_id:02x}:{found.pci_device_id:02x}.0")
     return -1
+
+
+def _said(values: list[bool | None]) -> bool | None:
+    """What the script said for its parameters; None where it left it to torch."""
+    said = [value for value in values if value is not None]
+    return any(said) if said else None

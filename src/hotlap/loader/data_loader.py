@@ -50,7 +50,7 @@ class DataLoader(data.DataLoader[_T]):
 
     def explain(self) -> str:
         """Which fetch path serves, and why the others do not; one line for each."""
-        whole, plain = self._why_stock(), object.__new__(data.DataLoader)
+        whole, plain = self._why_stock() or _BATCHES.why_left(self.dataset), object.__new__(data.DataLoader)
         vars(plain).update(vars(self))  # the knobs are for torch's own class
         others = {
             "sample-cache": why_not_cached(plain) or _MEASURED,

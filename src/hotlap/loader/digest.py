@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import pickle
 import sys
+from collections.abc import Iterator
 from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 import torch
 
 from hotlap.loader.getitem import UnfitError
+from hotlap.loader.movable import reachable
 
 _LARGE_BYTES = 1 << 20
 """Arrays from here on are told apart by where they lie: reading them at every epoch would cost more than it tells."""
@@ -20,7 +22,7 @@ _PLAIN = (bool, int, float, str)
 
 
 def digest(dataset: Any) -> int:
-    """Of its attributes, as deep as they go, and of the code of its class; 63 bits.
+    """Of its attributes, as deep as they go, and of the code that makes its samples as far as it is found; 63 bits.
 
     Raises:
         UnfitError: It holds something that cannot be written down, such as a lock or an open file.
@@ -29,12 +31,25 @@ def digest(dataset: Any) -> int:
     kind = type(dataset)
     try:
         codes = [vars(base).get("__getitem__") for base in kind.__mro__]
-        _Writer(sink, protocol=5).dump((id(kind), codes, vars(dataset)))
+        _Writer(sink, protocol=5).dump((id(kind), codes, list(_called(dataset)), vars(dataset)))
     except UnfitError:
         raise
     except Exception as error:  # whatever its objects raise when they are to be written down
         raise UnfitError(f"it holds what cannot be watched for changes: {error}") from None
     return int.from_bytes(sink.hash.digest(), "little") >> 1 | 1
+
+
+def _called(dataset: Any) -> Iterator[tuple[int, list[tuple[str, Any]]]]:
+    """The functions by which a sample may be made, and those that these name: the code of each, and its globals."""
+    first = [thing for thing in reachable(dataset) if isinstance(thing, FunctionType)]
+    for function in reachable(*first):
+        if isinstance(function, FunctionType):
+            yield id(function.__code__), _plain(function)
+
+
+def _plain(function: FunctionType) -> list[tuple[str, Any]]:
+    named = {name: function.__globals__.get(name) for name in function.__code__.co_names}
+    return [item for item in named.items() if type(item[1]) in _PLAIN]
 
 
 class _Sink:
@@ -62,9 +77,7 @@ class _Writer(pickle.Pickler):
             return _is, (obj.data_ptr(), tuple(obj.shape), obj.stride(), str(obj.dtype), obj._version)
         if isinstance(obj, FunctionType):
             cells = [cell.cell_contents for cell in obj.__closure__ or ()]
-            named = {name: obj.__globals__.get(name) for name in obj.__code__.co_names}
-            plain = [item for item in named.items() if type(item[1]) in _PLAIN]
-            return _is, (id(obj.__code__), obj.__defaults__, cells, plain)
+            return _is, (id(obj.__code__), obj.__defaults__, cells, _plain(obj))
         if isinstance(obj, MethodType):
             return _is, (id(obj.__func__), obj.__self__)
         if isinstance(obj, (type, ModuleType, CodeType)):

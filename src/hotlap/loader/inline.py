@@ -43,7 +43,8 @@ class InlineWorkers:
 
     def _inlined(self, original: Callable[[Any], Any]) -> Callable[[Any], Any]:
         def _get_iterator(loader: Any) -> Any:
-            if not loader.num_workers or loader in self._left or why_not_virtual(loader):
+            held = loader.persistent_workers  # their copies live on from epoch to epoch, and so would need ours
+            if not loader.num_workers or held or loader in self._left or why_not_virtual(loader):
                 return original(loader)
             loader.check_worker_number_rationality()
             return _InlineIter(loader, self)

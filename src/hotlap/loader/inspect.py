@@ -60,7 +60,7 @@ class LoaderWatch:
         self._host.wrap(DataLoader, "__iter__", self._opened)
         self._host.loaders.serve(self._served)
         self._watch.install()
-        self._host.before_first_step(lambda optimizer: self._try_caching())
+        self._host.before_first_step(lambda optimizer: self.try_caching())
         self._pace.install()
 
     def _opened(self, original: Callable[..., Any]) -> Callable[..., Any]:
@@ -92,7 +92,7 @@ class LoaderWatch:
         self._seen[index] = _described(index, loader)
         self._waiting[index] = loader
 
-    def _try_caching(self) -> None:
+    def try_caching(self) -> None:
         """Fetches samples, and so waits for the first step: what an epoch takes to start is measured."""
         waiting, self._waiting = self._waiting, {}
         for index, loader in waiting.items():

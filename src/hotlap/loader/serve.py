@@ -47,7 +47,7 @@ class WholeBatches:
         self._knob = knob
         self._paths: WeakKeyDictionary[Any, _Path] = WeakKeyDictionary()
         self._off = False
-        self._told: set[str] = set()
+        self._left: dict[str, str] = {}
 
     def fetch(self, fetcher: Any, indices: Any, stock: Callable[[Any, Any], Any]) -> Any:
         """The batch of these indices."""
@@ -72,9 +72,15 @@ class WholeBatches:
             return self._compared(batch, stock(fetcher, indices))
         return batch
 
+    def why_left(self, dataset: Any) -> str:
+        """Why torch has gone on to fetch the batches of such a dataset; "" while it has not."""
+        if self._off:
+            return "a whole batch came out other than row by row"
+        return self._left.get(type(dataset).__qualname__, "")
+
     def _tell(self, dataset: str, reason: str) -> None:
-        if dataset not in self._told and get_worker_info() is None:
-            self._told.add(dataset)
+        if dataset not in self._left and get_worker_info() is None:
+            self._left[dataset] = reason
             self._host.remark(f"{self._knob}: torch fetches the batches of {dataset} itself, because {reason}")
 
     def _compared(self, batch: Any, expected: Any) -> Any:

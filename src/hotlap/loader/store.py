@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import mmap
 import os
+import weakref
 from threading import Lock
 
 from hotlap.loader.samples import Memory
@@ -39,6 +40,7 @@ class Store:
         self._end = self._start + (int(free * _SHARE) // ranks if capacity is None else capacity)
         self._descriptor = os.memfd_create("hotlap-samples")
         os.ftruncate(self._descriptor, self._end)
+        weakref.finalize(self, os.close, self._descriptor)
         self._map = mmap.mmap(self._descriptor, self._end)
         self.memory = Memory(self._map)
         self._head = self.memory.view[:_HEAD].cast("q")

@@ -29,6 +29,7 @@ _COUNTED: tuple[tuple[Any, str, str], ...] = (
     (checkpoint, "checkpoint", "checkpoint"),
     (torch.nn.functional, "scaled_dot_product_attention", "attention"),
 )
+_SCHEDULERS = ("LRScheduler", "CosineAnnealingWarmRestarts", "SequentialLR", "ChainedScheduler")  # with own steps
 
 
 class HabitsProbe(Probe):
@@ -49,12 +50,12 @@ class HabitsProbe(Probe):
 
         def close() -> None:
             if began and (steps := recorder.index - 1 - began[0]) > 0:
-                per_step = {name: count / steps for name, count in counts.items()}
-                self.see(host, Habits(steps, per_step, first == [True]))
+                self.see(host, Habits(steps, {name: n / steps for name, n in counts.items()}, first == [True]))
 
         for owner, attribute, name in _COUNTED:
             host.wrap(owner, attribute, partial(_counted, recorder, counts, name))
-        host.wrap(lr_scheduler.LRScheduler, "step", partial(_scheduled, recorder, first))
+        for scheduler in _SCHEDULERS:
+            host.wrap(getattr(lr_scheduler, scheduler), "step", partial(_scheduled, recorder, first))
         begin = self.guarded(host, begin)
         recorder.on_end.append(begin)
         recorder.on_close.append(self.guarded(host, close))
@@ -63,7 +64,8 @@ class HabitsProbe(Probe):
 def _counted(recorder: Recorder, counts: Counter[str], name: str, original: Callable[..., Any]) -> Callable[..., Any]:
     def call(*args: Any, **kwargs: Any) -> Any:
         if not torch.compiler.is_compiling():
-            counts[f"{name} to zeros" if kwargs.get("set_to_none") is False else name] += not recorder.tape.foreign
+            zeros = " to zeros" * (name == "zero_grad" and False in (*args[1:2], kwargs.get("set_to_none")))
+            counts[name + zeros] += not recorder.tape.foreign
         return original(*args, **kwargs)
 
     return call
@@ -71,8 +73,8 @@ def _counted(recorder: Recorder, counts: Counter[str], name: str, original: Call
 
 def _scheduled(recorder: Recorder, first: list[bool], original: Callable[..., Any]) -> Callable[..., Any]:
     def step(scheduler: Any, *args: Any, **kwargs: Any) -> Any:
-        if not first and hasattr(scheduler, "_last_lr"):  # its constructor takes a step of its own, without
-            first.append(not recorder.stepped)
+        if not first and hasattr(scheduler, "_last_lr") and not getattr(scheduler, "_is_initial", False):
+            first.append(not recorder.stepped)  # constructors take a step, those of chains one of their parts
         return original(scheduler, *args, **kwargs)
 
     return step

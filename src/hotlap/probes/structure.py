@@ -8,6 +8,8 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd
 
+from hotlap.inside.graph import before_backward
+from hotlap.inside.outputs import Outputs
 from hotlap.probes.probe import LOOKED_AT_STEP, Probe, Roots
 from hotlap.records.seen import Structure
 
@@ -27,19 +29,18 @@ class StructureProbe(Probe):
 
     def install(self, host: Host, recorder: Recorder, roots: Roots) -> None:
         """Hook every module for the step that is looked at; look for gradients before each update up to then."""
-        made_by: dict[int, tuple[str, torch.Tensor]] = {}
-        readers: dict[str, list[nn.Module]] = {}
-        had_gradient: set[int] = set()
-        names: dict[int, str] = {}
+        outputs, had_gradient, names = Outputs(), set[int](), dict[int, str]()
 
         def called(module: nn.Module, args: Any, out: Any) -> None:
             if recorder.index != LOOKED_AT_STEP or not module.training:
                 return
-            for given in args:
-                if id(given) in made_by and made_by[id(given)][1] is given:
-                    readers.setdefault(made_by[id(given)][0], []).append(module)
+            outputs.read(module, args)
             if isinstance(module, _ConvNd) and module.bias is not None and module.bias.requires_grad:
-                made_by[id(out)] = (names.get(id(module), type(module).__name__), out)
+                outputs.add(names.get(id(module), type(module).__name__), out)
+
+        def backward(ends: Any, seeds: Any) -> None:
+            if recorder.index == LOOKED_AT_STEP:
+                outputs.note_graph(ends)
 
         def before(optimizer: torch.optim.Optimizer) -> None:
             owned = (parameter for group in optimizer.param_groups for parameter in group["params"])
@@ -50,11 +51,10 @@ class StructureProbe(Probe):
                 names.update({id(m): n for root in roots() for n, m in root.named_modules()})
             elif done == LOOKED_AT_STEP:
                 recorder.on_end.remove(next_step)
-                biased = [name for name, by in readers.items() if all(isinstance(m, _BatchNorm) for m in by)]
-                self.see(host, _structure(roots(), recorder, biased, had_gradient))
-                made_by.clear()
+                self.see(host, _structure(roots(), recorder, outputs.only_into(_BatchNorm), had_gradient))
 
         called_, before, next_step = (self.guarded(host, act) for act in (called, before, next_step))
+        before_backward(host, self.guarded(host, backward))
         handle = nn.modules.module.register_module_forward_hook(called_)
         host.call(lambda: None, handle.remove)
         recorder.on_optimizer_start.append(before)

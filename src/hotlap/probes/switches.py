@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _VARIABLES = (
     *("CUDA_LAUNCH_BLOCKING", "PYTORCH_NO_CUDA_MEMORY_CACHING", "TORCH_COMPILE_DEBUG", "MALLOC_PERTURB_"),
-    *("TORCH_SHOW_DISPATCH_TRACE", "ONEDNN_VERBOSE", "MKL_VERBOSE", "NVIDIA_TF32_OVERRIDE"),
+    *("TORCH_SHOW_DISPATCH_TRACE", "ONEDNN_VERBOSE", "MKL_VERBOSE"),
 )
 _OFF = ("", "0")
 
@@ -49,6 +49,6 @@ def _on() -> dict[str, str]:
     distributed = os.environ.get("TORCH_DISTRIBUTED_DEBUG", "")
     on = {name: "on" for name, flag in flags.items() if flag}
     on |= {name: os.environ[name] for name in _VARIABLES if os.environ.get(name, "") not in _OFF}
-    tf32_off = os.environ.get("NVIDIA_TF32_OVERRIDE") == "0"  # here it is the zero that costs
+    tf32_off = os.environ.get("NVIDIA_TF32_OVERRIDE") == "0"  # of this one it is the zero that costs
     on |= {"NVIDIA_TF32_OVERRIDE": "0"} if tf32_off else {}
     return on | ({"TORCH_DISTRIBUTED_DEBUG": distributed} if distributed == "DETAIL" else {})

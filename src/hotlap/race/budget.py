@@ -29,10 +29,13 @@ class Costs:
     step_s: float
     evaluation_s: float = 0.0
     """Spread over the steps."""
+    every: int = 1
+    """Steps between two values of the metric, up to one of which every run goes."""
 
     def run_s(self, share: float = 1.0, dear: float = 1.0) -> float:
         """Time of a run over a share of the training, its steps so many times as dear; start and evaluation are not."""
-        return self.start_s + share * self.steps * (dear * self.step_s + self.evaluation_s)
+        steps = min(self.steps, ceil(share * self.steps / self.every) * self.every)
+        return self.start_s + steps * (dear * self.step_s + self.evaluation_s)
 
 
 @dataclass(frozen=True)
@@ -105,10 +108,10 @@ SHAPES = {
         "thorough", baselines=5, points=12, extensions=2, variations=6, notches=3, checks=3, finalists=3, seeds=10
     ),
     "standard": Shape(
-        "standard", baselines=5, points=4, extensions=2, variations=3, notches=2, checks=2, finalists=2, seeds=8
+        "standard", baselines=5, points=4, extensions=2, variations=4, notches=2, checks=2, finalists=2, seeds=8
     ),
     "quick": Shape(
-        "quick", baselines=3, points=3, extensions=1, variations=1, notches=1, checks=1, finalists=1, seeds=3
+        "quick", baselines=3, points=3, extensions=1, variations=2, notches=1, checks=1, finalists=1, seeds=3
     ),
 }
 """From the richest to the poorest."""

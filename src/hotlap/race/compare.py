@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
-from math import exp, isfinite, log, sqrt
+from math import exp, inf, isfinite, log, sqrt
 from statistics import fmean, median, stdev
 from typing import TypeVar
 
 import numpy as np
-from scipy.special import stdtrit
+from scipy.special import bdtr, stdtrit
 
 from hotlap.records import Estimate
 from hotlap.stats import bad_blocks
@@ -83,8 +83,22 @@ def reached(runs: Sequence[FinalRun], goal: str) -> int:
 def median_s(runs: Sequence[FinalRun], goal: str) -> float | None:
     """Median time to the goal, misses counted as never; None when that is never."""
     times = [run.time_s(goal) for run in runs]
-    middle = median(float("inf") if time is None else time for time in times)
+    middle = median(inf if time is None else time for time in times)
     return middle if isfinite(middle) else None
+
+
+def median_ends_s(runs: Sequence[FinalRun], goal: str) -> tuple[float | None, float | None] | None:
+    """95 % interval of that median, from two of the runs' own times; None for never, and where they are too few.
+
+    Source: Conover, Practical Nonparametric Statistics, 3.2: half of all runs are sooner than the median, whatever
+    times are distributed like.
+    """
+    times = sorted(inf if (time := run.time_s(goal)) is None else time for run in runs)
+    outside = [place for place in range(len(times) // 2) if 2 * bdtr(place, len(times), 0.5) <= ALPHA]
+    if not outside:
+        return None
+    low, high = times[outside[-1]], times[-1 - outside[-1]]
+    return (low if isfinite(low) else None), (high if isfinite(high) else None)
 
 
 def expected_s(runs: Sequence[FinalRun], goal: str) -> float | None:

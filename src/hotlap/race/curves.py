@@ -26,6 +26,8 @@ class LearningCurve:
     """Steps that the run took."""
     stopped: str = ""
     """Why it was ended before its schedule was; "" when it came to its end."""
+    coarse: bool = False
+    """The curves of this race have few points, and each counts: of every arm alike, however short its horizon is."""
 
     @property
     def final(self) -> float:
@@ -37,7 +39,17 @@ class LearningCurve:
     @property
     def best(self) -> float:
         """The lowest value that `crossing` would find reached."""
-        return min((value for _, value in smoothed(self.points)), default=inf)
+        return min((value for _, value in self.smoothed), default=inf)
+
+    @property
+    def smoothed(self) -> list[tuple[int, float]]:
+        """The median of each three consecutive points at the step of the last; of a coarse curve the points."""
+        if self.coarse:
+            return list(self.points)
+        return [
+            (self.points[place][0], median(value for _, value in self.points[place - _MEDIAN_OF + 1 : place + 1]))
+            for place in range(_MEDIAN_OF - 1, len(self.points))
+        ]
 
     def at(self, step: int) -> float:
         """The metric at the last point that is not behind this step; infinite before the first."""
@@ -49,23 +61,31 @@ def spacing(steps: int) -> int:
     return max(1, steps // POINTS)
 
 
-def loss_curve(losses: Sequence[float | None], every: int, stopped: str = "") -> LearningCurve:
+def is_coarse(steps: int, every: int) -> bool:
+    """Whether a training of so many steps has too few points, so many steps apart, to leave any to chance."""
+    return steps // every < _COARSE
+
+
+def loss_curve(losses: Sequence[float | None], every: int, stopped: str = "", *, coarse: bool = False) -> LearningCurve:
     """The training loss as a window mean on the grid.
 
     Args:
         losses: Of each step from the first.
         every: Steps between two points; the window spans two of them.
         stopped: See `LearningCurve`.
+        coarse: See `LearningCurve`.
     """
     points: list[tuple[int, float]] = []
     for step in range(every, len(losses) + 1, every):
         window = [loss for loss in losses[max(0, step - _WINDOW * every) : step] if loss is not None]
         if window and all(map(isfinite, window)):
             points.append((step, fmean(window)))
-    return LearningCurve(tuple(points), len(losses), stopped)
+    return LearningCurve(tuple(points), len(losses), stopped, coarse)
 
 
-def metric_curve(values: Sequence[tuple[int, float]], steps: int, *, grows: bool, stopped: str = "") -> LearningCurve:
+def metric_curve(
+    values: Sequence[tuple[int, float]], steps: int, *, grows: bool, stopped: str = "", coarse: bool = False
+) -> LearningCurve:
     """The script's own metric where the script printed it.
 
     Args:
@@ -73,20 +93,11 @@ def metric_curve(values: Sequence[tuple[int, float]], steps: int, *, grows: bool
         steps: That the run took.
         grows: More of it is better.
         stopped: See `LearningCurve`.
+        coarse: See `LearningCurve`.
     """
     last = {step: value for step, value in values if isfinite(value)}
     points = tuple((step, -value if grows else value) for step, value in sorted(last.items()))
-    return LearningCurve(points, steps, stopped)
-
-
-def smoothed(points: Sequence[tuple[int, float]]) -> list[tuple[int, float]]:
-    """The median of each three consecutive points at the step of the last; of a coarse curve the points themselves."""
-    if len(points) < _COARSE:
-        return list(points)
-    return [
-        (points[place][0], median(value for _, value in points[place - _MEDIAN_OF + 1 : place + 1]))
-        for place in range(_MEDIAN_OF - 1, len(points))
-    ]
+    return LearningCurve(points, steps, stopped, coarse)
 
 
 def crossing(curve: LearningCurve, goal: float) -> int | None:
@@ -94,4 +105,4 @@ def crossing(curve: LearningCurve, goal: float) -> int | None:
 
     Source: of the kind of AlgoPerf's fixed cadence: noise buys an arm no extra chances.
     """
-    return next((step for step, value in smoothed(curve.points) if value <= goal), None)
+    return next((step for step, value in curve.smoothed if value <= goal), None)

@@ -23,7 +23,7 @@ from hotlap.race.screening import INCUMBENT, Candidate, admit, candidate, screen
 from hotlap.race.shapes import decays, own_schedule, peak
 from hotlap.race.trainings import Trainings
 from hotlap.race.variations import vary
-from hotlap.records import AS_WRITTEN, Setup
+from hotlap.records import AS_WRITTEN, Raced, Setup
 
 _MARGIN = 1.0  # of the spread below the strict goal: a horizon that just comes there misses in every few runs
 _FINALS_SHARE = 0.6  # of what is left, at most, that is kept for the finals: without them a race has no answer
@@ -66,10 +66,11 @@ def rule_entries(
 
 def begun(trainings: Trainings, shape: Shape, first: Run) -> list[Candidate]:
     """The rules with their first settings, the script's own first."""
-    rates = first.record.race.rates if first.record.race else ()
-    own = own_schedule(rates, trainings.steps)
-    candidates = [candidate(rule, peak(rates), own) for rule in (SCRIPT, *shape.rules)]
-    facts = trainings.lab.facts
+    seen, facts = first.record.race or Raced(), trainings.lab.facts
+    own = own_schedule(seen.rates, trainings.steps)
+    known = next((one.name.rpartition(":")[2].lower() for one in facts.optimizers if one.main), "") if facts else ""
+    script = candidate(SCRIPT, peak(seen.rates), own, known, seen.weight_decay)
+    candidates = [script, *(candidate(rule, peak(seen.rates), own) for rule in shape.rules)]
     epoch = facts.epoch_steps if facts else None
     for found in candidates:
         if found.rule == _ONCE_AN_EPOCH and epoch and trainings.steps < _FEWEST_UPDATES * epoch:

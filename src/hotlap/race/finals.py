@@ -192,6 +192,7 @@ def _finalist(
         runs=tuple(entry.runs),
         reached={goal: compare.reached(entry.runs, goal) for goal in names},
         median_s={goal: compare.median_s(entry.runs, goal) if entry.runs else None for goal in names},
+        median_ends_s={goal: compare.median_ends_s(entry.runs, goal) for goal in names},
         expected_s={goal: compare.expected_s(entry.runs, goal) for goal in names},
         step_s=_step_s(entry) or float("nan"),
         final=None if final is None else (-final if grows else final),

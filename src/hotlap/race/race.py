@@ -158,7 +158,8 @@ def learn_costs(trainings: Trainings, first: Run) -> Costs:
         )
     trained_s = sum(record.steps.total_s)
     start_s = max(0.0, record.wall_s - trained_s - record.evaluation_s)
-    return Costs(first.steps, start_s, trained_s / first.steps, record.evaluation_s / first.steps)
+    evaluation_s = record.evaluation_s / first.steps
+    return Costs(first.steps, start_s, trained_s / first.steps, evaluation_s, trainings.printed or 1)
 
 
 def plan_time(trainings: Trainings, costs: Costs, names: Sequence[str], wish: Wish, dear: float) -> tuple[Shape, float]:

@@ -97,6 +97,8 @@ class Finalist:
     """Goal to the number of runs that came to it."""
     median_s: dict[str, float | None]
     """Goal to the median time, misses counted as never."""
+    median_ends_s: dict[str, tuple[float | None, float | None] | None]
+    """Its 95 % interval, an end that is never None; None for fewer than six runs."""
     expected_s: dict[str, float | None]
     """Goal to the expected time with new starts after a miss."""
     step_s: float

@@ -57,23 +57,31 @@ class Candidate:
         return Screened(self.rule, self.words, self.step_ratio, tuple(self.tried), best, out)
 
 
-def candidate(rule: str, reference: float | None, own: str) -> Candidate:
+def candidate(rule: str, reference: float | None, own: str, known: str = "", decay: float = 0.0) -> Candidate:
     """A rule with its first settings.
 
     Args:
         rule: Its id, or that of the script's own.
         reference: The script's highest learning rate.
         own: The script's own schedule, "" for a constant rate.
+        known: Which rule of the table the script's own is; "" for none.
+        decay: The script's own weight decay.
     """
     schedule = schedule_for(rule, own)
     if rule != SCRIPT:
         found = RULES[rule]
-        decay = found.weight_decay.first or None
-        base = Arm(rule, lr=found.lr.first, weight_decay=decay, schedule=schedule, horizon=1)
+        first = found.weight_decay.first or None
+        base = Arm(rule, lr=found.lr.first, weight_decay=first, schedule=schedule, horizon=1)
         return Candidate(rule, base, found.lr, found.weight_decay)
     rate = reference or 1e-3
     base = Arm(SCRIPT, lr=rate, schedule=schedule, horizon=1, reference=reference)
-    return Candidate(SCRIPT, base, Range(rate, rate / _WIDE, rate * _WIDE))
+    decays = _around(RULES[known].weight_decay, decay) if known in RULES else _NO_DECAY
+    return Candidate(SCRIPT, base, Range(rate, rate / _WIDE, rate * _WIDE), decays)
+
+
+def _around(usual: Range, own: float) -> Range:
+    """A rule's usual range, with the script's own value in it and first; a decay that it turned off stays off."""
+    return Range(own, min(usual.low, own), max(usual.high, own)) if own or not usual.low else _NO_DECAY
 
 
 def admit(trainings: Trainings, candidates: Sequence[Candidate], window: Window) -> None:
@@ -109,7 +117,8 @@ def screen(
 
     def brought_up(found: Candidate) -> Asking[None]:
         under_way.append(found.rule)
-        cost_s = sum(trainings.lab.cost_s(AS_WRITTEN, "race") * share for share in RUNGS)
+        shares = [trainings.rung(share) / trainings.steps for share in RUNGS]
+        cost_s = trainings.lab.cost_s(AS_WRITTEN, "race") * sum(shares)
         cost_s *= max(1.0, len(under_way) / trainings.at_once)
         if found.rule != SCRIPT and trainings.lab.left_s < reserve_s + cost_s:
             found.out = "the budget ended before it was tried"
@@ -131,7 +140,7 @@ def screen(
 def reaches(trainings: Trainings, candidates: Sequence[Candidate]) -> dict[str, Reach]:
     """How soon each of those that came through came where the first, the script's own, ends."""
     own = candidates[0].half
-    level = own.curve.final if own else inf
+    level = own.curve.best if own else inf  # which it has come to itself, by the same rule as the others
     return {
         found.rule: Reach(
             time_to(crossing(found.half.curve, level), trainings.step_s * (found.step_ratio or 1.0)),

@@ -67,4 +67,4 @@ def schedule_for(rule: str, own: str) -> str:
 
 def decays(arm: Arm) -> bool:
     """Whether the horizon decides how soon it is at its best."""
-    return arm.schedule != _WARM_UP
+    return arm.schedule not in (_WARM_UP, "constant")

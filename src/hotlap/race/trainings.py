@@ -15,7 +15,7 @@ from hotlap.errors import HotlapError
 from hotlap.knobs import ARGUMENTS, OPTIMIZER_RULE
 from hotlap.lab import Lab
 from hotlap.race.arm import Arm
-from hotlap.race.curves import loss_curve, metric_curve, spacing
+from hotlap.race.curves import is_coarse, loss_curve, metric_curve, spacing
 from hotlap.race.range_test import RangeTest
 from hotlap.race.result import Metric, Row
 from hotlap.race.runs import SEEDS, Asking, Run, Wanted, why_stopped
@@ -211,13 +211,14 @@ class Trainings:
 
     def _with_curve(self, record: Recording, stopped: str) -> Run:
         taken = len(record.steps.total_s)
+        coarse = is_coarse(self.steps or taken, self.printed or spacing(self.steps or taken))
         if self.metric.pattern:
             values = [(int(step), float(value)) for step, value in record.seen.get("metric", ())]
-            curve = metric_curve(values, taken, grows=self.metric.grows, stopped=stopped)
+            curve = metric_curve(values, taken, grows=self.metric.grows, stopped=stopped, coarse=coarse)
         else:
             # Between two points lie equally many samples of every arm, or one would be smoothed more than another.
             every = max(1, round(spacing(self.steps or taken) / self.growth(record)))
-            curve = loss_curve(record.steps.losses, every, stopped)
+            curve = loss_curve(record.steps.losses, every, stopped, coarse=coarse)
         return Run(record, curve, self.step_time(record))
 
     def growth(self, record: Recording) -> float:

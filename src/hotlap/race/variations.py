@@ -16,6 +16,7 @@ from hotlap.race.shapes import decays
 from hotlap.race.trainings import Trainings
 
 _SHAPES = ("linear", "one-cycle", "wsd", "cosine")
+_AS_WRITTEN = "constant"  # of a script without a schedule, whose rate has been let down in a line so far
 _MOMENTA = (0.5, 2.0)  # times what is left of a direction after a step
 _UNBOUND = ("lion", "muon", "gradient-descent")  # whose step does not grow with the gradient, or is taken once an epoch
 _FEWEST_NORMS = 10
@@ -25,8 +26,7 @@ _OUTLIER = 1.2  # times the level: where no gradient is longer, clipping changes
 def vary(trainings: Trainings, found: Candidate, count: int, sigma: float) -> Asking[None]:
     """Try so many changes of a rule's best arm; what ends lower by more than noise takes its place.
 
-    The script's own rule is given the same choice, but for its momentum, which is the script's. All run on the seed on
-    which the arm came through.
+    The script's own rule is given the same choice. All run on the seed on which the arm came through.
 
     Args:
         trainings: Where they run.
@@ -38,7 +38,7 @@ def vary(trainings: Trainings, found: Candidate, count: int, sigma: float) -> As
     assert found.half is not None
     seen = found.half.record.race
     norms = [norm for _, norm in seen.gradient_norms] if seen else []
-    changes = _changes(found.best, found.rule, norms)[:count]
+    changes = _changes(found.best, found.rule, norms, seen.momentum if seen else 0.0)[:count]
     runs = yield from run_at(trainings, found, changes, len(RUNGS) - 1, None, varies=True)
     for change, run in zip(changes, runs):
         assert found.half is not None
@@ -46,16 +46,16 @@ def vary(trainings: Trainings, found: Candidate, count: int, sigma: float) -> As
             found.best, found.half = change, run
 
 
-def _changes(arm: Arm, rule: str, norms: Sequence[float]) -> list[Arm]:
-    """Each differs from the arm in one thing; the likeliest to help first."""
-    shapes = [replace(arm, schedule=shape) for shape in _SHAPES if shape != arm.schedule] if decays(arm) else []
-    momenta: list[Arm] = []
-    if rule != SCRIPT and RULES[rule].momentum:
-        own = arm.momentum or RULES[rule].default_momentum
-        momenta = [replace(arm, momentum=round(1 - (1 - own) * factor, 4)) for factor in _MOMENTA if own]
+def _changes(arm: Arm, rule: str, norms: Sequence[float], script: float = 0.0) -> list[Arm]:
+    """Each differs from the arm in one thing; the likeliest to help first. The last is the script's own momentum."""
+    likely = (_AS_WRITTEN, *_SHAPES) if arm.schedule == "linear" else _SHAPES
+    shapes = [replace(arm, schedule=shape) for shape in likely if shape != arm.schedule] if decays(arm) else []
+    usual = script if rule == SCRIPT else RULES[rule].default_momentum * bool(RULES[rule].momentum)
+    own = arm.momentum or usual
+    momenta = [replace(arm, momentum=round(1 - (1 - own) * factor, 4)) for factor in _MOMENTA if own]
     level = None if rule in _UNBOUND else clip_level(norms)
     clipped = [] if level is None else [replace(arm, clip=level)]
-    return [*shapes[:2], *clipped, *momenta, *shapes[2:]]
+    return [*shapes[:3], *clipped, *momenta, *shapes[3:]]
 
 
 def clip_level(norms: Sequence[float]) -> float | None:

@@ -110,7 +110,8 @@ class Optimizer:
     """It has seen a sparse gradient."""
     devices: tuple[str, ...]
     fused: bool
-    foreach: bool
+    foreach: bool | None
+    """As the script says; None where it leaves it to torch."""
     main: bool
     """The one whose step ends a training step."""
 

@@ -19,6 +19,10 @@ class Raced:
     """Of the optimizer's state at the end."""
     mode_calls: int = 0
     """How often the script called train() or eval() of the model in turn: 0 when it never does."""
+    weight_decay: float = 0.0
+    """The largest of any parameter group."""
+    momentum: float = 0.0
+    """Of the first group, or its first beta; 0 where it has none."""
     refused: str = ""
     """Why the optimizer cannot be swapped, a clause; "" when it was."""
     killed: str = ""

@@ -241,3 +241,5 @@ class Seen:
     load: Mapping[str, float] = field(default_factory=dict)
     """What took CPU time from the run, see `trials.load`."""
     streams: Streams | None = None
+    failed: Mapping[str, str] = field(default_factory=dict)
+    """Probes that failed, by the field that they fill, with the reason."""

@@ -56,6 +56,7 @@ def _finalist(finalist: Finalist) -> dict[str, Any]:
         "horizon": finalist.horizon,
         "reached": finalist.reached,
         "median_s": finalist.median_s,
+        "median_ends_s": finalist.median_ends_s,
         "expected_s": finalist.expected_s,
         "step_s": finalist.step_s,
         "final": finalist.final,

@@ -10,7 +10,7 @@ from hotlap.race.arm import Arm
 from hotlap.race.goals import DEFAULT
 from hotlap.race.range_test import RangeTest
 from hotlap.race.result import Finalist, RaceResult, Screened
-from hotlap.report import numbers
+from hotlap.report import numbers, race_words
 from hotlap.report.figures import Figure, Row, label, layout, title
 
 _COLOURS = ("--reference", "--data", "--candidate", "--forward", "--backward", "--optimizer", "--loss", "--copy")
@@ -98,15 +98,26 @@ def times(result: RaceResult) -> Figure:
             )
         if (centre := finalist.median_s[DEFAULT]) is not None:
             bar = {"symbol": "line-ns-open", "size": 26, "color": colour(place), "line": {"width": 3}}
-            said = f"median {numbers.seconds(centre)}"
+            said = f"median {race_words.time_to_goal(finalist)}"
             mark: Figure = {"type": "scatter", "mode": "markers", "hovertext": [said], "hoverinfo": "text"}
             traces.append({**mark, "x": [centre], "y": [count - place], "marker": bar})
+            traces += _interval(finalist, count - place, place)
     drawn = layout(height=70 + 46 * count)
     drawn["xaxis"].update(title=title("time to the goal [s]"), rangemode="tozero", nticks=6)
     names = [label(finalist.name) for finalist in result.finalists]
     ticks = {"tickvals": [count - place for place in range(count)], "ticktext": names}
     drawn["yaxis"].update(automargin=True, showgrid=False, range=[0.4, count + 0.6], **ticks)
     return {"data": traces, "layout": drawn}
+
+
+def _interval(finalist: Finalist, height: float, place: int) -> list[Figure]:
+    """The median's interval as a line below the runs; one that ends with never goes to the last run."""
+    ends = finalist.median_ends_s[DEFAULT]
+    if ends is None or ends[0] is None:
+        return []
+    last = max(run.time_s(DEFAULT) or run.spent_s for run in finalist.runs) if ends[1] is None else ends[1]
+    line = {"color": colour(place), "width": 2, "dash": "solid" if ends[1] is not None else "dot"}
+    return [{"type": "scatter", "mode": "lines", "x": [ends[0], last], "y": [height - 0.28] * 2, "line": line}]
 
 
 def speedups(result: RaceResult) -> list[Row]:

@@ -120,11 +120,17 @@ def advice(result: RaceResult) -> str:
 
 
 def time_to_goal(finalist: Finalist, goal: str = DEFAULT) -> str:
-    """Median time, or that it is never."""
+    """Median time with its interval, or that it is never."""
     if not finalist.runs:
         return ""
-    middle = finalist.median_s[goal]
-    return numbers.seconds(middle) if middle is not None else "never"
+    middle, ends = finalist.median_s[goal], finalist.median_ends_s[goal]
+    if ends is None or ends[0] is None:
+        return _or_never(middle)
+    return f"{_or_never(middle)} ({_or_never(ends[0])} to {_or_never(ends[1])})"
+
+
+def _or_never(time_s: float | None) -> str:
+    return "never" if time_s is None else numbers.seconds(time_s)
 
 
 def came(finalist: Finalist, goal: str = DEFAULT) -> str:

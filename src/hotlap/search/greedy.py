@@ -56,7 +56,7 @@ def greedy(
     Returns:
         The setup to verify and confirm; the empty one when nothing is faster.
     """
-    current, gains = pinned, dict[Setting, float]()
+    current, gains, along = pinned, dict[Setting, float](), set[str]()
     for group in groups:
         fitting = [s for s in group if s.knob not in pinned.values and fits(s.knob, pinned, conflicts)]
         if not fitting:
@@ -64,8 +64,9 @@ def greedy(
         screened = yield from _screened(current, fitting, conflicts, pinned, precise)
         best = _best(screened, thrifty)
         gains |= best
-        current = _taken(current, best, conflicts, pinned)
-    return (yield from _combined(current, gains, conflicts, pinned, precise))
+        before, current = current, _taken(current, best, conflicts, pinned)
+        along |= _along(before, current, best)
+    return (yield from _combined(current, gains, along, conflicts, pinned, precise))
 
 
 def _screened(
@@ -119,9 +120,16 @@ def _taken(
     return current
 
 
+def _along(before: Setup, after: Setup, gains: Mapping[Setting, float]) -> set[str]:
+    """Those taken at once with a better one, beside which they may gain nothing: two ways to the same page faults."""
+    new = sorted(after.less(before).settings, key=lambda setting: -gains[setting])
+    return {setting.knob for setting in new[1:]}
+
+
 def _combined(
     current: Setup,
     gains: Mapping[Setting, float],
+    along: Collection[str],
     conflicts: Mapping[str, Collection[str]],
     pinned: Setup,
     precise: Callable[[Ask], Collection[Setup]],
@@ -130,7 +138,7 @@ def _combined(
     ranked = sorted(gains, key=lambda setting: -gains[setting])
     tried: set[Setup] = {AS_WRITTEN, current}
     for _ in range(_ROUNDS):
-        moves = _moves(current, ranked, gains, conflicts, pinned)
+        moves = _moves(current, ranked, gains, along, conflicts, pinned)
         fresh = tuple(setup for setup in moves if setup not in tried)
         if not fresh or not current.settings:
             return current
@@ -156,16 +164,17 @@ def _moves(
     current: Setup,
     ranked: Sequence[Setting],
     gains: Mapping[Setting, float],
+    along: Collection[str],
     conflicts: Mapping[str, Collection[str]],
     pinned: Setup,
 ) -> list[Setup]:
-    """One step away: a setting added, in the place of what it conflicts with if need be, or a weak one left out."""
+    """One step away: a setting added, in the place of what it conflicts with if need be, or a doubtful one left out."""
     moves: list[Setup | None] = []
     for setting in ranked:
         if setting.knob not in current.values and gains[setting] > _HOPELESS:
             moves.append(_added(current, setting, conflicts, pinned))
-        elif setting in current.settings and gains[setting] < _WEAK and len(current.settings) > 1:
-            moves.append(current.without(setting.knob))
+        elif setting in current.settings and (gains[setting] < _WEAK or setting.knob in along):
+            moves.append(current.without(setting.knob) if len(current.settings) > 1 else None)
     return [move for move in moves if move]
 
 

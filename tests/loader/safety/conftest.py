@@ -11,6 +11,7 @@ import torch
 from inside.conftest import Place
 
 from hotlap.inside.host import Host
+from hotlap.loader import cached
 from loader.safety.paths import PATHS, Path, observed
 
 Same = Callable[[Callable[[], Any]], Any]
@@ -34,6 +35,12 @@ def _threads() -> Iterator[None]:
     torch.set_num_threads(2)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(autouse=True)
+def _cheap_samples_are_cached_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the scenarios have them; what is not worth it is still to be right."""
+    monkeypatch.setattr(cached, "_WORTH", 0.0)
 
 
 _known: dict[str, Any] = {}

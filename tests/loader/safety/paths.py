@@ -52,6 +52,8 @@ class Path:
         if isinstance(answer, Skip):
             pytest.skip(f"refused: {answer.reason}")
         used = {loader.num_workers for loader in seen.loaders}
+        if self.knob == "virtual-workers" and max(used, default=0) <= int(self.value):
+            pytest.skip("the scenario has no more workers as written")
         if self.knob == "loader-workers" and used == {self.value}:
             pytest.skip("the scenario has so many workers as written")
         knob_by_id(self.knob).install(self.value, host)
@@ -62,6 +64,7 @@ _NO_PROCESS = (
     ("S08_PROCESS", "a dataset that asks for its process finds the training's"),
     ("S35", "there is no worker process that could be killed"),
 )
+_SHARED = (("S38", "the samples of a dataset lie in memory that workers share, which holds two descriptors"),)
 PATHS = (
     Path(),
     Path("whole-batch-fetch"),
@@ -69,7 +72,7 @@ PATHS = (
     Path("fetch-ahead", not_held=_EARLY),
     Path("virtual-workers", 1),
     Path("virtual-workers", 0, _NO_PROCESS),
-    Path("sample-cache"),
+    Path("sample-cache", not_held=_SHARED),
     Path(DROP_IN),
 )
 
@@ -89,6 +92,7 @@ def observed(scenario: Callable[[], Any], folder: File) -> Facts:
     host.loaders.serve(fed)
     try:
         scenario()
+        watch.try_caching()
         loaders = watch.facts()
     finally:
         host.undo()

@@ -13,7 +13,7 @@ class CpuBuild(Audit):
     """A torch that cannot use what the machine has.
 
     ## What it finds
-    A CPU build of torch where a GPU is present.
+    A CPU build of torch where a GPU is present, or a training that leaves it idle.
     ## Why it costs
     Everything runs on the slower of two devices.
     ## When it is right
@@ -30,9 +30,14 @@ class CpuBuild(Audit):
         facts = seen.facts
         if facts.is_cuda:
             return self.passes("the training runs on a GPU")
-        if facts.machine.gpus and "+cpu" in facts.torch:
+        gpus = ", ".join(facts.machine.gpus)
+        if gpus and "+cpu" in facts.torch:
             return self.fails(
-                f"torch {facts.torch} is a CPU build, and the machine has {', '.join(facts.machine.gpus)}",
-                "install the CUDA build of torch",
+                f"torch {facts.torch} is a CPU build, and the machine has {gpus}", "install the CUDA build of torch"
             )
-        return self.passes(f"torch {facts.torch} has no GPU to miss")
+        if gpus:
+            return self.informs(
+                f"the training runs on the CPU, and the machine has {gpus}",
+                "see whether torch.cuda.is_available() holds, and whether model and batches are moved to the device",
+            )
+        return self.passes("the machine has no GPU to miss")

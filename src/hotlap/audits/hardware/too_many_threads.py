@@ -29,7 +29,7 @@ class TooManyThreads(Audit):
     def judge(self, seen: Seen) -> Finding:
         """By torch's count and the machine's."""
         machine, threads = seen.facts.machine, seen.facts.threads
-        allowed = min(machine.threads, machine.quota or machine.threads)
+        allowed = min(machine.threads, machine.quota or machine.threads) / seen.facts.ranks_here
         if threads <= max(1.0, allowed):
             return self.passes(f"{threads} threads on {allowed:g} cores", threads=threads)
         return self.fails(

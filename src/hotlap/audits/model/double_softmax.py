@@ -13,7 +13,7 @@ class DoubleSoftmax(Audit):
     """A softmax before a loss that takes one itself.
 
     ## What it finds
-    `CrossEntropyLoss` on what a Softmax, LogSoftmax or Sigmoid has squashed already.
+    `CrossEntropyLoss` on what a Softmax or Sigmoid has squashed already, or a log-softmax has made logarithms of.
     ## Why it costs
     Gradients are many times smaller than they should be, and confident answers are out of reach: it learns, slowly.
     ## When it is right
@@ -34,7 +34,12 @@ class DoubleSoftmax(Audit):
         if not chain or not chain[0].startswith(("NllLoss", "CrossEntropyLoss")):
             return self.not_applicable("the loss is no cross entropy")
         before = chain[2] if len(chain) > 2 and chain[1] == "LogSoftmax" else ""
-        if before in ("Softmax", "Sigmoid", "LogSoftmax"):
+        if before == "LogSoftmax":
+            return self.informs(
+                "a log-softmax comes before a cross entropy, which takes one itself and changes nothing by it",
+                "give the loss the raw scores, or use NLLLoss: it saves the second one",
+            )
+        if before in ("Softmax", "Sigmoid"):
             return self.fails(
                 f"{before.lower()} comes before a cross entropy, which takes a softmax itself",
                 "give the loss the raw scores, and take the softmax only where probabilities are wanted",

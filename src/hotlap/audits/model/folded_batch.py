@@ -25,13 +25,14 @@ class FoldedBatch(Audit):
 
     id: ClassVar[str] = "folded-batch"
     area: ClassVar[str] = "model"
+    looks_at: ClassVar[tuple[str, ...]] = ("rows",)
     misleads: ClassVar[bool] = True
 
     def judge(self, seen: Seen) -> Finding:
         """By changing one sample and looking at the rows."""
         rows = seen.rows
         if rows is None:
-            return self.not_applicable("the model is not given a loader's batch as it is")
+            return self.not_applicable("the model is given no loader's batch as it is, or answers with other than rows")
         if not rows.mixed:
             return self.passes(f"each of {rows.samples} samples changes its own rows only")
         if rows.rows == rows.samples:

@@ -13,7 +13,7 @@ class HandWrittenAttention(Audit):
     """Attention spelt out in products and a softmax.
 
     ## What it finds
-    A softmax over a matrix of scores between two batched products, with no fused attention in the step.
+    A softmax over the matrix of scores that a batched product has made.
     ## Why it costs
     The matrix of scores is written and read several times; the fused kernel never writes it.
     ## When it is right
@@ -35,7 +35,7 @@ class HandWrittenAttention(Audit):
         soft = [call for call in calls if call.name == "_softmax" and call.outputs and len(call.outputs[0]) >= 3]
         spelt_out = [call for call in soft if tuple(call.outputs[0][-2:]) in flat]
         if not spelt_out:
-            return self.passes("no softmax over a matrix of scores between two products")
+            return self.passes("no softmax over a matrix of scores that a batched product has made")
         count = sum(call.count for call in spelt_out)
         return self.informs(
             f"attention is spelt out {count} times in a step",

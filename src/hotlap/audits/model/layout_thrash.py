@@ -15,8 +15,8 @@ class LayoutThrash(Audit):
     """Copies that only change how numbers lie in memory.
 
     ## What it finds
-    More than a fifth of what a step reads and writes goes into copies: `contiguous` after `permute` or `transpose`,
-    `to` of another type, `clone`.
+    More than a fifth of what a step reads and writes goes into copies of the same type: `contiguous` after `permute`
+    or `transpose`, `clone`.
     ## Why it costs
     A copy computes nothing and takes the memory's whole bandwidth.
     ## When it is right
@@ -35,7 +35,7 @@ class LayoutThrash(Audit):
         assert seen.operations is not None
         calls = seen.operations.calls
         every = sum(call.moved_bytes for call in calls)
-        copies = [call for call in calls if call.name in _COPIES]
+        copies = [call for call in calls if call.name in _COPIES and len(set(call.dtypes)) == 1]
         share = sum(call.moved_bytes for call in copies) / every if every else 0.0
         if share < _MUCH:
             return self.passes(f"copies are {share:.0%} of what a step reads and writes", share=share)

@@ -8,7 +8,12 @@ from hotlap.audits.audit import Audit
 from hotlap.records import Finding
 from hotlap.records.seen import Seen
 
-_WHAT = {"Softmax": "probabilities", "Sigmoid": "probabilities"}
+_LOGARITHMS = ("LogSoftmax", "Log", "LogSigmoid", "Log1P", "Logsumexp", "Logcumsumexp")
+_PROBABILITIES = ("Softmax", "Sigmoid")
+_SCORES = (
+    *("Addmm", "Mm", "Linear", "Bmm", "Convolution", "MkldnnConvolution", "NativeBatchNorm", "MaxPool2D"),
+    *("Relu", "LeakyRelu", "Gelu", "Elu", "Silu", "Tanh"),
+)
 
 
 class NllWithoutLog(Audit):
@@ -35,9 +40,13 @@ class NllWithoutLog(Audit):
         chain = seen.loss.chain
         if not chain or not chain[0].startswith("NllLoss"):
             return self.not_applicable("the loss is no negative log likelihood")
-        if len(chain) > 1 and chain[1] in ("Softmax", "Sigmoid", "Relu", "Addmm", "Mm", "Linear"):
+        given = chain[1] if len(chain) > 1 else "nothing that is trained"
+        if given in (*_PROBABILITIES, *_SCORES):
+            what = "probabilities" if given in _PROBABILITIES else "raw scores"
             return self.fails(
-                f"the negative log likelihood is given {_WHAT.get(chain[1], 'raw scores')}, not their logarithm",
+                f"the negative log likelihood is given {what}, not their logarithm",
                 "end the model with log_softmax, or use CrossEntropyLoss on the raw scores",
             )
+        if given not in _LOGARITHMS:
+            return self.error(f"the negative log likelihood is given the result of {given}, which may be a logarithm")
         return self.passes("the negative log likelihood is given logarithms")

@@ -48,6 +48,8 @@ class NonFinite(Audit):
                 "look for a detach, a learning rate of zero, or an activation that is dead for every sample",
                 loss=losses[0],
             )
-        if seen.gradients is None and not losses:
+        numbers = [*(["losses"] if losses else []), *(["gradients"] if seen.gradients else [])]
+        if not numbers:
             return self.error("neither losses nor gradients were seen")
-        return self.passes("losses and gradients are numbers, and the loss moves")
+        moves = ", and the loss moves" if len(set(losses)) > 1 else ""
+        return self.passes(f"the {' and '.join(numbers)} seen are numbers{moves}")

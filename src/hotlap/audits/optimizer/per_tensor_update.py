@@ -35,7 +35,8 @@ class PerTensorUpdate(Audit):
         if main is None or not main.name.startswith("torch.optim."):
             return self.not_applicable("torch's own optimizers do not make the update")
         share = seen.phases.phases_s["optimizer"] / seen.phases.total_s
-        looped = not main.fused and not (main.foreach or seen.facts.is_cuda)
+        in_lists = seen.facts.is_cuda if main.foreach is None else main.foreach
+        looped = not main.fused and not in_lists
         if not looped or share < _MUCH:
             return self.passes(f"the update takes {share:.1%} of the step", share=share)
         return self.fails(

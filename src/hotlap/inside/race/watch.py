@@ -137,7 +137,10 @@ class RaceTrial:
     def _close(self) -> None:
         main: Any = self._recorder.main
         state = _bytes(list(main.state.values())) if main is not None else 0
-        self._write(state_bytes=state, mode_calls=self._mode_calls)
+        groups = main.param_groups if main is not None else []
+        decay = max((float(group.get("weight_decay") or 0.0) for group in groups), default=0.0)
+        own = {"weight_decay": decay, "momentum": _momentum(groups[0]) if groups else 0.0}
+        self._write(state_bytes=state, mode_calls=self._mode_calls, **own)
 
     def _kill(self, outcome: str, why: str) -> None:
         self._host.journal.write("killed", why=why)
@@ -216,6 +219,10 @@ def _numbers(losses: list[Any]) -> list[float | None]:
 def _number(norm: Any) -> float | None:
     value = float(norm)
     return value if math.isfinite(value) else None
+
+
+def _momentum(group: dict[str, Any]) -> float:
+    return float(group.get("momentum") or (group.get("betas") or (0.0,))[0])
 
 
 def _bytes(state: Any) -> int:

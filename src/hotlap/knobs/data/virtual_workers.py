@@ -26,7 +26,8 @@ class VirtualWorkers(Knob):
     More workers than cores take time from each other and from the training, and each takes memory and a start in every
     epoch. Where samples are cheap, handing batches over takes longer than fetching them.
     ## When it cannot
-    Random generators, open files or caches in the dataset, a `worker_init_fn` that does more than seed, one worker.
+    Random generators, open files or caches in the dataset, a `worker_init_fn` that does more than seed, one worker; and
+    none at all where `persistent_workers` keep their copies of the dataset from epoch to epoch.
     ## Source
     torch.utils.data documentation, "Randomness in multi-process data loading".
     """
@@ -52,7 +53,8 @@ class VirtualWorkers(Knob):
         draws = any(loader.draws_randomness for loader in workers)  # else loader-workers may take any number
         counts = range(min(most - 1, cores), 0, -1) if draws and most >= cores else ()
         values = [count for count in counts if most % count == 0][:2]
-        if all((loader.fetch_s or 0.0) < _CHEAP * (loader.use_s or inf) for loader in workers):
+        kept = any(loader.persistent_workers for loader in workers)
+        if not kept and all((loader.fetch_s or 0.0) < _CHEAP * (loader.use_s or inf) for loader in workers):
             values.append(0)
         return tuple(values) or Skip("there are fewer workers than cores, and fetching takes a good part of the step")
 

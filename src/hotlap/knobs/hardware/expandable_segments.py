@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import ClassVar
 
 from hotlap.knobs.knob import Knob, When
@@ -39,6 +40,10 @@ class ExpandableSegments(Knob):
         return (True,)
 
     def environment(self, value: Value) -> dict[str, str]:
-        """What the allocator reads when it is first used; torch before 2.10 knows the older name only."""
-        wanted = "expandable_segments:True"
+        """What the allocator reads when it is first used, beside what the user gives it; torch before 2.10 knows the
+        older name only.
+        """
+        theirs = os.environ.get("PYTORCH_ALLOC_CONF") or os.environ.get("PYTORCH_CUDA_ALLOC_CONF", "")
+        kept = [part for part in theirs.split(",") if part and not part.startswith("expandable_segments")]
+        wanted = ",".join([*kept, "expandable_segments:True"])
         return {"PYTORCH_ALLOC_CONF": wanted, "PYTORCH_CUDA_ALLOC_CONF": wanted}

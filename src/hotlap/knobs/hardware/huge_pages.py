@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import ClassVar
 
 from hotlap.knobs.knob import Knob, When
@@ -44,4 +45,8 @@ class HugePages(Knob):
 
     def environment(self, value: Value) -> dict[str, str]:
         """Both are read when the process starts."""
-        return {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"} if value == "glibc" else {"THP_MEM_ALLOC_ENABLE": "1"}
+        if value == "torch":
+            return {"THP_MEM_ALLOC_ENABLE": "1"}
+        theirs = os.environ.get("GLIBC_TUNABLES", "").split(":")
+        kept = [part for part in theirs if part and not part.startswith("glibc.malloc.hugetlb")]
+        return {"GLIBC_TUNABLES": ":".join([*kept, "glibc.malloc.hugetlb=1"])}

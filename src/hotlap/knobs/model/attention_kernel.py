@@ -40,6 +40,8 @@ class AttentionKernel(Knob):
         """The two that are safe everywhere, for scripts that attend on CUDA."""
         if not facts.is_cuda:
             return Skip("there is no CUDA device, and on a CPU torch has one kernel")
+        if not facts.habits.get("attention") and any(root.compiled for root in facts.roots):
+            return Skip("the compiled model hides whether it attends")
         if not facts.habits.get("attention"):
             return Skip("the script calls no scaled_dot_product_attention in its steps")
         return ("flash", "mem_efficient")

@@ -35,8 +35,11 @@ class Checkpointing(Knob):
 
     def choices(self, facts: Facts) -> tuple[Value, ...] | Skip:
         """Off for scripts that checkpoint in their steps."""
-        checkpoints = facts.habits.get("checkpoint")
-        return (False,) if checkpoints else Skip("the script checkpoints no activations in its steps")
+        if facts.habits.get("checkpoint"):
+            return (False,)
+        if any(root.compiled for root in facts.roots):
+            return Skip("the compiled model hides whether it checkpoints activations")
+        return Skip("the script checkpoints no activations in its steps")
 
     def install(self, value: Value, host: Host) -> None:
         """Call through; `checkpoint_sequential` comes by here as well.
