@@ -38,12 +38,12 @@ def learn_bounds(lab: Lab, window: Window, knobs: Sequence[Knob]) -> dict[str, E
     short = replace(window, steps=round(_STEPS * window.steps))
     company = ranking.steadying(lab.facts, window.step_s, [knob for knob in knobs if knob.id not in priced])
     inside, _ = ranking.divided(lab.facts, AS_WRITTEN, setups, short, company)
-    if not inside or ranking.cost_s(lab, AS_WRITTEN, inside, short, company) > min(_MOST * lab.budget_s, _MOST_S):
-        wishes = [setup for setup in setups if set(setup.values) & set(priced)]
-        lab.notes += [f"what the script asks for has its price, which was not measured: --set {one}" for one in wishes]
-        return {}
-    ranking.in_rounds(lab, STAGE, AS_WRITTEN, inside, short, company)
+    dear = ranking.cost_s(lab, AS_WRITTEN, inside, short, company) > min(_MOST * lab.budget_s, _MOST_S)
+    if inside and not dear:
+        ranking.in_rounds(lab, STAGE, AS_WRITTEN, inside, short, company)
     found, prices = bounds_of(lab.pairs), prices_of(lab.pairs)
+    wishes = [setup for setup in setups if set(setup.values) & set(priced) - set(prices)]
+    lab.notes += [f"what the script asks for has its price, which was not measured: --set {one}" for one in wishes]
     if found:
         lab.learnt(f"at most {words.bounds(found, lab.pairs)}")
     if prices:

@@ -151,7 +151,7 @@ def test_the_answer_is_told_and_written(tmp_path: Path) -> None:
 
     assert msgspec.convert(written[-1]["result"], RaceResult) == result
     assert "batch size 128 in place of 64" in words.body(result)
-    assert "was not told apart" in words.effect(result)
+    assert words.effect(result).startswith("Against the script with its own rule tuned in its place: ")
     assert "128 steps where the script takes 256" in words.advice(result)
     assert "samples, in steps of the script as written" in race_page(result)
 

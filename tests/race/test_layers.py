@@ -79,7 +79,7 @@ def test_a_size_that_the_machine_likes_wins_and_is_in_the_plan(tmp_path: Path) -
     assert (won.name, won.role, won.setup.values) == (VOCABULARY, "layers", {"layer-sizes": "33278=33280"})
     assert {one.words: one.out for one in result.screened}[WIDTH].startswith("its step takes 1.1")
     assert "checkpoints have other shapes" in words.advice(result)
-    assert words.effect(result) == ""
+    assert words.effect(result).startswith("Against the script with its own rule tuned in its place: ")
     assert any("Layers of torch's own" in text for text in words.method(result))
     assert VOCABULARY in race_page(result)
     with_winner(result, tmp_path / "hotlap.toml", datetime.date(2026, 1, 2))

@@ -64,6 +64,8 @@ class Shape:
     """Arms are variants of the command line, or batch sizes, with no schedule to shorten: each is run whole, once."""
     dear: float = 1.0
     """Times the script's that all steps of such an arm take."""
+    tuned: bool = True
+    """Beside such arms the script's own rule is tuned too: what its settings alone would bring."""
 
     @property
     def proves(self) -> bool:
@@ -86,20 +88,23 @@ class Shape:
         if self.whole:
             finalists = min(self.finalists, len(self.rules))
             rounds = ceil(len(self.rules) / at_once) + seeds * finalists
-            return (baselines + seeds) * costs.run_s() + rounds * costs.run_s(dear=self.dear)
-        abreast = 1 + len(self.rules)
+            own_s = self.tuned * (self._tuning_s(costs, at_once, 1, 0) + seeds * costs.run_s())
+            return (baselines + seeds) * costs.run_s() + rounds * costs.run_s(dear=self.dear) + own_s
+        tuning_s = self._tuning_s(costs, at_once, 1 + len(self.rules), self.finalists)
+        return baselines * costs.run_s() + tuning_s + seeds * (2 + self.finalists) * costs.run_s()
+
+    def _tuning_s(self, costs: Costs, at_once: int, abreast: int, finalists: int) -> float:
+        """From the admission of so many rules to the horizons of the finalists and of the script's own."""
         rungs = [
             ceil(abreast * count / at_once) / abreast * costs.run_s(share)
             for share, count, after in zip(RUNGS, self.rung_sizes(), (*self.rung_sizes()[1:], 0))
             if count > after  # where nothing is dropped nothing is run
         ]
         return (
-            baselines * costs.run_s()
-            + abreast * (costs.start_s + _TIMED_S)
+            abreast * (costs.start_s + _TIMED_S)
             + abreast * sum(rungs)
-            + ceil((1 + self.finalists) * self.variations / at_once) * costs.run_s(RUNGS[-1])
-            + ceil((1 + self.finalists) / at_once) * (self.notches + self.checks) * costs.run_s(0.75)
-            + seeds * (2 + self.finalists) * costs.run_s()
+            + ceil((1 + finalists) * self.variations / at_once) * costs.run_s(RUNGS[-1])
+            + ceil((1 + finalists) / at_once) * (self.notches + self.checks) * costs.run_s(0.75)
         )
 
 
@@ -173,7 +178,8 @@ def afford(
         rules=tuple(ordered[:1]),
     )
     if whole:
-        fewer, bare = iter(()), replace(bare, rules=tuple(rules), whole=True, dear=dear)
+        alone = (replace(shape, rules=tuple(rules), whole=whole, dear=dear, tuned=False) for shape in SHAPES.values())
+        fewer, bare = alone, replace(bare, rules=tuple(rules), whole=True, dear=dear, tuned=False)
     for shape in (*full, *fewer, bare):
         if shape.forecast_s(costs, at_once) <= budget_s:
             return shape, budget_s

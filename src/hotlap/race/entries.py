@@ -64,6 +64,16 @@ def rule_entries(
     return candidates, entries
 
 
+def own_entry(trainings: Trainings, shape: Shape, reach: Goals, first: Run, storage: Any) -> list[Entry]:
+    """The script's own rule, tuned, to stand beside changes that are no rules; none where it cannot be swapped."""
+    alone = replace(shape, rules=(), finalists=0, whole=False)
+    try:
+        return rule_entries(trainings, alone, reach, first, storage, lr_finder=False)[1][1:]
+    except HotlapError as reason:
+        trainings.lab.notes.append(f"the script's own rule was not tuned beside: {reason.what}")
+        return []
+
+
 def begun(trainings: Trainings, shape: Shape, first: Run) -> list[Candidate]:
     """The rules with their first settings, the script's own first."""
     seen, facts = first.record.race or Raced(), trainings.lab.facts

@@ -14,7 +14,7 @@ from hotlap.race import batches, layers
 from hotlap.race.admission import WhatIf, admit, dearness
 from hotlap.race.answer import concluded
 from hotlap.race.budget import SHAPES, Costs, Shape, afford
-from hotlap.race.entries import rule_entries, variant_entries, what_if_entries
+from hotlap.race.entries import own_entry, rule_entries, variant_entries, what_if_entries
 from hotlap.race.finals import judged, run_finals
 from hotlap.race.goals import Goals, goals
 from hotlap.race.result import Metric, RaceResult
@@ -95,6 +95,8 @@ def race(trainings: Trainings, wish: Wish, storage: Any) -> RaceResult:
         find = what_if_entries(trainings, changes, shape.finalists, reach) if changes else None
         screened, entries = find or variant_entries(trainings, wish.variants, shape.finalists, reach)
         trainings.spent_on("screening")
+        if shape.seeds and shape.tuned:
+            entries[1:1] = own_entry(trainings, shape, reach, first, storage)
     else:
         candidates, entries = rule_entries(trainings, shape, reach, first, storage, lr_finder=wish.lr_finder)
         screened = [found.screened(found.out) for found in candidates]

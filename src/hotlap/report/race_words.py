@@ -78,15 +78,16 @@ def body(result: RaceResult) -> str:
 def effect(result: RaceResult) -> str:
     """What of it is owed to the rule, as against its settings; "" where there is no such comparison."""
     first = result.finalist(result.winner or result.leader)
-    if first is None or first.role in ("variant", "layers"):
-        return ""
-    if first.role == "batch":
-        return "How much of it is owed to the size and how much to the rate that goes with it, was not told apart."
-    if first.role == "incumbent":
-        return "All of it comes from the settings: the rule is the script's own."
+    if first is None or first.role == "incumbent":
+        return "All of it comes from the settings: the rule is the script's own." if first else ""
     found = result.speedup_vs_tuned_incumbent
     if found is None:
         return ""
+    if first.role != "challenger":
+        claim = (
+            "more than settings bring" if found.proven else f"no more than settings bring was proven: {found.reason}"
+        )
+        return f"Against the script with its own rule tuned in its place: {speedup(found)}, {claim}."
     claim = "an effect of the rule" if found.proven else f"no proven effect of the rule: {found.reason}"
     return f"Against the script's own rule, tuned by the same search: {speedup(found)}, {claim}."
 
