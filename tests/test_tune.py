@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import msgspec
 import pytest
@@ -16,7 +17,7 @@ from hotlap.errors import HotlapError
 from hotlap.goals import Faster
 from hotlap.lab import Lab
 from hotlap.logbook import Logbook
-from hotlap.records import AS_WRITTEN, Contract, Facts, Pair, Recording, Result, Setup, Word
+from hotlap.records import AS_WRITTEN, Contract, Curve, Facts, Pair, Recording, Result, Setup, Word
 from hotlap.report import words
 from hotlap.search.candidates import Request
 from hotlap.trials import blocks
@@ -58,6 +59,25 @@ def test_an_allocator_is_tried_where_only_some_processes_fault_pages(tmp_path: P
     assert "malloc-thresholds" in kept(
         Machine(tmp_path, product(malloc_thresholds=1.3), found=STEADY, pool=unlucky).tune()
     )
+
+
+@pytest.mark.parametrize(("paid_for", "seeds"), [(100, 12), (3, 7), (0, 4)])
+def test_losses_that_cannot_be_told_apart_get_more_seeds(paid_for: int, seeds: int) -> None:
+    """Up to twelve, as far as the budget goes."""
+    run: list[Setup] = []
+
+    def block(stage: str, reference: Setup, candidates: list[Setup], window: Window) -> list[Setup]:
+        run.extend(candidates)
+        return candidates
+
+    lab = Mock(cost_s=lambda setup: 1.0, curve=lambda pair: Curve(len(run), (1.0,), (1.0,)), block=block)
+    lab.affordable = lambda setups, reserve_s: len(run) < paid_for
+    known = [Curve(seed, (1.0,), (1.0,)) for seed in range(4)]
+
+    found = confirm.more_curves(lab, Setup.of({"fused-update": True}), Window(10, 20, 0.05), known)
+
+    assert found[:4] == known
+    assert len(found) == seeds
 
 
 def test_the_setting_that_changes_learning_is_named_and_the_rest_is_kept(tmp_path: Path) -> None:

@@ -50,7 +50,7 @@ def alone(lab: Lab, answer: Answer, granted: Judgement, window: Window, aim: Aim
     if len(found.total) < 2:
         lab.cut_short = lab.cut_short or f"the price of {asked} could not be measured in time"
         return answer
-    judged = with_curves(lab, asked, granted, found.curves)
+    judged = with_curves(lab, asked, window, granted, found.curves)
     _must_learn(asked, judged.verdict)
     return answer.accepted(asked, found.total, judged, found.curves)
 

@@ -12,8 +12,9 @@ from hotlap.records import AS_WRITTEN, Curve, Estimate, Pair, Setup
 from hotlap.stats import Look
 from hotlap.trials import blocks
 from hotlap.trials.blocks import Window
+from hotlap.verify.trajectory import MOST_SEEDS
 
-STAGE = "confirm"
+STAGE, LOSSES = "confirm", "losses"
 _MOST_DISTURBED = 0.25  # of the confirmation pairs; beyond that the machine is no place to measure
 _PRICED = stats.LOOKS[1]  # pairs for a price, which nothing has to be proven of
 _FASTER = Faster()
@@ -71,6 +72,27 @@ def confirm(lab: Lab, setup: Setup, window: Window, asked: Setup = AS_WRITTEN, a
     if len(good) < len(pairs):
         lab.learnt(f"{len(pairs) - len(good)} of {len(pairs)} pairs dropped: their baseline was disturbed")
     return _confirmation(lab, setup, asked)
+
+
+def more_curves(lab: Lab, setup: Setup, window: Window, curves: Sequence[Curve]) -> list[Curve]:
+    """Further paired trainings for their losses alone, where a confirmation cannot tell whether they are alike.
+
+    As many as make the most seeds, or as the budget pays for beside a confirmation of what would be left without them.
+
+    Args:
+        lab: Where they run.
+        setup: That was confirmed.
+        window: As there.
+        curves: Of the confirmation.
+    """
+    found, kept_s = list(curves), sum(map(lab.cost_s, [AS_WRITTEN, setup] * stats.LEAST))
+    while len(found) < MOST_SEEDS and lab.affordable([AS_WRITTEN, setup], kept_s):
+        pairs = lab.block(LOSSES, AS_WRITTEN, [setup], window)
+        if not pairs:
+            break
+        found += map(lab.curve, pairs)
+        lab.learnt(f"losses of seed {len(found)}: the ones before cannot tell whether they are alike")
+    return found
 
 
 def _close(lab: Lab, setup: Setup, pairs: Sequence[Pair], most: int, aim: Aim) -> None:

@@ -20,7 +20,7 @@ from hotlap.verify.gates import ArmRecord
 
 _SHARED = 0.6  # of its time that one of several at once saves the others
 _TIMED_S = 4.0  # that a trial trains, roughly
-_STAGES = ("noise", "screen", "combine", "confirm", "leave-one-out", "bound", "admission")
+_STAGES = ("noise", "screen", "combine", "confirm", "leave-one-out", "bound", "admission", "losses")
 
 
 @dataclass

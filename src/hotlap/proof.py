@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from hotlap import stats
 from hotlap.answer import Answer, confirmed, payback
-from hotlap.confirm import Confirmation, confirm, estimated
+from hotlap.confirm import Confirmation, confirm, estimated, more_curves
 from hotlap.goals import Aim, aim_of
 from hotlap.judge import Judge, Judgement
 from hotlap.knobs import knob_by_id
@@ -18,7 +18,7 @@ from hotlap.search.candidates import Request
 from hotlap.stats import Look
 from hotlap.trials import blocks
 from hotlap.trials.blocks import Window
-from hotlap.verify.trajectory import with_losses
+from hotlap.verify.trajectory import cannot_tell, with_losses
 from hotlap.verify.verdict import broken_promise, conclude
 
 _FAULTS = {Word.CHANGED: "changes learning", Word.UNDECIDED: "could not be shown to learn the same"}
@@ -38,7 +38,7 @@ def proven(lab: Lab, judge: Judge, setup: Setup, window: Window, answer: Answer,
         lab.runner.verified = judged.signatures
         found = confirm(lab, setup, window, asked, aim)
         looked = aim.look(found.pairs, found.closings)
-        judged = with_curves(lab, setup, judged, found.curves, repeats)
+        judged = with_curves(lab, setup, window, judged, found.curves, repeats, enough=looked is not Look.ACCEPT)
         lab.logbook.append("confirmed", setup=setup, log_ratios=found.ratios, look=looked.value, verdict=judged.verdict)
         if looked is not Look.ACCEPT:
             setup, aim = lighter(lab, setup, found, request, aim), aim.further()
@@ -55,12 +55,33 @@ def proven(lab: Lab, judge: Judge, setup: Setup, window: Window, answer: Answer,
 
 
 def with_curves(
-    lab: Lab, setup: Setup, judged: Judgement, curves: Sequence[Curve], repeats: Sequence[Gate] = ()
+    lab: Lab,
+    setup: Setup,
+    window: Window,
+    judged: Judgement,
+    curves: Sequence[Curve],
+    repeats: Sequence[Gate] = (),
+    *,
+    enough: bool = False,
 ) -> Judgement:
-    """The judgement together with the paired losses, and with what was found of a promise to repeat the training."""
+    """The judgement together with the paired losses, and with what was found of a promise to repeat the training.
+
+    Args:
+        lab: Where more trainings are run if these cannot tell whether the losses are alike.
+        setup: On trial.
+        window: Of the trainings.
+        judged: By the gates.
+        curves: Of the paired trainings.
+        repeats: What was found of that promise.
+        enough: No more trainings: the setup is out in any case.
+    """
     assert lab.facts is not None
     noisy = lab.facts.stochastic or loosest(setup) is Contract.REDUCED or bool(judged.loosened)
     verdict = with_losses(judged.verdict, curves, noisy=noisy)
+    if cannot_tell(verdict) and not enough:
+        more = more_curves(lab, setup, window, curves)
+        if len(more) > len(curves):
+            verdict = with_losses(judged.verdict, more, noisy=noisy, again=True)
     return replace(judged, verdict=conclude((*verdict.gates, *repeats), verdict.seeds, repeats=verdict.repeats))
 
 

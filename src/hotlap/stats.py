@@ -248,16 +248,19 @@ def mean(values: Sequence[float], unit: str) -> Estimate:
     return Estimate(centre, centre - half, centre + half, unit=unit, n=len(values))
 
 
-def equivalence(differences: Sequence[float], margin: float, unit: str = "") -> Equivalence:
-    """Whether paired differences in loss stay within a margin: two one-sided tests at 5 %, on both sides on purpose.
+def equivalence(differences: Sequence[float], margin: float, unit: str = "", level: float = 0.05) -> Equivalence:
+    """Whether paired differences in loss stay within a margin: two one-sided tests, on both sides on purpose.
 
     Args:
         differences: Candidate less reference at equal seeds, shape (seeds,).
         margin: The largest difference that does not matter, in the unit of the differences.
+        unit: Of the estimate.
+        level: Of each test.
 
     Returns:
-        EQUIVALENT when the 90 % interval lies inside the margins, DIFFERENT when wholly outside, else UNDECIDED:
-        so too for fewer than two seeds or a value that is not finite, for what could not be checked has not passed.
+        EQUIVALENT when the interval (at 5 % the one of 90 %) lies inside the margins, DIFFERENT when wholly outside,
+        else UNDECIDED: so too for fewer than two seeds or a value that is not finite, for what could not be checked
+        has not passed.
 
     Raises:
         ValueError: The margin is not above zero.
@@ -266,7 +269,7 @@ def equivalence(differences: Sequence[float], margin: float, unit: str = "") -> 
         raise ValueError(f"the margin must be above zero, not {margin}")
     if len(differences) < 2 or not all(isfinite(d) for d in differences):
         return Equivalence(Sameness.UNDECIDED, None, None)
-    centre, half = fmean(differences), _half_width(differences, 0.05)
+    centre, half = fmean(differences), _half_width(differences, level)
     if abs(centre) + half < margin:
         decision = Sameness.EQUIVALENT
     else:

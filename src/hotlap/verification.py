@@ -58,7 +58,7 @@ def verify(lab: Lab, setup: Setup, allow: Contract) -> Verification:
     lab.runner.verified = judged.signatures
     found = price(lab, setup, window) if setup == asked else confirm(lab, setup, window, asked)
     looked = stats.look(found.ratios, closings=found.closings)
-    judged = with_curves(lab, setup, judged, found.curves, repeats)
+    judged = with_curves(lab, setup, window, judged, found.curves, repeats)
     same = _same(setup, judged)
     faster = None if setup == asked else {Look.ACCEPT: True, Look.CONTINUE: None}.get(looked, False)
     speedup = stats.confirmed_speedup(found.total, closings=found.closings) if len(found.total) > 1 else None

@@ -70,7 +70,8 @@ def test_a_larger_batch_that_is_really_sooner_wins(tmp_path: Path) -> None:
     assert found.speedup is not None
     assert 1.5 < found.speedup.value < 1.85
     assert won.non_inferior
-    assert result.speedup_vs_tuned_incumbent is None
+    assert result.speedup_vs_tuned_incumbent is not None
+    assert result.speedup_vs_tuned_incumbent.proven
 
 
 def test_a_smaller_batch_that_is_really_sooner_wins(tmp_path: Path) -> None:
@@ -114,7 +115,7 @@ def test_sizes_that_make_less_of_their_samples_do_not_win(tmp_path: Path) -> Non
         (tmp_path / str(seed)).mkdir()
         result = raced(tmp_path / str(seed), truths, seed=seed, seed_noise=0.04)
 
-        assert result.winner == ""
+        assert not result.winner.startswith("batch size")
 
 
 def test_the_sizes_that_the_user_names(tmp_path: Path) -> None:

@@ -24,8 +24,9 @@ costs = st.builds(Costs, st.integers(10, 10**6), st.floats(0.1, 60), st.floats(1
 def test_arms_of_other_steps_cost_by_their_steps_and_not_by_their_start() -> None:
     """A batch size whose steps take half as long in all starts up and evaluates like any other."""
     found = Costs(100, start_s=5.0, step_s=0.1, evaluation_s=0.01)
-    plain, _ = afford(found, ("a",), None, "standard", whole=True)
-    dear, _ = afford(found, ("a",), None, "standard", whole=True, dear=0.5)
+    plain, dear = (
+        replace(afford(found, ("a",), None, "standard", whole=True, dear=dear)[0], tuned=False) for dear in (1.0, 0.5)
+    )
 
     assert plain.forecast_s(found) == pytest.approx((5 + 8 + 1 + 8) * 16.0)
     assert dear.forecast_s(found) == pytest.approx((5 + 8) * 16.0 + (1 + 8) * 11.0)
@@ -84,7 +85,20 @@ def test_variants_are_run_whole() -> None:
     found = Costs(1000, 0.0, 0.1)
     shape, _ = afford(found, ("--lr 1", "--lr 2"), None, "standard", whole=True)
 
-    assert shape.forecast_s(found) == pytest.approx(100.0 * (5 + 2 + 8 * 3))
+    assert replace(shape, tuned=False).forecast_s(found) == pytest.approx(100.0 * (5 + 2 + 8 * 3))
+
+
+def test_beside_variants_the_scripts_own_rule_is_tuned_where_that_can_be_paid_for() -> None:
+    """Its rungs, variations, horizons and finals come on top; a short time goes without, before it has no seeds."""
+    found = Costs(1000, 0.0, 0.1)
+    shape, _ = afford(found, ("--lr 1",), None, "standard", whole=True)
+    alone = replace(shape, tuned=False).forecast_s(found)
+    rungs, others = 100.0 * (4 / 8 + 2 / 4 + 1 / 2), 100.0 * (4 / 2 + (2 + 2) * 0.75 + 8)
+
+    assert shape.tuned
+    assert shape.forecast_s(found) == pytest.approx(alone + 5.0 + rungs + others)
+    shorter, _ = afford(found, ("--lr 1",), 1000.0, whole=True)
+    assert (shorter.tuned, shorter.seeds) == (False, 3)
 
 
 def test_the_page_tells_what_the_shapes_cost() -> None:

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hotlap.records import Curve, Word
-from hotlap.verify.trajectory import losses_gate, trajectory_gate
+from hotlap.records import Curve, Gate, Verdict, Word
+from hotlap.verify.trajectory import cannot_tell, losses_gate, trajectory_gate, with_losses
 
 
 def curves(offset=0.0, seeds=5, steps=60, wobble=0.0):
@@ -35,6 +35,24 @@ def test_equal_losses_are_equivalent_and_others_changed():
 def test_what_cannot_be_told_is_undecided(given_curves):
     """Never a pass."""
     assert trajectory_gate(given_curves).word is Word.UNDECIDED
+
+
+def test_a_second_look_is_stricter():
+    """Over more seeds, when the first could not tell."""
+    near = curves(wobble=0.003, seeds=6)
+
+    assert trajectory_gate(near).word is Word.EQUIVALENT
+    assert trajectory_gate(near, again=True).word is Word.UNDECIDED
+
+
+def test_only_what_more_seeds_can_tell_asks_for_them():
+    """Not a loss that does not fall, nor one that was not seen."""
+    rounding = Verdict(Word.ROUNDING, "gradients", "near", (Gate("gradients", Word.ROUNDING, "near"),), 1)
+    flat = [Curve(seed, (1.0,) * 30, (1.0,) * 30) for seed in range(4)]
+
+    assert cannot_tell(with_losses(rounding, curves(wobble=0.1), noisy=True))
+    assert not cannot_tell(with_losses(rounding, flat, noisy=True))
+    assert not cannot_tell(with_losses(rounding, curves(), noisy=True))
 
 
 @given(st.floats(-1, 1), st.floats(0, 1))

@@ -12,10 +12,17 @@ from hotlap.verify.verdict import conclude
 
 _MARGIN = 0.02  # of the drop in loss that the untouched script achieved
 _LEAST_STEPS = 20
+_LEVEL, _SECOND_LEVEL = 0.05, 0.025  # of the tests, and of those of a second look over more seeds
+MOST_SEEDS = 12
 
 
-def trajectory_gate(curves: Sequence[Curve]) -> Gate:
-    """Mean loss over the last half of the common steps, compared over paired seeds by two one-sided tests."""
+def trajectory_gate(curves: Sequence[Curve], *, again: bool = False) -> Gate:
+    """Mean loss over the last half of the common steps, compared over paired seeds by two one-sided tests.
+
+    Args:
+        curves: Of paired trainings.
+        again: Fewer of these were compared before, and could not tell.
+    """
     pairs = [_common(curve) for curve in curves]
     pairs = [(reference, candidate) for reference, candidate in pairs if len(reference) >= _LEAST_STEPS]
     if len(pairs) < 2:
@@ -24,7 +31,8 @@ def trajectory_gate(curves: Sequence[Curve]) -> Gate:
     if not (isfinite(drop) and drop > 0):
         return Gate("trajectory", Word.UNDECIDED, "the untouched script's loss did not fall over the steps compared")
     margin = _MARGIN * drop
-    answer = equivalence([_end(candidate) - _end(reference) for reference, candidate in pairs], margin)
+    differences = [_end(candidate) - _end(reference) for reference, candidate in pairs]
+    answer = equivalence(differences, margin, level=_SECOND_LEVEL if again else _LEVEL)
     steps = min(len(reference) for reference, _ in pairs)
     found = answer.difference
     gap = found.value if found else None
@@ -37,6 +45,11 @@ def trajectory_gate(curves: Sequence[Curve]) -> Gate:
         )
     reason = f"{len(pairs)} seeds cannot tell a difference in loss of {margin:.2g} from the noise"
     return Gate("trajectory", Word.UNDECIDED, reason, gap=gap, band=margin)
+
+
+def cannot_tell(verdict: Verdict) -> bool:
+    """Whether the losses were compared over too few seeds for what they differ by."""
+    return any(g.name == "trajectory" and g.word is Word.UNDECIDED and g.gap is not None for g in verdict.gates)
 
 
 def losses_gate(curves: Sequence[Curve]) -> Gate:
@@ -54,19 +67,20 @@ def losses_gate(curves: Sequence[Curve]) -> Gate:
     return Gate("losses", Word.IDENTICAL, f"all losses of {len(pairs)} paired trainings are equal to the bit")
 
 
-def with_losses(verdict: Verdict, curves: Sequence[Curve], *, noisy: bool) -> Verdict:
+def with_losses(verdict: Verdict, curves: Sequence[Curve], *, noisy: bool, again: bool = False) -> Verdict:
     """The verdict together with the paired losses.
 
     Args:
         verdict: By the exact gates, which saw a few steps with dropout off.
         curves: Of the confirmation pairs, as deployed.
         noisy: The precision is reduced, or the model draws randomness.
+        again: See `trajectory_gate`.
     """
     if verdict.word is not Word.IDENTICAL and not noisy:
         return verdict
-    gate = losses_gate(curves) if verdict.word is Word.IDENTICAL else trajectory_gate(curves)
+    gate = losses_gate(curves) if verdict.word is Word.IDENTICAL else trajectory_gate(curves, again=again)
     if gate.word is Word.UNDECIDED:  # equal bits at the steps compared, and other losses later: dropout, say
-        gate = trajectory_gate(curves)
+        gate = trajectory_gate(curves, again=again)
     return conclude((*verdict.gates, gate), seeds=len(curves), repeats=verdict.repeats)
 
 
