@@ -20,6 +20,7 @@ from torch.utils.data import Dataset
 FETCHED = multiprocessing.Value("i", 0)
 """Samples that were really made, in all processes."""
 OFFSET = 0.0
+CLOCK = time
 SIDE = 16
 Pair = namedtuple("Pair", ["x", "y"])
 
@@ -238,13 +239,25 @@ class Broken(Photos):
 
 
 class Urandom(Files):
-    """Randomness that moves no generator."""
+    """Randomness that moves no generator, and that its code does not name."""
 
     def __getitem__(self, index):
         np.load(self.samples[index][0] + ".npy")
-        return int.from_bytes(os.urandom(6), "little")
+        return int.from_bytes(vars(os)["urandom"](6), "little")
 
 
 class Clock(Files):
     def __getitem__(self, index):
-        return time.perf_counter_ns()
+        return vars(CLOCK)["perf_counter_ns"]()
+
+
+class Fresh(Files):
+    """A generator that is made anew for each sample."""
+
+    def __getitem__(self, index):
+        return float(np.random.default_rng().random())
+
+
+class Timed(Files):
+    def __getitem__(self, index):
+        return time.time()

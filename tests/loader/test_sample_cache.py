@@ -495,6 +495,8 @@ def test_undone(files: list[str], host: Host) -> None:
         (lambda f: cacheable.AfterIt(f, Compose(AUGMENT)), "fetching draws randomness outside of its transform"),
         (lambda f: cacheable.Counting(f, ToTensor()), "fetching changes the dataset"),
         (cacheable.Urandom, "kept and fetched anew, they differ"),
+        (cacheable.Fresh, "its code asks for default_rng, which no seed decides"),
+        (cacheable.Timed, "its code asks for time, which no seed decides"),
         (lambda f: vars(d := Sounds(f)).update(own=random.Random(1)) or d, "it holds a random generator of its own"),
         (lambda f: vars(d := Sounds(f)).update(lock=multiprocessing.Lock()) or d, "it holds what cannot be watched"),
         (lambda f: Photos(f), "batch[0][0] holds a PIL.Image.Image"),

@@ -11,7 +11,7 @@ import torch
 from hotlap.loader.cut import NAME, Watched, chain, why_not_cut
 from hotlap.loader.digest import digest
 from hotlap.loader.getitem import UnfitError
-from hotlap.loader.movable import is_generator, reachable
+from hotlap.loader.movable import asks_unseeded, is_generator, reachable
 from hotlap.loader.reads import unchanged, watched
 from hotlap.loader.samples import Freezer, Node
 from hotlap.loader.states import States
@@ -52,6 +52,8 @@ class Cached:
             raise UnfitError(f"{kind.__qualname__} fetches whole batches by a __getitems__ of its own")
         if any(map(is_generator, reachable(dataset))):
             raise UnfitError("it holds a random generator of its own")
+        if unseeded := asks_unseeded(dataset):
+            raise UnfitError(f"its code asks for {unseeded}, which no seed decides")
         try:
             length = len(dataset)
         except (TypeError, NotImplementedError):

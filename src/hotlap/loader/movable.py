@@ -6,6 +6,7 @@ import dis
 import io
 import random
 import sys
+import time
 from collections.abc import Iterator
 from functools import lru_cache, partial
 from types import CodeType, FunctionType, MethodType, ModuleType
@@ -113,6 +114,24 @@ def is_generator(thing: Any) -> bool:
     if numpy is not None:
         kinds += (numpy.random.Generator, numpy.random.RandomState, numpy.random.BitGenerator)
     return isinstance(thing, kinds)
+
+
+_UNSEEDED = {
+    *("default_rng", "urandom", "getrandom", "SystemRandom", "token_bytes", "uuid1", "uuid4"),
+    *("time_ns", "perf_counter", "perf_counter_ns", "monotonic", "monotonic_ns"),
+}
+
+
+def asks_unseeded(*roots: Any) -> str:
+    """The name by which their code asks for a number that no seed and no generator's state decides; "" for none."""
+    for function in reachable(*roots):
+        if isinstance(function, FunctionType):
+            names = names_used(function.__code__)
+            if found := next((name for name in names if name in _UNSEEDED), ""):
+                return found
+            if "time" in names and function.__globals__.get("time") in (time, time.time):
+                return "time"
+    return ""
 
 
 def why_not_movable(loader: DataLoader[Any]) -> str:

@@ -25,7 +25,8 @@ class NonBlockingCopies(Knob):
     page-locked memory the copy runs by itself, and the host launches the next kernels meanwhile. On a stream of its own
     it also runs beside the kernels of the step before, where the host is ahead of the device.
     ## When it cannot
-    No CUDA device, no copies in the steps, or a script that pins a batch itself and writes into it after it was sent.
+    No CUDA device, no copies in the steps, or a script that pins a batch itself and writes into it after it was sent;
+    `side-stream` also not where it sends back what the device is still copying into page-locked memory.
     ## Source
     PyTorch tutorial "A guide on good usage of non_blocking and pin_memory()"; documentation of CUDA semantics, "CUDA
     streams", and of `Tensor.record_stream`.
