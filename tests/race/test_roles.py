@@ -112,6 +112,17 @@ def test_a_transformer(tied: bool) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:LSTM with projections")
+def test_heads_that_share_keys_are_no_matrix() -> None:
+    """Queries, keys and values of different sizes in one weight: where one ends is not known."""
+    model = nn.Sequential()
+    model.add_module("qkv", nn.Linear(8, 12))
+    model.add_module("out", nn.Linear(12, 12))
+    model.add_module("head", nn.Linear(12, 2))
+
+    assert roles(model, torch.randn(3, 8)) == {"out.weight": 1}
+
+
+@pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN")
 def test_gates_of_recurrent_layers() -> None:
     """Each gate is a matrix of its own."""
     lstm = {"weight_ih_l0": 4, "weight_hh_l0": 4, "weight_hr_l0": 1, "weight_ih_l1": 4, "weight_hh_l1": 4}

@@ -100,8 +100,8 @@ class Network:
 
     def _packed(self, name: str, p: nn.Parameter) -> int:
         rows, columns = p.shape
-        if _PACKED.search(name) and rows == 3 * columns:
-            return 3
+        if _PACKED.search(name):  # of grouped heads the parts have other sizes: no matrix that is known
+            return 3 * (rows == 3 * columns)
         return 2 if _HALF_PACKED.search(name) and rows == 2 * columns else 1
 
 
