@@ -125,9 +125,12 @@ def time_to_goal(finalist: Finalist, goal: str = DEFAULT) -> str:
     if not finalist.runs:
         return ""
     middle, ends = finalist.median_s[goal], finalist.median_ends_s[goal]
+    told = [_or_never(time_s) for time_s in (middle, *(ends or (None, None)))]
     if ends is None or ends[0] is None:
-        return _or_never(middle)
-    return f"{_or_never(middle)} ({_or_never(ends[0])} to {_or_never(ends[1])})"
+        return told[0]
+    units = {text.partition(" ")[2] for text in told} - {""}  # named once where it is the same
+    low, high = (text.removesuffix(f" {unit}") for text in told[1:] for unit in units) if len(units) == 1 else told[1:]
+    return f"{told[0]} ({low} to {high})"
 
 
 def _or_never(time_s: float | None) -> str:
