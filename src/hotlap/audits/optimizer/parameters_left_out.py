@@ -15,7 +15,8 @@ class ParametersLeftOut(Audit):
 
     ## What it finds
     Trainable parameters of a model that is trained, which no optimizer owns; and whether the optimizer owns stale ones
-    instead, which the model had before a layer was exchanged (`model.fc = nn.Linear(...)`) or made anew.
+    instead, which the model had before a layer was exchanged (`model.fc = nn.Linear(...)`) or made anew, by `.to()` too
+    where torch is told to (`torch.__future__.set_overwrite_module_params_on_conversion`); by itself it keeps them.
     ## Why it costs
     Their gradients are computed in every step and never used; the layer stays as it was drawn.
     ## When it is right
