@@ -145,7 +145,8 @@ def least_logistic_loss() -> float:
 def test_a_rate_far_too_small_is_proven_so_and_the_plan_trains_with_the_winner(tmp_path: Path) -> None:
     """Logistic regression with SGD at a hundredth of a good rate; `hotlap run` applies what was proven.
 
-    The winner ends where the best weights would: at the least logistic loss that labels of such noise allow.
+    The best rate ends, at half of the training, where the best weights would: at the least logistic loss that labels of
+    such noise allow. The winner's horizon is no longer than it takes to come to what the script itself comes to.
     """
     document, _ = raced(tmp_path, "--budget", "standard", "--only", "adam", lr=0.02, loss=LOGISTIC)
 
@@ -153,9 +154,9 @@ def test_a_rate_far_too_small_is_proven_so_and_the_plan_trains_with_the_winner(t
     assert document["speedup_vs_script"]["proven"] is True
     assert document["speedup_vs_script"]["low"] > 1.03
     arm = document["winner"]["arm"]
-    ends = {one["name"]: one["final"] for one in document["arms"]}
-    assert ends[document["winner"]["name"]] == pytest.approx(least_logistic_loss(), rel=0.1)
-    assert ends["as written"] > 1.2 * least_logistic_loss()
+    halves = [one["final"] for rule in document["screened"] for one in rule["tried"] if one["steps"] == 96]
+    assert min(halves) == pytest.approx(least_logistic_loss(), rel=0.15)
+    assert document["arms"][0]["final"] > 1.2 * least_logistic_loss()
     assert arm in (tmp_path / "hotlap.toml").read_text()
     command = [sys.executable, "-m", "hotlap", "run", "--allow", "recipe", "train.py"]
     run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)

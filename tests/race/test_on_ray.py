@@ -260,7 +260,7 @@ def test_a_race_of_a_real_script(cluster: Any, tmp_path: Path) -> None:
     document = json.loads(done.stdout)
 
     assert document["leader"] == "--lr 0.2"
-    assert [len(arm["runs"]) for arm in document["arms"]] == [3, 3]
+    assert [len(arm["runs"]) for arm in document["arms"]] == [3, 3, 3]  # as written, tuned, and the variant
     assert "at 3 places of a Ray cluster" in done.stderr
     kinds = [event["kind"] for event in Logbook(tmp_path / ".hotlap/train/race/logbook.jsonl").events()]
     assert kinds.count("recording") == 10
