@@ -263,7 +263,7 @@ def test_a_race_of_a_real_script(cluster: Any, tmp_path: Path) -> None:
     assert [len(arm["runs"]) for arm in document["arms"]] == [3, 3, 3]  # as written, tuned, and the variant
     assert "at 3 places of a Ray cluster" in done.stderr
     kinds = [event["kind"] for event in Logbook(tmp_path / ".hotlap/train/race/logbook.jsonl").events()]
-    assert kinds.count("recording") == 10
+    assert kinds.count("recording") > 3 * 3  # and what tunes the rule of the script itself
     assert kinds.count("cluster") == 1
 
 
