@@ -42,8 +42,10 @@ def learn_bounds(lab: Lab, window: Window, knobs: Sequence[Knob]) -> dict[str, E
     if inside and not dear:
         ranking.in_rounds(lab, STAGE, AS_WRITTEN, inside, short, company)
     found, prices = bounds_of(lab.pairs), prices_of(lab.pairs)
-    wishes = [setup for setup in setups if set(setup.values) & set(priced) - set(prices)]
-    lab.notes += [f"what the script asks for has its price, which was not measured: --set {one}" for one in wishes]
+    undone = {id_ for id_ in priced if id_ not in prices and asked[id_] == (False,)}
+    lab.notes += [
+        f"what the script asks for has its price, not measured here: --set {id_}=false" for id_ in sorted(undone)
+    ]
     if found:
         lab.learnt(f"at most {words.bounds(found, lab.pairs)}")
     if prices:
