@@ -100,6 +100,18 @@ def test_the_batch_lies_where_the_accelerator_is(monkeypatch: pytest.MonkeyPatch
     assert [batch.device.type for (batch,) in batches] == ["meta", "meta"]
 
 
+@pytest.mark.parametrize("asked", [True, False])
+def test_a_price_that_was_not_measured_is_told_of_what_the_script_asks_for_alone(tmp_path: Path, asked: bool) -> None:
+    """A script with too few steps for rounds; `reproducible`, which it does not ask for, has no price to tell of."""
+    found = replace(STEADY, precision=replace(STEADY.precision, deterministic_algorithms=asked))
+    lab = Machine(tmp_path, product(), found=found).lab()
+    lab.facts = found
+    learn_bounds(lab, Window(warmup=10, steps=50, step_s=0.05, available=30), all_knobs())
+
+    wanted = ["--set deterministic-algorithms=false"] if asked else []
+    assert [note.partition("here: ")[2] for note in lab.notes] == wanted
+
+
 def test_no_plan_can_hold_a_bound(tmp_path: Path) -> None:
     """They train wrong, so they are in no list, and a plan that names one is refused."""
     assert not set(BOUNDS) & {knob.id for knob in all_knobs()}
