@@ -61,23 +61,37 @@ def test_an_allocator_is_tried_where_only_some_processes_fault_pages(tmp_path: P
     )
 
 
-@pytest.mark.parametrize(("paid_for", "seeds"), [(100, 12), (3, 7), (0, 4)])
-def test_losses_that_cannot_be_told_apart_get_more_seeds(paid_for: int, seeds: int) -> None:
-    """Up to twelve, as far as the budget goes."""
-    run: list[Setup] = []
+@pytest.mark.parametrize(
+    ("left_s", "available", "steps", "seeds"),
+    [(1_000.0, None, 120, 6), (100.0, None, 60, 6), (1_000.0, 70, 60, 6), (1_000.0, 50, 30, 12), (14.0, None, 30, 7)],
+)
+def test_losses_that_cannot_be_told_apart_get_longer_trainings(
+    left_s: float, available: int | None, steps: int, seeds: int
+) -> None:
+    """Of up to four times as many steps, as the budget and the script allow; else more of them join the first."""
+    lab = Mock(cost_s=lambda setup: 1.0, left_s=left_s)
+    lab.affordable = lambda setups, reserve_s: 2.0 + reserve_s < lab.left_s
 
-    def block(stage: str, reference: Setup, candidates: list[Setup], window: Window) -> list[Setup]:
-        run.extend(candidates)
-        return candidates
+    def losses(setup: Setup, window: Window, count: int) -> Curve:
+        lab.left_s -= 2.0 + 2 * 0.2 * (count - 30)
+        return Curve(99, (1.0,) * count, (1.0,) * count)
 
-    lab = Mock(cost_s=lambda setup: 1.0, curve=lambda pair: Curve(len(run), (1.0,), (1.0,)), block=block)
-    lab.affordable = lambda setups, reserve_s: len(run) < paid_for
+    lab.losses = losses
     known = [Curve(seed, (1.0,), (1.0,)) for seed in range(4)]
 
-    found = confirm.more_curves(lab, Setup.of({"fused-update": True}), Window(10, 20, 0.05), known)
+    found = confirm.more_curves(lab, Setup.of({"fused-update": True}), Window(10, 20, 0.2, available), known)
 
-    assert found[:4] == known
     assert len(found) == seeds
+    assert {len(curve.reference) for curve in found if curve.seed == 99} == {steps}
+    assert (found[:4] == known) is (steps == 30)
+
+
+def test_a_training_that_fails_when_it_is_longer_passes_nothing() -> None:
+    """What cannot be compared is not taken for alike."""
+    lab = Mock(cost_s=lambda setup: 1.0, left_s=1_000.0, affordable=lambda setups, reserve_s: True)
+    lab.losses = lambda setup, window, steps: None
+
+    assert not confirm.more_curves(lab, Setup.of({"fused-update": True}), Window(10, 20, 0.2), [])
 
 
 def test_the_setting_that_changes_learning_is_named_and_the_rest_is_kept(tmp_path: Path) -> None:

@@ -26,7 +26,6 @@ from hotlap.records import (
     AS_WRITTEN,
     PHASES,
     Contract,
-    Curve,
     Estimate,
     Facts,
     Goal,
@@ -90,16 +89,15 @@ class Answer:
     setup: Setup = AS_WRITTEN
     ratios: tuple[float, ...] = ()
     judgement: Judgement | None = None
-    curves: tuple[Curve, ...] = ()
     result: Result | None = None
     goal: Goal = Goal.SPEED
     slowdown: float = 0.0
     """How much slower a step may be where memory is the goal, as a share."""
     largest: tuple[LargestBatch, ...] = ()
 
-    def accepted(self, setup: Setup, ratios: list[float], judgement: Judgement, curves: list[Curve]) -> Answer:
+    def accepted(self, setup: Setup, ratios: list[float], judgement: Judgement) -> Answer:
         """The answer with a setup that is proven to serve the goal and to learn the same."""
-        return replace(self, setup=setup, ratios=tuple(ratios), judgement=judgement, curves=tuple(curves))
+        return replace(self, setup=setup, ratios=tuple(ratios), judgement=judgement)
 
     def finished(self, lab: Lab, observed: Phases, noise: float, planned_steps: int | None = None) -> Answer:
         """The answer with everything that a reader is told.
@@ -129,7 +127,7 @@ class Answer:
             baseline=_mean_phases(reference) if reference else observed,
             tuned=_mean_phases(candidate) if candidate else None,
             pairs=tuple(lab.pairs),
-            curves=self.curves,
+            curves=self.judgement.curves if self.judgement else (),
             findings=audited(seen_of(watched), all_audits()),
             noise=noise,
             smallest_gain=stats.smallest_provable_gain(noise),

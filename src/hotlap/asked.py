@@ -52,7 +52,7 @@ def alone(lab: Lab, answer: Answer, granted: Judgement, window: Window, aim: Aim
         return answer
     judged = with_curves(lab, asked, window, granted, found.curves)
     _must_learn(asked, judged.verdict)
-    return answer.accepted(asked, found.total, judged, found.curves)
+    return answer.accepted(asked, found.total, judged)
 
 
 def _must_repeat(asked: Setup, gate: Gate) -> None:

@@ -14,9 +14,10 @@ from hotlap.trials import blocks
 from hotlap.trials.blocks import Window
 from hotlap.verify.trajectory import MOST_SEEDS
 
-STAGE, LOSSES = "confirm", "losses"
+STAGE = "confirm"
 _MOST_DISTURBED = 0.25  # of the confirmation pairs; beyond that the machine is no place to measure
 _PRICED = stats.LOOKS[1]  # pairs for a price, which nothing has to be proven of
+_LONGER_SEEDS, _MOST_TIMES = 6, 4  # of trainings for their losses alone; as long as those of the confirmation
 _FASTER = Faster()
 
 
@@ -77,22 +78,39 @@ def confirm(lab: Lab, setup: Setup, window: Window, asked: Setup = AS_WRITTEN, a
 def more_curves(lab: Lab, setup: Setup, window: Window, curves: Sequence[Curve]) -> list[Curve]:
     """Further paired trainings for their losses alone, where a confirmation cannot tell whether they are alike.
 
-    As many as make the most seeds, or as the budget pays for beside a confirmation of what would be left without them.
+    Longer ones instead of those of the confirmation, as far as the budget and the script allow, for few losses are
+    mostly noise; where they allow none, as many of the same length as make the most seeds.
 
     Args:
-        lab: Where they run.
+        lab: Where they run, with enough left for a confirmation of what would be left without them.
         setup: That was confirmed.
         window: As there.
         curves: Of the confirmation.
     """
-    found, kept_s = list(curves), sum(map(lab.cost_s, [AS_WRITTEN, setup] * stats.LEAST))
-    while len(found) < MOST_SEEDS and lab.affordable([AS_WRITTEN, setup], kept_s):
-        pairs = lab.block(LOSSES, AS_WRITTEN, [setup], window)
-        if not pairs:
-            break
-        found += map(lab.curve, pairs)
-        lab.learnt(f"losses of seed {len(found)}: the ones before cannot tell whether they are alike")
+    pair = [AS_WRITTEN, setup]
+    kept_s = sum(map(lab.cost_s, pair * stats.LEAST))
+    steps = window.warmup + window.steps
+    times = _affordable_times(window, lab.left_s - kept_s, sum(map(lab.cost_s, pair)))
+    more_s = len(pair) * (times - 1) * steps * window.step_s
+    found, most = ([], _LONGER_SEEDS) if times > 1 else (list(curves), MOST_SEEDS)
+    while len(found) < most and lab.affordable(pair, kept_s + more_s):
+        lab.trying(f"losses over {times * steps} steps: {setup}")
+        curve = lab.losses(setup, window, times * steps)
+        if curve is None:
+            return []
+        found.append(curve)
+        lab.learnt(
+            f"losses of seed {len(found)} over {times * steps} steps: those before cannot tell if they are alike"
+        )
     return found
+
+
+def _affordable_times(window: Window, left_s: float, pair_s: float) -> int:
+    """How many times as long as a pair of the confirmation the pairs may be of which a time pays for enough."""
+    steps = window.warmup + window.steps
+    by_time = 1 + int((left_s / _LONGER_SEEDS - pair_s) / (2 * steps * window.step_s))
+    by_script = _MOST_TIMES if window.available is None else window.available // steps
+    return max(1, min(by_time, by_script, _MOST_TIMES))
 
 
 def _close(lab: Lab, setup: Setup, pairs: Sequence[Pair], most: int, aim: Aim) -> None:
@@ -140,11 +158,17 @@ def estimated(pairs: Sequence[Pair], worth: Callable[[Pair], float], closings: S
     return stats.confirmed_speedup([worth(pair) for pair in pairs], closings=closings) if len(pairs) > 1 else None
 
 
+def curve_of(lab: Lab, pair: Pair) -> Curve:
+    """The losses of a pair's two trainings."""
+    losses = [lab.recordings[trial].steps.losses for trial in (pair.reference, pair.candidate)]
+    return Curve(pair.seed, losses[0], losses[1])
+
+
 def _of(pairs: Sequence[Pair], setup: Setup) -> list[Pair]:
     return [pair for pair in pairs if pair.stage == STAGE and pair.setup == setup]
 
 
 def _confirmation(lab: Lab, setup: Setup, asked: Setup = AS_WRITTEN) -> Confirmation:
-    curves = [lab.curve(pair) for pair in _of(lab.pairs, setup)]
+    curves = [curve_of(lab, pair) for pair in _of(lab.pairs, setup)]
     total = [blocks.log_gain(pair) for pair in against(lab.pairs, setup)]
     return Confirmation(against(lab.pairs, setup, asked), total, curves, lab.closed(setup))

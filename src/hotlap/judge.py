@@ -15,6 +15,7 @@ from hotlap.processor import BFLOAT16
 from hotlap.records import (
     AS_WRITTEN,
     Contract,
+    Curve,
     Facts,
     Gate,
     Setting,
@@ -59,6 +60,8 @@ class Judgement:
     signatures: dict[tuple[str, int], tuple[Signature, ...]] = field(default_factory=dict)
     loosened: tuple[str, ...] = ()
     """Knobs that promise rounding and were shown to keep to a reduced precision only."""
+    curves: tuple[Curve, ...] = ()
+    """Losses of the paired trainings that were compared last."""
 
 
 @dataclass

@@ -279,10 +279,15 @@ class Lab:
         """The numbers of confirmation pairs after which a budget has ended, see `stats.looks`."""
         return self.closings.get(setup, ())
 
-    def curve(self, pair: Pair) -> Curve:
-        """The losses of a pair's two trainings."""
-        losses = [self.recordings[trial].steps.losses for trial in (pair.reference, pair.candidate)]
-        return Curve(pair.seed, losses[0], losses[1])
+    def losses(self, setup: Setup, window: Window, steps: int) -> Curve | None:
+        """The losses of a further seed, which is not timed; None when one of its two trainings failed."""
+        block, kind = self.next_block("losses"), "losses"
+        trials = [replace(self._timing(arm, block, window), purpose=kind, steps=steps) for arm in (AS_WRITTEN, setup)]
+        records = self.run_all([replace(trial, id=self.next_id(kind)) for trial in trials])
+        if why := next(filter(None, map(blocks.unusable, records)), ""):
+            self.learnt(f"its losses cannot be compared over {steps} steps: {why}")
+            return None
+        return Curve(records[0].trial.seed, records[0].steps.losses, records[1].steps.losses)
 
     def reject(self, rejected: Rejected) -> None:
         """Write down why a setup is out."""

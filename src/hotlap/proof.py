@@ -46,7 +46,7 @@ def proven(lab: Lab, judge: Judge, setup: Setup, window: Window, answer: Answer,
             setup = truer(lab, setup, found, judged, asked)
         else:
             if aim.goal is Goal.MEMORY or pays(lab, setup, found, request.planned_steps, asked):
-                answer = answer.accepted(setup, found.total, judged, found.curves)
+                answer = answer.accepted(setup, found.total, judged)
             break
         if setup != asked and not lab.affordable([AS_WRITTEN, setup] * stats.LEAST):
             lab.cut_short = f"the budget ended before {setup.less(asked)} could be confirmed"
@@ -80,9 +80,10 @@ def with_curves(
     verdict = with_losses(judged.verdict, curves, noisy=noisy)
     if cannot_tell(verdict) and not enough:
         more = more_curves(lab, setup, window, curves)
-        if len(more) > len(curves):
-            verdict = with_losses(judged.verdict, more, noisy=noisy, again=True)
-    return replace(judged, verdict=conclude((*verdict.gates, *repeats), verdict.seeds, repeats=verdict.repeats))
+        if more and more != curves:
+            verdict, curves = with_losses(judged.verdict, more, noisy=noisy, again=True), more
+    verdict = conclude((*verdict.gates, *repeats), verdict.seeds, repeats=verdict.repeats)
+    return replace(judged, verdict=verdict, curves=tuple(curves))
 
 
 def fit_to_learn(lab: Lab, judge: Judge, setup: Setup, asked: Setup = AS_WRITTEN) -> tuple[Setup, Judgement]:

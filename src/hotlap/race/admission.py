@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from math import isfinite, log
 from statistics import fmean, median
 
+from hotlap.confirm import curve_of
 from hotlap.lab import Lab
 from hotlap.race.compare import TIE
 from hotlap.race.finals import Entry
@@ -172,7 +173,7 @@ def sums_its_loss(trainings: Trainings, one: WhatIf) -> bool:
     pair = next((p for p in trainings.lab.pairs if p.stage == _STAGE and p.setup == one.setup), None)
     if pair is None or trainings.metric.pattern:
         return False
-    curve = trainings.lab.curve(pair)
+    curve = curve_of(trainings.lab, pair)
     reference, own = (
         [loss for loss in losses[:_FIRST] if loss is not None and isfinite(loss) and loss > 0]
         for losses in (curve.reference, curve.candidate)

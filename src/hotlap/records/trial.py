@@ -66,7 +66,7 @@ class Trial:
 
     id: str
     purpose: str
-    """observe, time, race, reference, noise, candidate, spread, repeat, modules, fetches or grow."""
+    """observe, time, losses, race, reference, noise, candidate, spread, repeat, modules, fetches or grow."""
     setup: Setup
     seed: int
     """Mixed into the script's own seeds; 0 leaves them as written."""

@@ -25,6 +25,8 @@ from hotlap.verify.arms import ArmRecord
 from hotlap.versions import has_bytecode
 
 _MOST_SHIELDS = 16
+_DEPLOYED = ("time", "losses")
+"""Purposes of trials in which a setup serves no other calls than those that were verified, as in a run."""
 
 RootKey = tuple[str, int]
 """Class name and order of construction."""
@@ -240,7 +242,7 @@ def task_of(
             root_of(
                 r.name,
                 r.index,
-                None if verified is None or trial.purpose != "time" else verified.get((r.name, r.index), ()),
+                None if verified is None or trial.purpose not in _DEPLOYED else verified.get((r.name, r.index), ()),
             )
             for r in (facts.roots if facts else ())
             if r.reachable
