@@ -1,6 +1,6 @@
 """hotlap's fetch paths beside torch's DataLoader and other libraries, on four kinds of data, in one run.
 
-Run: python bench/loader.py [--rounds 5] [--threads 1] [--only TEXT]
+Run: python bench/loader.py [--rounds 5] [--threads 1] [--batch-size 64] [--only TEXT]
      pip install tensordict spdl light-dataloader   (without them their rows say so)
 Kinds: rows in memory of 24 B to 150 KB with a label; a folder of JPEG files (500x375, with a random crop of 224x224);
 WAV files of a second; windows of 256 tokens of a memory map. Every file lies in the page cache. A round is one epoch by
@@ -203,18 +203,18 @@ def _limit(work: Work, rounds: int) -> float:
     return max(rates)
 
 
-def works(folder: Path) -> Iterator[Work]:
-    """Every kind of data, made here."""
+def works(folder: Path, batch_size: int) -> Iterator[Work]:
+    """Every kind of data, made here; the rows in batches of a size."""
     for row_bytes in ROW_BYTES:
         rows = torch.randn(min(MOST_ROWS, DATA_BYTES // row_bytes), row_bytes // 4)
         data = TensorDataset(rows, torch.arange(len(rows)) % 10)
 
         def copied(rows: torch.Tensor = rows) -> Iterator[int]:
-            for some in torch.randperm(len(rows)).split(64):
+            for some in torch.randperm(len(rows)).split(batch_size):
                 yield len(rows.index_select(0, some))
 
         named = f"rows of {row_bytes:,} B"
-        yield Work(named, data, 64, folder / str(row_bytes), copied, lambda data=data: data.tensors)
+        yield Work(named, data, batch_size, folder / str(row_bytes), copied, lambda data=data: data.tensors)
     write_images(folder, 96)
     photos = Photos(folder, 96, Compose([resize, crop, to_tensor]))
     decoded = Photos(folder, 96, None)
@@ -240,14 +240,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--batch-size", type=int, default=64, help="of the rows in memory")
     parser.add_argument("--only", default="", metavar="TEXT", help="kinds of data that hold it in their name")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    print(f"torch {torch.__version__}, {args.threads} threads, {args.rounds} rounds\n")
+    print(f"torch {torch.__version__}, {args.threads} threads, {args.rounds} rounds, rows by {args.batch_size}\n")
     print("| data | loader | samples/s | CPU us a sample | beside torch without workers | same |")
     print("|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as name:
-        for work in works(Path(name)):
+        for work in works(Path(name), args.batch_size):
             if args.only in work.name:
                 compare(work, args.rounds)
 

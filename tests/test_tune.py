@@ -197,6 +197,7 @@ def test_a_tune_that_goes_on_answers_the_same(tmp_path: Path) -> None:
     assert second is not None
     assert machine.runner.spent_s == spent
     assert second.speedup == first.speedup
+    assert second.tuning_s == pytest.approx(sum(record.wall_s for record in machine.book.resume("train.py", "", 1)))
 
 
 def test_a_bigger_budget_goes_on_from_a_smaller_one(tmp_path: Path) -> None:

@@ -131,7 +131,7 @@ class Answer:
             findings=audited(seen_of(watched), all_audits()),
             noise=noise,
             smallest_gain=stats.smallest_provable_gain(noise),
-            tuning_s=lab.spent_s,
+            tuning_s=lab.before_s + lab.spent_s,
             payback_steps=payback(*confirmed(lab, self.setup, self.asked)) if self.setup != self.asked else None,
             evaluation_share=evaluation_share(watched),
             peak_bytes=(_peak(reference or [watched]), _peak(candidate)),

@@ -95,7 +95,7 @@ def more_curves(lab: Lab, setup: Setup, window: Window, curves: Sequence[Curve])
     found, most = ([], _LONGER_SEEDS) if times > 1 else (list(curves), MOST_SEEDS)
     while len(found) < most and lab.affordable(pair, kept_s + more_s):
         lab.trying(f"losses over {times * steps} steps: {setup}")
-        curve = lab.losses(setup, window, times * steps)
+        curve = _losses(lab, setup, window, times * steps)
         if curve is None:
             return []
         found.append(curve)
@@ -111,6 +111,17 @@ def _affordable_times(window: Window, left_s: float, pair_s: float) -> int:
     by_time = 1 + int((left_s / _LONGER_SEEDS - pair_s) / (2 * steps * window.step_s))
     by_script = _MOST_TIMES if window.available is None else window.available // steps
     return max(1, min(by_time, by_script, _MOST_TIMES))
+
+
+def _losses(lab: Lab, setup: Setup, window: Window, steps: int) -> Curve | None:
+    """The losses of a further seed, which is not timed; None when one of its two trainings failed."""
+    block, kind = lab.next_block("losses"), "losses"
+    trials = [replace(lab.timing(arm, block, window), purpose=kind, steps=steps) for arm in (AS_WRITTEN, setup)]
+    records = lab.run_all([replace(trial, id=lab.next_id(kind)) for trial in trials])
+    if why := next(filter(None, map(blocks.unusable, records)), ""):
+        lab.learnt(f"its losses cannot be compared over {steps} steps: {why}")
+        return None
+    return Curve(records[0].trial.seed, records[0].steps.losses, records[1].steps.losses)
 
 
 def _close(lab: Lab, setup: Setup, pairs: Sequence[Pair], most: int, aim: Aim) -> None:

@@ -12,7 +12,7 @@ from hotlap.costs import Costs, starts_s
 from hotlap.errors import HotlapError
 from hotlap.logbook import Logbook
 from hotlap.observed import OBSERVED_STEPS, check_observed
-from hotlap.records import AS_WRITTEN, Curve, Facts, Outcome, Pair, Recording, Rejected, Setup, Trial
+from hotlap.records import AS_WRITTEN, Facts, Outcome, Pair, Recording, Rejected, Setup, Trial
 from hotlap.trials import beside, blocks
 from hotlap.trials.blocks import Window
 from hotlap.trials.runner import Cluster, Runner
@@ -57,6 +57,8 @@ class Lab:
     ceiling: dict[str, float] = field(default_factory=dict)
     """Measured limits of the machine, see `ceilings.Ceilings`."""
     started_s: float = field(init=False)
+    before_s: float = field(init=False)
+    """Time of the trials that it goes on from, which no budget counts any more."""
     start_s: float = 0.0
     """From the start of the script as written to its first step, as observed."""
     kept_s: float = 0.0
@@ -71,7 +73,7 @@ class Lab:
 
     def __post_init__(self) -> None:
         """The tune begins; new trials are numbered after those that are known, used or not."""
-        self.started_s = self.clock()
+        self.started_s, self.before_s = self.clock(), sum(record.wall_s for record in self.known)
         self._count = max((int(record.trial.id.split("-")[0]) for record in self.known), default=0)
 
     # -- time
@@ -198,7 +200,7 @@ class Lab:
         """
         block = self.next_block(stage)
         order = blocks.order(self.seed, block, [reference, *candidates])
-        self._forget_torn([self._timing(setup, block, window) for setup in order])
+        self._forget_torn([self.timing(setup, block, window) for setup in order])
         records: dict[Setup, Recording] = {}
         for setup in order:
             self.trying(f"{stage}: {setup}")
@@ -235,7 +237,8 @@ class Lab:
         if None in found:
             self.known = [record for record in self.known if record not in found]
 
-    def _timing(self, setup: Setup, block: int, window: Window) -> Trial:
+    def timing(self, setup: Setup, block: int, window: Window) -> Trial:
+        """A trial of a block, before it has a number."""
         return Trial(
             id="",
             purpose="time",
@@ -249,7 +252,7 @@ class Lab:
         )
 
     def _timed(self, setup: Setup, block: int, window: Window) -> Recording:
-        return self.run(replace(self._timing(setup, block, window), id=self.next_id("time")))
+        return self.run(replace(self.timing(setup, block, window), id=self.next_id("time")))
 
     def _paired(
         self, stage: str, records: dict[Setup, Recording], reference: Setup, candidates: Sequence[Setup]
@@ -278,16 +281,6 @@ class Lab:
     def closed(self, setup: Setup) -> tuple[int, ...]:
         """The numbers of confirmation pairs after which a budget has ended, see `stats.looks`."""
         return self.closings.get(setup, ())
-
-    def losses(self, setup: Setup, window: Window, steps: int) -> Curve | None:
-        """The losses of a further seed, which is not timed; None when one of its two trainings failed."""
-        block, kind = self.next_block("losses"), "losses"
-        trials = [replace(self._timing(arm, block, window), purpose=kind, steps=steps) for arm in (AS_WRITTEN, setup)]
-        records = self.run_all([replace(trial, id=self.next_id(kind)) for trial in trials])
-        if why := next(filter(None, map(blocks.unusable, records)), ""):
-            self.learnt(f"its losses cannot be compared over {steps} steps: {why}")
-            return None
-        return Curve(records[0].trial.seed, records[0].steps.losses, records[1].steps.losses)
 
     def reject(self, rejected: Rejected) -> None:
         """Write down why a setup is out."""

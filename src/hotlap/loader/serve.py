@@ -14,7 +14,7 @@ from hotlap.loader.whole_batch import Fetch, fetch_path
 
 _FIRST = 2
 """Batches of each fetcher that are also fetched by the stock path."""
-_EVERY = 64
+_EVERY = 256
 """And one in so many later on."""
 _PATIENCE = 4
 """Batches in a row that may need the stock path before a fetcher is left to it."""

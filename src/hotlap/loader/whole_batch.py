@@ -208,6 +208,8 @@ def _from_numpy(source: Any) -> torch.Tensor:
 
 
 def _check(source: torch.Tensor) -> None:
+    if _is_common(source):  # in every batch, so it has to be quick
+        return
     if type(source) is not torch.Tensor or source.requires_grad:
         raise UnfitError(
             f"it is a {type(source).__name__}" + (" that requires gradients" if source.requires_grad else "")
@@ -221,6 +223,15 @@ def _check(source: torch.Tensor) -> None:
         if stride != expected or size == 0:
             raise UnfitError("its rows are not contiguous in memory")
         expected *= size
+
+
+def _is_common(source: torch.Tensor) -> bool:
+    """Whether it is certainly fit; what is not may be so still."""
+    if type(source) is not torch.Tensor or not source.is_cpu or source.requires_grad or source.is_nested:
+        return False
+    if source.layout is not torch.strided or source.is_conj() or source.is_neg() or source.dtype not in _DTYPES:
+        return False
+    return source.is_contiguous() and source.dim() > 0 and source.numel() > 0
 
 
 def _changed(sample: str, dtype: torch.dtype, change: Any) -> tuple[str, torch.dtype]:

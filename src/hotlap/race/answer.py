@@ -14,6 +14,7 @@ from hotlap.race.rules import RULES
 from hotlap.race.trainings import Trainings
 
 _OTHERWISE = 0.1  # of a step, from which on it is told
+_BEFORE = "runs that it goes on from"
 
 
 def concluded(
@@ -46,8 +47,8 @@ def concluded(
         speedup_vs_script=first.vs_script.get(DEFAULT) if first else None,
         speedup_vs_tuned_incumbent=first.vs_incumbent if first else None,
         range_test=trainings.range_test,
-        cost_s=trainings.cost_s,
-        spent_s=lab.spent_s,
+        cost_s={**({_BEFORE: lab.before_s} if lab.before_s else {}), **trainings.cost_s},
+        spent_s=lab.before_s + lab.spent_s,
         forecast_s=forecast_s,
         runs=trainings.runs,
         notes=notes,

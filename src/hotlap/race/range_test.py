@@ -19,6 +19,7 @@ _CORNERS = 30  # of the straight lines that stand in for an exponential
 _SMOOTHING = 0.9
 _BLOWN_UP = 4.0  # times the best smoothed loss, as fastai stops
 _SETTLED = 10  # steps before a best counts
+_FALL = 10  # steps over which a fall is measured: from one to the next it is a batch's noise
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,8 @@ def read(losses: Sequence[float | None], reference: float, horizon: int) -> Rang
             if smooth > _BLOWN_UP * best:
                 edge = rate
                 break
-    if len(points) <= _SETTLED + 2:
+    counted = points[_SETTLED:]
+    if len(counted) <= _FALL:
         return None
-    falls = [(after[1] - before[1], after[0]) for before, after in zip(points[_SETTLED:], points[_SETTLED + 1 :])]
-    return RangeTest(tuple(points), edge, min(falls)[1])
+    ends = zip(counted, counted[_FALL // 2 :], counted[_FALL:])
+    return RangeTest(tuple(points), edge, min((after[1] - before[1], rate) for before, (rate, _), after in ends)[1])
