@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from unittest.mock import Mock
 
 import msgspec
@@ -17,7 +18,7 @@ from hotlap.errors import HotlapError
 from hotlap.goals import Faster
 from hotlap.lab import Lab
 from hotlap.logbook import Logbook
-from hotlap.records import AS_WRITTEN, Contract, Curve, Facts, Pair, Recording, Result, Setup, Word
+from hotlap.records import AS_WRITTEN, Contract, Curve, Facts, Pair, Recording, Result, Setup, Trial, Word
 from hotlap.report import words
 from hotlap.search.candidates import Request
 from hotlap.trials import blocks
@@ -61,22 +62,30 @@ def test_an_allocator_is_tried_where_only_some_processes_fault_pages(tmp_path: P
     )
 
 
+def losing(left_s: float, loss: float) -> Any:
+    """A lab whose trials of 30 steps take a second, and 0.2 s more with each further step."""
+
+    def run_all(trials: list[Trial]) -> list[Recording]:
+        lab.left_s -= sum(1.0 + 0.2 * (trial.steps - 30) for trial in trials)
+        made = [(trial, recording(0.0, 1, steps=trial.steps)) for trial in trials]
+        return [replace(r, trial=t, steps=replace(r.steps, losses=(loss,) * t.steps)) for t, r in made]
+
+    lab = Mock(cost_s=lambda setup: 1.0, left_s=left_s, run_all=run_all)
+    lab.timing = lambda setup, block, window: Trial("", "time", setup, 99, 0, 0, 0.0)
+    lab.next_id = lambda kind: kind
+    lab.affordable = lambda setups, reserve_s: 2.0 + reserve_s < lab.left_s
+    return lab
+
+
 @pytest.mark.parametrize(
     ("left_s", "available", "steps", "seeds"),
-    [(1_000.0, None, 120, 6), (100.0, None, 60, 6), (1_000.0, 70, 60, 6), (1_000.0, 50, 30, 12), (14.0, None, 30, 7)],
+    [(1_000.0, None, 120, 12), (100.0, None, 60, 6), (1_000.0, 70, 60, 12), (1_000.0, 50, 30, 12), (14.0, None, 30, 7)],
 )
 def test_losses_that_cannot_be_told_apart_get_longer_trainings(
     left_s: float, available: int | None, steps: int, seeds: int
 ) -> None:
     """Of up to four times as many steps, as the budget and the script allow; else more of them join the first."""
-    lab = Mock(cost_s=lambda setup: 1.0, left_s=left_s)
-    lab.affordable = lambda setups, reserve_s: 2.0 + reserve_s < lab.left_s
-
-    def losses(setup: Setup, window: Window, count: int) -> Curve:
-        lab.left_s -= 2.0 + 2 * 0.2 * (count - 30)
-        return Curve(99, (1.0,) * count, (1.0,) * count)
-
-    lab.losses = losses
+    lab = losing(left_s, 1.0)
     known = [Curve(seed, (1.0,), (1.0,)) for seed in range(4)]
 
     found = confirm.more_curves(lab, Setup.of({"fused-update": True}), Window(10, 20, 0.2, available), known)
@@ -88,10 +97,9 @@ def test_losses_that_cannot_be_told_apart_get_longer_trainings(
 
 def test_a_training_that_fails_when_it_is_longer_passes_nothing() -> None:
     """What cannot be compared is not taken for alike."""
-    lab = Mock(cost_s=lambda setup: 1.0, left_s=1_000.0, affordable=lambda setups, reserve_s: True)
-    lab.losses = lambda setup, window, steps: None
-
-    assert not confirm.more_curves(lab, Setup.of({"fused-update": True}), Window(10, 20, 0.2), [])
+    assert not confirm.more_curves(
+        losing(1_000.0, float("nan")), Setup.of({"fused-update": True}), Window(10, 20, 0.2), []
+    )
 
 
 def test_the_setting_that_changes_learning_is_named_and_the_rest_is_kept(tmp_path: Path) -> None:

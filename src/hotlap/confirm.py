@@ -17,7 +17,7 @@ from hotlap.verify.trajectory import MOST_SEEDS
 STAGE = "confirm"
 _MOST_DISTURBED = 0.25  # of the confirmation pairs; beyond that the machine is no place to measure
 _PRICED = stats.LOOKS[1]  # pairs for a price, which nothing has to be proven of
-_LONGER_SEEDS, _MOST_TIMES = 6, 4  # of trainings for their losses alone; as long as those of the confirmation
+_FEWEST_SEEDS, _MOST_TIMES = 6, 4  # of longer trainings for their losses alone, and so many times as long
 _FASTER = Faster()
 
 
@@ -79,7 +79,7 @@ def more_curves(lab: Lab, setup: Setup, window: Window, curves: Sequence[Curve])
     """Further paired trainings for their losses alone, where a confirmation cannot tell whether they are alike.
 
     Longer ones instead of those of the confirmation, as far as the budget and the script allow, for few losses are
-    mostly noise; where they allow none, as many of the same length as make the most seeds.
+    mostly noise; where they allow none, more of the same length beside these. As many as make the most seeds.
 
     Args:
         lab: Where they run, with enough left for a confirmation of what would be left without them.
@@ -92,8 +92,8 @@ def more_curves(lab: Lab, setup: Setup, window: Window, curves: Sequence[Curve])
     steps = window.warmup + window.steps
     times = _affordable_times(window, lab.left_s - kept_s, sum(map(lab.cost_s, pair)))
     more_s = len(pair) * (times - 1) * steps * window.step_s
-    found, most = ([], _LONGER_SEEDS) if times > 1 else (list(curves), MOST_SEEDS)
-    while len(found) < most and lab.affordable(pair, kept_s + more_s):
+    found: list[Curve] = [] if times > 1 else list(curves)
+    while len(found) < MOST_SEEDS and lab.affordable(pair, kept_s + more_s):
         lab.trying(f"losses over {times * steps} steps: {setup}")
         curve = _losses(lab, setup, window, times * steps)
         if curve is None:
@@ -108,7 +108,7 @@ def more_curves(lab: Lab, setup: Setup, window: Window, curves: Sequence[Curve])
 def _affordable_times(window: Window, left_s: float, pair_s: float) -> int:
     """How many times as long as a pair of the confirmation the pairs may be of which a time pays for enough."""
     steps = window.warmup + window.steps
-    by_time = 1 + int((left_s / _LONGER_SEEDS - pair_s) / (2 * steps * window.step_s))
+    by_time = 1 + int((left_s / _FEWEST_SEEDS - pair_s) / (2 * steps * window.step_s))
     by_script = _MOST_TIMES if window.available is None else window.available // steps
     return max(1, min(by_time, by_script, _MOST_TIMES))
 
