@@ -231,7 +231,8 @@ def works(folder: Path, batch_size: int) -> Iterator[Work]:
     yield Work("WAV files", sounds, 32, folder / "wav", lambda: (len([sounds[n]]) for n in range(512)), columns)
     draw.integers(0, 30_000, 8192 * CONTEXT + 1).astype(np.uint16).tofile(folder / "tokens")
     tokens = Tokens(folder / "tokens")
-    whole = lambda: tuple(torch.stack(part) for part in zip(*tokens))  # noqa: E731
+    each = range(len(tokens))  # a slice beyond the end is empty, so that to iterate over them would never end
+    whole = lambda: tuple(torch.stack(part) for part in zip(*(tokens[n] for n in each)))  # noqa: E731
     yield Work("tokens", tokens, 64, folder / "text", lambda: (len([tokens[n]]) for n in range(8192)), whole)
 
 

@@ -194,18 +194,22 @@ class Cached:
 
     def _time(self, at: int, made_s: float) -> None:
         """Judge by the first samples whether copying them out takes less than making them."""
+        self._copying_s(at)  # what was written is mapped at the first touch; every later epoch finds it so
+        self._times.append((made_s, self._copying_s(at)))
+        if len(self._times) > _TIMED:
+            made, copied = map(min, zip(*self._times[1:]))  # the least disturbed of each
+            if made < _WORTH * copied:
+                took = f"what is kept of a sample takes {made * 1e6:.0f} microseconds to make"
+                self.closed = f"{took}, and {copied * 1e6:.0f} to copy"
+
+    def _copying_s(self, at: int) -> float:
         memory, began_s = self.store.memory, perf_counter()
         (files, _, prefix, nest), start = memory.head(at)
         unchanged(files)
         for node in (prefix, nest):
             if node is not None:
                 memory.thawed(node, start)
-        self._times.append((made_s, perf_counter() - began_s))
-        if len(self._times) > _TIMED:
-            made, copied = map(min, zip(*self._times[1:]))  # the least disturbed of each
-            if made < _WORTH * copied:
-                took = f"what is kept of a sample takes {made * 1e6:.0f} microseconds to make"
-                self.closed = f"{took}, and {copied * 1e6:.0f} to copy"
+        return perf_counter() - began_s
 
 
 def twin(dataset: Any, **attributes: Any) -> Any:
