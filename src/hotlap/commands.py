@@ -68,8 +68,10 @@ class Job:
         if not resume:
             book.start(command, target.sha256, seed, __version__)
         runner = ProcessRunner(target, out, self._tier(voice), startup_s=max(60.0, budget_s))
-        closings = book.closings() if resume else {}
-        return Lab(runner, book, budget_s, seed, voice.trying, voice.learnt, known=known, closings=closings)
+        lab = Lab(runner, book, budget_s, seed, voice.trying, voice.learnt, known=known)
+        if resume:
+            lab.closings, lab.losses_seen, lab.before_s = book.closings(), book.losses_seen(), book.spent_s()
+        return lab
 
     def _tier(self, voice: Voice) -> Tier:
         if self.sandbox == "auto":

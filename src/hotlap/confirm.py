@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from hotlap import stats
@@ -75,11 +75,12 @@ def confirm(lab: Lab, setup: Setup, window: Window, asked: Setup = AS_WRITTEN, a
     return _confirmation(lab, setup, asked)
 
 
-def more_curves(lab: Lab, setup: Setup, window: Window, curves: Sequence[Curve]) -> list[Curve]:
+def further_looks(lab: Lab, setup: Setup, window: Window, curves: Sequence[Curve]) -> Iterator[list[Curve]]:
     """Further paired trainings for their losses alone, where a confirmation cannot tell whether they are alike.
 
     Longer ones instead of those of the confirmation, as far as the budget and the script allow, for few losses are
-    mostly noise; where they allow none, more of the same length beside these. As many as make the most seeds.
+    mostly noise; where they allow none, more of the same length beside these. As many as make the most seeds. What an
+    interrupted tune looked at comes first, as it was, so that a look is never held twice.
 
     Args:
         lab: Where they run, with enough left for a confirmation of what would be left without them.
@@ -87,22 +88,42 @@ def more_curves(lab: Lab, setup: Setup, window: Window, curves: Sequence[Curve])
         window: As there.
         curves: Of the confirmation.
     """
+    seen: dict[int, list[Curve]] = {1: list(curves)}  # by how many times as long as those of the confirmation
+    for times, seeds in lab.losses_seen.get(setup, ()):
+        _train(lab, setup, window, times, seen.setdefault(times, []), lambda found, seeds=seeds: len(found) < seeds)
+        yield list(seen[times])
     pair = [AS_WRITTEN, setup]
-    kept_s = sum(map(lab.cost_s, pair * stats.LEAST))
-    steps = window.warmup + window.steps
-    times = _affordable_times(window, lab.left_s - kept_s, sum(map(lab.cost_s, pair)))
-    more_s = len(pair) * (times - 1) * steps * window.step_s
-    found: list[Curve] = [] if times > 1 else list(curves)
-    while len(found) < MOST_SEEDS and lab.affordable(pair, kept_s + more_s):
-        lab.trying(f"losses over {times * steps} steps: {setup}")
-        curve = _losses(lab, setup, window, times * steps)
-        if curve is None:
-            return []
-        found.append(curve)
-        lab.learnt(
-            f"losses of seed {len(found)} over {times * steps} steps: those before cannot tell if they are alike"
-        )
-    return found
+    kept_s, pair_s = sum(map(lab.cost_s, pair * stats.LEAST)), sum(map(lab.cost_s, pair))
+    times = _affordable_times(window, lab.left_s - kept_s, pair_s)
+    longer_s = pair_s + len(pair) * (times - 1) * (window.warmup + window.steps) * window.step_s
+
+    def on(found: Sequence[Curve]) -> bool:
+        cost_s = max(longer_s, sum(lab.cost_s(arm, "losses") for arm in pair))  # an evaluation on the way costs as well
+        return len(found) < MOST_SEEDS and cost_s + kept_s < lab.left_s
+
+    before = len(found := seen.setdefault(times, []))
+    _train(lab, setup, window, times, found, on)
+    if len(found) > before:
+        lab.losses_seen[setup] = (*lab.losses_seen.get(setup, ()), (times, len(found)))
+        lab.logbook.append("losses", setup=setup, times=times, seeds=len(found))
+        yield list(found)
+
+
+def _train(
+    lab: Lab, setup: Setup, window: Window, times: int, found: list[Curve], on: Callable[[Sequence[Curve]], bool]
+) -> None:
+    """More curves of so many times the steps, each of a further seed, for as long as that goes on."""
+    steps = times * (window.warmup + window.steps)
+    while on(found):
+        lab.trying(f"losses over {steps} steps: {setup}")
+        block, kind = lab.next_block("losses"), "losses"
+        trials = [replace(lab.timing(arm, block, window), purpose=kind, steps=steps) for arm in (AS_WRITTEN, setup)]
+        records = [lab.run(replace(trial, id=lab.next_id(kind))) for trial in trials]  # each with the cores to itself
+        if why := next(filter(None, map(blocks.failed, records)), ""):
+            lab.learnt(f"losses are compared over {len(found)} seeds, since the next one failed: {why}")
+            break
+        found.append(Curve(records[0].trial.seed, records[0].steps.losses, records[1].steps.losses))
+        lab.learnt(f"losses of seed {len(found)} over {steps} steps: those before cannot tell if they are alike")
 
 
 def _affordable_times(window: Window, left_s: float, pair_s: float) -> int:
@@ -111,17 +132,6 @@ def _affordable_times(window: Window, left_s: float, pair_s: float) -> int:
     by_time = 1 + int((left_s / _FEWEST_SEEDS - pair_s) / (2 * steps * window.step_s))
     by_script = _MOST_TIMES if window.available is None else window.available // steps
     return max(1, min(by_time, by_script, _MOST_TIMES))
-
-
-def _losses(lab: Lab, setup: Setup, window: Window, steps: int) -> Curve | None:
-    """The losses of a further seed, which is not timed; None when one of its two trainings failed."""
-    block, kind = lab.next_block("losses"), "losses"
-    trials = [replace(lab.timing(arm, block, window), purpose=kind, steps=steps) for arm in (AS_WRITTEN, setup)]
-    records = lab.run_all([replace(trial, id=lab.next_id(kind)) for trial in trials])
-    if why := next(filter(None, map(blocks.unusable, records)), ""):
-        lab.learnt(f"its losses cannot be compared over {steps} steps: {why}")
-        return None
-    return Curve(records[0].trial.seed, records[0].steps.losses, records[1].steps.losses)
 
 
 def _close(lab: Lab, setup: Setup, pairs: Sequence[Pair], most: int, aim: Aim) -> None:

@@ -37,6 +37,8 @@ class Lab:
         clock: Tells the time [s]; a replay passes its own.
         known: Recordings of an interrupted tune; a trial that is among them is not run again.
         closings: Of an interrupted tune: the numbers of confirmation pairs of each setup after which a budget ended.
+        losses_seen: Of an interrupted tune: the further looks at losses, see `Logbook.losses_seen`.
+        before_s: What it took.
     """
 
     runner: Runner
@@ -49,6 +51,8 @@ class Lab:
     facts: Facts | None = None
     known: list[Recording] = field(default_factory=list)
     closings: dict[Setup, tuple[int, ...]] = field(default_factory=dict)
+    losses_seen: dict[Setup, tuple[tuple[int, int], ...]] = field(default_factory=dict)
+    before_s: float = 0.0
     recordings: dict[str, Recording] = field(default_factory=dict)
     pairs: list[Pair] = field(default_factory=list)
     rejected: list[Rejected] = field(default_factory=list)
@@ -57,8 +61,6 @@ class Lab:
     ceiling: dict[str, float] = field(default_factory=dict)
     """Measured limits of the machine, see `ceilings.Ceilings`."""
     started_s: float = field(init=False)
-    before_s: float = field(init=False)
-    """Time of the trials that it goes on from, which no budget counts any more."""
     start_s: float = 0.0
     """From the start of the script as written to its first step, as observed."""
     kept_s: float = 0.0
@@ -73,7 +75,7 @@ class Lab:
 
     def __post_init__(self) -> None:
         """The tune begins; new trials are numbered after those that are known, used or not."""
-        self.started_s, self.before_s = self.clock(), sum(record.wall_s for record in self.known)
+        self.started_s = self.clock()
         self._count = max((int(record.trial.id.split("-")[0]) for record in self.known), default=0)
 
     # -- time
@@ -132,7 +134,7 @@ class Lab:
         costs_s = {name: record.wall_s for name, record in ended.items()}  # affordable is what it was then
         fresh, begun = [trial for trial in trials if trial.id not in ended], self.clock()
         for trial, record in beside.run(self.runner, fresh, self.facts, self.at_once):
-            self.logbook.append("recording", recording=record)
+            self.logbook.append("recording", recording=record, spent_s=self.spent_s)
             ended[trial.id] = record
         each_s = (self.clock() - begun) / max(1, len(fresh))
         for trial in trials:

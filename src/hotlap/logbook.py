@@ -67,6 +67,24 @@ class Logbook:
                 found[setup] = (*found.get(setup, ()), event["pairs"])
         return found
 
+    def losses_seen(self) -> dict[Setup, tuple[tuple[int, int], ...]]:
+        """Further looks at the losses of each setup: over how many times the steps, and how many seeds."""
+        found: dict[Setup, tuple[tuple[int, int], ...]] = {}
+        for event in self.events():
+            if event["kind"] == "losses":
+                setup = msgspec.convert(event["setup"], Setup)
+                found[setup] = (*found.get(setup, ()), (event["times"], event["seeds"]))
+        return found
+
+    def spent_s(self) -> float:
+        """Time that the parts of an interrupted tune took, each to its last trial [s]."""
+        parts_s = [0.0]
+        for event in self.events():
+            if event["kind"] == "resume":
+                parts_s.append(0.0)
+            parts_s[-1] = max(parts_s[-1], event.get("spent_s", 0.0))
+        return sum(parts_s)
+
     def events(self) -> list[dict[str, Any]]:
         """All events, oldest first.
 

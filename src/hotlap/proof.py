@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from hotlap import stats
 from hotlap.answer import Answer, confirmed, payback
-from hotlap.confirm import Confirmation, confirm, estimated, more_curves
+from hotlap.confirm import Confirmation, confirm, estimated, further_looks
 from hotlap.goals import Aim, aim_of
 from hotlap.judge import Judge, Judgement
 from hotlap.knobs import knob_by_id
@@ -78,10 +78,11 @@ def with_curves(
     assert lab.facts is not None
     noisy = lab.facts.stochastic or loosest(setup) is Contract.REDUCED or bool(judged.loosened)
     verdict = with_losses(judged.verdict, curves, noisy=noisy)
-    if cannot_tell(verdict) and not enough:
-        more = more_curves(lab, setup, window, curves)
-        if more and more != curves:
-            verdict, curves = with_losses(judged.verdict, more, noisy=noisy, again=True), more
+    more = further_looks(lab, setup, window, curves) if cannot_tell(verdict) and not enough else ()
+    for look, curves in enumerate(more, start=2):
+        verdict = with_losses(judged.verdict, curves, noisy=noisy, look=look)
+        if not cannot_tell(verdict):
+            break
     verdict = conclude((*verdict.gates, *repeats), verdict.seeds, repeats=verdict.repeats)
     return replace(judged, verdict=verdict, curves=tuple(curves))
 

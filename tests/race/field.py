@@ -31,6 +31,7 @@ def simulated(
     wish: Wish,
     seed: int = 0,
     known: list[Any] | None = None,
+    before_s: float = 0.0,
     found: Facts = FACTS,
     **more: Any,
 ) -> RaceResult:
@@ -40,6 +41,7 @@ def simulated(
     book = Logbook(folder / "logbook.jsonl")
     book.start("train.py", "", 1, "test")
     lab = Lab(runner, book, wish.budget_s or 1e9, 1, clock=lambda: runner.spent_s, known=known or [])
+    lab.before_s = before_s
     return race(Trainings(lab, wish.metric), wish, open_storage(None))
 
 

@@ -1,5 +1,6 @@
 """Paired losses: alike, different, or not to be told apart."""
 
+from dataclasses import replace
 from math import nan
 
 import pytest
@@ -42,7 +43,24 @@ def test_a_second_look_is_stricter():
     near = curves(wobble=0.003, seeds=6)
 
     assert trajectory_gate(near).word is Word.EQUIVALENT
-    assert trajectory_gate(near, again=True).word is Word.UNDECIDED
+    assert trajectory_gate(near, look=2).word is Word.UNDECIDED
+
+
+def test_a_loss_that_is_lost_is_no_noise():
+    """However many others are alike."""
+    reference = tuple(2.0 - 0.03 * step for step in range(40))
+    found = trajectory_gate([*curves(seeds=6), Curve(9, reference, (*reference[:30], nan, *reference[31:]))])
+
+    assert (found.word, found.step) == (Word.CHANGED, 31)
+
+
+def test_a_later_look_proves_no_bits_equal():
+    """Since the one before saw some that differ."""
+    same = [replace(curve, candidate=curve.reference) for curve in curves()]
+    equal = Verdict(Word.IDENTICAL, "gradients", "equal", (Gate("gradients", Word.IDENTICAL, "equal"),), 1)
+
+    assert with_losses(equal, same, noisy=False).word is Word.IDENTICAL
+    assert with_losses(equal, same, noisy=False, look=2).word is Word.EQUIVALENT
 
 
 def test_only_what_more_seeds_can_tell_asks_for_them():

@@ -2,8 +2,8 @@
 
 A task is `{"purpose", "settings": [[knob, value], ...], "roots": [...], "seed", "steps", "limit_s", "options": {...}}`,
 with "arms", each a list of settings, where a trial switches between them;
-the purpose is observe, time, reference, noise, candidate or repeat for trials, and run for the real training under a
-plan.
+the purpose is observe, time, losses, reference, noise, candidate or repeat for trials, and run for the real training
+under a plan.
 """
 
 from __future__ import annotations

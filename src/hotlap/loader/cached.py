@@ -194,7 +194,7 @@ class Cached:
 
     def _time(self, at: int, made_s: float) -> None:
         """Judge by the first samples whether copying them out takes less than making them."""
-        self._copying_s(at)  # what was written is mapped at the first touch; every later epoch finds it so
+        self._copying_s(at)  # maps what was written, which later epochs of a process find so
         self._times.append((made_s, self._copying_s(at)))
         if len(self._times) > _TIMED:
             made, copied = map(min, zip(*self._times[1:]))  # the least disturbed of each

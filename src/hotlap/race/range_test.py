@@ -69,8 +69,9 @@ def read(losses: Sequence[float | None], reference: float, horizon: int) -> Rang
             if smooth > _BLOWN_UP * best:
                 edge = rate
                 break
-    counted = points[_SETTLED:]
-    if len(counted) <= _FALL:
+    if len(points) <= _SETTLED + 2:
         return None
-    ends = zip(counted, counted[_FALL // 2 :], counted[_FALL:])
+    counted = points[_SETTLED:]
+    fall = min(_FALL, len(counted) - 1)
+    ends = zip(counted, counted[fall // 2 :], counted[fall:])
     return RangeTest(tuple(points), edge, min((after[1] - before[1], rate) for before, (rate, _), after in ends)[1])

@@ -56,13 +56,20 @@ def order(seed: int, block: int, setups: Sequence[Setup]) -> list[Setup]:
     return shuffled
 
 
-def unusable(record: Recording) -> str:
-    """Why a recording cannot be timed; "" when it can."""
+def failed(record: Recording) -> str:
+    """Why a recording is none of a training under its setup; "" when it is."""
     if record.failed_knobs:
         knob, reason = next(iter(record.failed_knobs.items()))
         return f"{knob} could not take hold: {reason}"
     if record.outcome not in (Outcome.BUDGET, Outcome.ENDED):
         return f"{record.outcome.value}: {record.reason}"
+    return ""
+
+
+def unusable(record: Recording) -> str:
+    """Why a recording cannot be timed; "" when it can."""
+    if why := failed(record):
+        return why
     if any(loss is not None and not isfinite(loss) for loss in record.steps.losses):
         return Outcome.NON_FINITE.value
     if len(record.steps.total_s) - record.warmup_steps < LEAST_STEPS:

@@ -12,18 +12,20 @@ from hotlap.verify.verdict import conclude
 
 _MARGIN = 0.02  # of the drop in loss that the untouched script achieved
 _LEAST_STEPS = 20
-_LEVEL, _SECOND_LEVEL = 0.05, 0.025  # of the tests, and of those of a second look over more seeds
+_LEVEL = 0.05  # of the tests; each further look has half the level of the one before, which adds up to twice this
 MOST_SEEDS = 12
 
 
-def trajectory_gate(curves: Sequence[Curve], *, again: bool = False) -> Gate:
+def trajectory_gate(curves: Sequence[Curve], look: int = 1) -> Gate:
     """Mean loss over the last half of the common steps, compared over paired seeds by two one-sided tests.
 
     Args:
         curves: Of paired trainings.
-        again: Fewer of these were compared before, and could not tell.
+        look: The how manieth it is; those before could not tell.
     """
     pairs = [_common(curve) for curve in curves]
+    if lost := _lost(pairs):
+        return Gate("trajectory", Word.CHANGED, f"the loss is not finite at step {lost}, where the script's is", lost)
     pairs = [(reference, candidate) for reference, candidate in pairs if len(reference) >= _LEAST_STEPS]
     if len(pairs) < 2:
         return Gate("trajectory", Word.UNDECIDED, "too few losses were recorded")
@@ -32,7 +34,7 @@ def trajectory_gate(curves: Sequence[Curve], *, again: bool = False) -> Gate:
         return Gate("trajectory", Word.UNDECIDED, "the untouched script's loss did not fall over the steps compared")
     margin = _MARGIN * drop
     differences = [_end(candidate) - _end(reference) for reference, candidate in pairs]
-    answer = equivalence(differences, margin, level=_SECOND_LEVEL if again else _LEVEL)
+    answer = equivalence(differences, margin, level=_LEVEL / 2 ** (look - 1))
     steps = min(len(reference) for reference, _ in pairs)
     found = answer.difference
     gap = found.value if found else None
@@ -67,26 +69,33 @@ def losses_gate(curves: Sequence[Curve]) -> Gate:
     return Gate("losses", Word.IDENTICAL, f"all losses of {len(pairs)} paired trainings are equal to the bit")
 
 
-def with_losses(verdict: Verdict, curves: Sequence[Curve], *, noisy: bool, again: bool = False) -> Verdict:
+def with_losses(verdict: Verdict, curves: Sequence[Curve], *, noisy: bool, look: int = 1) -> Verdict:
     """The verdict together with the paired losses.
 
     Args:
         verdict: By the exact gates, which saw a few steps with dropout off.
         curves: Of the confirmation pairs, as deployed.
         noisy: The precision is reduced, or the model draws randomness.
-        again: See `trajectory_gate`.
+        look: See `trajectory_gate`.
     """
     if verdict.word is not Word.IDENTICAL and not noisy:
         return verdict
-    gate = losses_gate(curves) if verdict.word is Word.IDENTICAL else trajectory_gate(curves, again=again)
-    if gate.word is Word.UNDECIDED:  # equal bits at the steps compared, and other losses later: dropout, say
-        gate = trajectory_gate(curves, again=again)
+    equal = verdict.word is Word.IDENTICAL and look == 1  # at a later look some are known to differ
+    gate = losses_gate(curves) if equal else trajectory_gate(curves, look)
+    if gate.word is Word.UNDECIDED and equal:  # bits at the steps compared, and other losses later: dropout, say
+        gate = trajectory_gate(curves)
     return conclude((*verdict.gates, gate), seeds=len(curves), repeats=verdict.repeats)
 
 
 def _common(curve: Curve) -> tuple[list[float], list[float]]:
     both = [(r, c) for r, c in zip(curve.reference, curve.candidate, strict=False) if r is not None and c is not None]
     return [r for r, _ in both], [c for _, c in both]
+
+
+def _lost(pairs: Sequence[tuple[list[float], list[float]]]) -> int | None:
+    """The first step at which a candidate's loss is no number, and its reference's is."""
+    steps = (enumerate(zip(*pair, strict=True), start=1) for pair in pairs)
+    return next((step for pair in steps for step, (r, c) in pair if isfinite(r) and not isfinite(c)), None)
 
 
 def _end(losses: Sequence[float]) -> float:
