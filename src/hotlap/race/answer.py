@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from math import inf
 
 from hotlap.race.arm import Arm
 from hotlap.race.budget import Shape
@@ -30,7 +31,7 @@ def concluded(
     won = chosen(finalists, {f.name: simplicity(f) for f in finalists})
     first = won or leader(finalists)
     assert lab.facts is not None
-    notes = (*of_the_step(first, finalists), *lab.notes, *([cut_short] if cut_short else []))
+    notes = (*of_the_step(first, finalists), *of_its_own(finalists), *lab.notes, *([cut_short] if cut_short else []))
     result = RaceResult(
         target=" ".join(lab.runner.target.arguments),
         facts=lab.facts,
@@ -66,6 +67,14 @@ def of_the_step(first: Finalist | None, finalists: Sequence[Finalist]) -> list[s
     if abs(ratio - 1) < _OTHERWISE:
         return []
     return [f"a step of {first.name} takes {ratio:.2f} times the script's own, which its time to the goal holds"]
+
+
+def of_its_own(finalists: Sequence[Finalist]) -> list[str]:
+    """That tuning did the script's own rule no good, where it did not; see `finals.own_best`."""
+    came = {finalist.role: finalist.expected_s.get(DEFAULT) or inf for finalist in finalists}
+    if came.get("incumbent", 0.0) <= came.get("script", inf):
+        return []
+    return ["the script's own rule is at its best as written, so that is what challengers are compared with as well"]
 
 
 def simplicity(finalist: Finalist) -> tuple[int, int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import isfinite
+from math import inf, isfinite
 from statistics import fmean
 
 from hotlap.errors import HotlapError
@@ -136,13 +136,28 @@ def judged(entries: Sequence[Entry], goals: Goals, every: int, grows: bool) -> l
     """
     script = entries[0]
     incumbent = next((entry for entry in entries if entry.role == "incumbent"), None)
+    own = incumbent and own_best(script, incumbent)
     challengers = [entry for entry in entries if entry not in (script, incumbent)]
     rejected = _rejected(script, [entry for entry in entries if entry is not script])
-    of_rule = _rejected(incumbent, challengers) if incumbent else set[str]()
+    of_rule = _rejected(own, challengers) if own else set[str]()
     return [
-        _finalist(entry, script, incumbent, goals, (rejected, of_rule), _tie(script, entry, every), grows)
+        _finalist(
+            entry,
+            script,
+            own if entry in challengers else None,
+            goals,
+            (rejected, of_rule),
+            _tie(script, entry, every),
+            grows,
+        )
         for entry in entries
     ]
+
+
+def own_best(script: Entry, incumbent: Entry) -> Entry:
+    """The script's own rule at its best: as written, where what was found in half a training is later in a whole one."""
+    times = [compare.expected_s(entry.runs, DEFAULT) or inf for entry in (script, incumbent)]
+    return incumbent if times[1] <= times[0] else script
 
 
 def _rejected(reference: Entry, others: Sequence[Entry]) -> set[str]:
@@ -167,7 +182,7 @@ def _step_s(entry: Entry) -> float:
 def _finalist(
     entry: Entry,
     script: Entry,
-    incumbent: Entry | None,
+    own: Entry | None,
     goals: Goals,
     rejected: tuple[set[str], set[str]],
     tie: float,
@@ -198,7 +213,7 @@ def _finalist(
         final=None if final is None else (-final if grows else final),
         state_bytes=entry.state_bytes,
         vs_script=vs_script,
-        vs_incumbent=against(incumbent, DEFAULT, rejected[1], RESOLUTION),
+        vs_incumbent=against(own, DEFAULT, rejected[1], RESOLUTION),
         non_inferior=None
         if entry is script
         else compare.non_inferior(script.runs, entry.runs, goals.improvement, goals.sigma),

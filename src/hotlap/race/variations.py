@@ -42,8 +42,18 @@ def vary(trainings: Trainings, found: Candidate, count: int, sigma: float) -> As
     runs = yield from run_at(trainings, found, changes, len(RUNGS) - 1, None, varies=True)
     for change, run in zip(changes, runs):
         assert found.half is not None
-        if run.curve.final < found.half.curve.final - SIGMAS * sigma:
+        if takes_over(change, found.half.curve.final - run.curve.final, sigma):
             found.best, found.half = change, run
+
+
+def takes_over(change: Arm, lower: float, sigma: float) -> bool:
+    """Whether what ends so much lower is better by more than noise; what the script has itself needs no proof.
+
+    >>> takes_over(Arm("script", schedule="constant"), 0.1, 1.0), takes_over(Arm("adam", schedule="constant"), 0.1, 1.0)
+    (True, False)
+    """
+    as_written = change.rule == SCRIPT and change.schedule == _AS_WRITTEN
+    return lower > (0.0 if as_written else SIGMAS * sigma)
 
 
 def _changes(arm: Arm, rule: str, norms: Sequence[float], script: float = 0.0) -> list[Arm]:
