@@ -155,7 +155,7 @@ def judged(entries: Sequence[Entry], goals: Goals, every: int, grows: bool) -> l
 
 
 def own_best(script: Entry, incumbent: Entry) -> Entry:
-    """The script's own rule at its best: as written, where what was found in half a training is later in a whole one."""
+    """The script's own rule at its best: as written, where what half a training found is later in a whole one."""
     times = [compare.expected_s(entry.runs, DEFAULT) or inf for entry in (script, incumbent)]
     return incumbent if times[1] <= times[0] else script
 
