@@ -98,20 +98,32 @@ def test_same_batches_and_generators(name: str, stop: int, host: Host) -> None:
     assert difference(expected, epochs(LOADERS[name], stop)) == ""
 
 
-def test_is_used(host: Host) -> None:
-    """All batches come from the fast path, and few are also fetched by stock."""
-    batches = WholeBatches(host, "whole-batch-fetch")
+def compared(host: Host, batches: int, epochs: int = 1) -> int:
+    """How many batches of one dataset are fetched by stock as well."""
+    path = WholeBatches(host, "whole-batch-fetch")
     asked: list[Any] = []
 
     def counted(fetcher: Any, indices: Any, stock: Any) -> Any:
-        return batches.fetch(fetcher, indices, lambda *call: (asked.append(indices), stock(*call))[1])
+        return path.fetch(fetcher, indices, lambda *call: (asked.append(indices), stock(*call))[1])
 
     host.refetch(counted)
-    iterator = iter(DataLoader(tensors(), batch_sampler=[[1, 2]] * 512))
-    list(iterator)
+    loader = DataLoader(tensors(), batch_sampler=[[1, 2]] * batches)
+    for _ in range(epochs):
+        iterator = iter(loader)
+        list(iterator)
+        assert path._paths[iterator._dataset_fetcher].served == batches  # type: ignore[attr-defined]
+    return len(asked)
 
-    assert [path.served for path in batches._paths.values()] == [512]
-    assert len(asked) == 4  # two at the start, and one in 256
+
+def test_is_used(host: Host) -> None:
+    """All batches come from the fast path, and few are also fetched by stock."""
+    assert compared(host, 512) == 3  # two at the start, and one in 256
+
+
+@pytest.mark.parametrize(("batches", "epochs", "expected"), [(5, 4, 2), (40, 5, 4), (64, 4, 4), (300, 2, 4)])
+def test_short_epochs_are_compared_less_often(batches: int, epochs: int, expected: int, host: Host) -> None:
+    """Two batches of a dataset, the first of an epoch after 64 others, and one in 256."""
+    assert compared(host, batches, epochs) == expected
 
 
 def test_a_later_batch_never_changes_an_earlier_one(host: Host) -> None:

@@ -355,16 +355,35 @@ def test_unequal_lengths_in_a_list() -> None:
         fast(dataset)([0, 1])
 
 
-def test_large_rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Left to torch's threads, where there are several; how many rows a batch has makes no difference."""
-    large, small = (TensorDataset(torch.randn(20, 3, size, size)) for size in (128, 28))
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
-    assert "so large" in str(fetch_path(large, default_collate, True))
-    many = [3, 19, 0, 7, 7, 1] * 100  # 5 MB
-    assert difference(stock(small, many), fast(small)(many)) == ""
+@pytest.mark.parametrize("threads", [1, 2])
+def test_large_rows(threads: int) -> None:
+    """Gathered as well, by torch's threads where there are several."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        for size, indices in ((128, [3, 19, 0, 7, 7, 1]), (28, [3, 19, 0, 7, 7, 1] * 100)):
+            dataset = TensorDataset(torch.randn(20, 3, size, size))
+            assert difference(stock(dataset, indices), fast(dataset)(indices)) == ""
+    finally:
+        torch.set_num_threads(before)
 
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
-    assert difference(stock(large, many[:6]), fast(large)(many[:6])) == ""
+
+@pytest.mark.parametrize("kind", UNDERSTOOD, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("indices", [[0], [2, 3, 4], [3, 2], [4, 5, 7], [1, 2, 2], np.arange(1, 5).tolist()], ids=str)
+def test_runs(kind: Any, indices: list[int]) -> None:
+    """Indices one after another are copied as a slice."""
+    dataset = kind()
+
+    assert difference(stock(dataset, indices), fast(dataset)(indices)) == ""
+
+
+def test_runs_beyond_the_end() -> None:
+    """Whose rows a slice would leave out."""
+    dataset = TensorDataset(torch.randn(9, 3), torch.arange(9))
+
+    for indices in ([7, 8, 9], [9], [9, 10], [-2, -1]):
+        with pytest.raises(UnfitError, match="counts from the end or lies outside"):
+            fast(dataset)(indices)
 
 
 def test_without_numpy(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,8 +1,7 @@
-"""Takes rows of a tensor into a batch's own memory, in one copy, on this thread."""
+"""Takes rows of a tensor into a batch's own memory, in one copy."""
 
 from __future__ import annotations
 
-import ctypes
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -11,11 +10,10 @@ import torch
 
 from hotlap.loader.getitem import UnfitError
 
-# bench/whole_batch.py with two threads: 1.9x at 12 KiB (1.2x in batches of 512), 0.98x at 48 KiB.
-_LARGE_ROW_BYTES = 1 << 14
-_ONE_THREAD = 1 << 15  # elements, up to which torch's index_select keeps to one thread (at::internal::GRAIN_SIZE)
+_SELECTED_AS = {torch.uint16: torch.int16, torch.uint32: torch.int32}
+"""Types that index_select lacks."""
+_CONTIGUOUS = torch.contiguous_format
 _OUTSIDE = "an index counts from the end or lies outside"
-_NOT_SELECTED = (torch.uint16, torch.uint32)  # by index_select, which lacks them
 
 
 class Indices:
@@ -23,59 +21,51 @@ class Indices:
 
     def __init__(self, items: list[Any]) -> None:
         self.items = items
-        self._tensor: torch.Tensor | None = None
+        self._rows: slice | torch.Tensor | None = None
 
     def mapped(self, table: Sequence[Any]) -> Indices:
         """The indices that a Subset asks its dataset for."""
         return Indices([table[index] for index in self.items])
 
-    def tensor(self) -> torch.Tensor:
-        """As integers, which may count from the end or lie outside."""
-        if self._tensor is None:
-            numpy = sys.modules.get("numpy")
-            if not set(map(type, self.items)) <= ({int} if numpy is None else {int, numpy.int64, numpy.int32}):
-                raise UnfitError("the sampler serves other indices than integers")
-            if numpy is None:
-                self._tensor = torch.tensor(self.items, dtype=torch.int64)
-            else:  # several times as fast
-                self._tensor = torch.from_numpy(numpy.array(self.items, dtype=numpy.int64))
-        return self._tensor
+    def rows(self) -> slice | torch.Tensor:
+        """A slice where each follows on the last; else integers, which may count from the end or lie outside."""
+        if self._rows is None:
+            self._rows = _rows(self.items)
+        return self._rows
+
+
+def _rows(items: list[Any]) -> slice | torch.Tensor:
+    numpy = sys.modules.get("numpy")
+    if not set(map(type, items)) <= ({int} if numpy is None else {int, numpy.int64, numpy.int32}):
+        raise UnfitError("the sampler serves other indices than integers")
+    start = int(items[0])
+    stop = start + len(items)
+    if items[-1] == stop - 1 and start >= 0 and items == list(range(start, stop)):
+        return slice(start, stop)
+    if numpy is None:
+        return torch.tensor(items, dtype=torch.int64)
+    return torch.from_numpy(numpy.array(items, dtype=numpy.int64))  # several times as fast
 
 
 def gather(source: torch.Tensor, indices: Indices, shared: bool) -> torch.Tensor:
     """The rows of these indices, in memory that other processes can map where it is to be shared."""
-    picked, rows, count = indices.tensor(), source.shape[0], len(indices.items)
-    if not rows:
-        raise UnfitError(_OUTSIDE)
-    row = source.numel() // rows
-    if row * source.itemsize > _LARGE_ROW_BYTES and torch.get_num_threads() > 1:
-        raise UnfitError("the rows are so large that torch's threads stack them as fast")
-    few = row * count <= _ONE_THREAD and source.dtype not in _NOT_SELECTED
-    out = None if few and not shared else empty((count, *source.shape[1:]), source.dtype, shared)
-    if out is None or few or "numpy" not in sys.modules or not source.is_contiguous():  # numpy would copy it whole
-        return _selected(source, picked, out)
-    if min(indices.items) < 0 or max(indices.items) >= rows:
-        raise UnfitError(_OUTSIDE)
-    # One memcpy per row on this thread; torch would wake its thread pool, which costs more than a batch.
-    _rows_of(source).take(picked.numpy(), axis=0, out=_rows_of(out), mode="clip")
-    return out
-
-
-def _selected(source: torch.Tensor, picked: torch.Tensor, out: torch.Tensor | None) -> torch.Tensor:
+    rows = indices.rows()
+    if isinstance(rows, slice):
+        if rows.stop > source.shape[0]:
+            raise UnfitError(_OUTSIDE)
+        run = source[rows]
+        return empty(run.shape, run.dtype, True).copy_(run) if shared else run.clone(memory_format=_CONTIGUOUS)
+    plain = _SELECTED_AS.get(source.dtype)
     try:
-        return torch.index_select(source, 0, picked) if out is None else torch.index_select(source, 0, picked, out=out)
+        if plain is None and not shared:
+            return torch.index_select(source, 0, rows)
+        out = empty((len(rows), *source.shape[1:]), source.dtype, shared)
+        if plain is None:
+            return torch.index_select(source, 0, rows, out=out)
+        torch.index_select(source.view(plain), 0, rows, out=out.view(plain))
+        return out
     except IndexError:  # a row counts from the end, which stock allows, or lies outside
         raise UnfitError(_OUTSIDE) from None
-
-
-def _rows_of(tensor: torch.Tensor) -> Any:
-    """The rows of a contiguous tensor as opaque items of an array of numpy.
-
-    By address: `Tensor.numpy()` would forbid the tensor, the user's or the batch, to be resized ever after.
-    """
-    row_bytes = tensor.nbytes // tensor.shape[0]
-    memory = (ctypes.c_char * tensor.nbytes).from_address(tensor.data_ptr())
-    return sys.modules["numpy"].frombuffer(memory, dtype=f"V{row_bytes}")
 
 
 def empty(shape: Sequence[int], dtype: torch.dtype, shared: bool) -> torch.Tensor:

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
 from torch.utils.data import get_worker_info
+from torch.utils.weak import WeakIdKeyDictionary
 
 from hotlap.loader.compare import IncomparableError, difference
 from hotlap.loader.getitem import UnfitError
 from hotlap.loader.whole_batch import Fetch, fetch_path
 
 _FIRST = 2
-"""Batches of each fetcher that are also fetched by the stock path."""
+"""Batches of each dataset that are also fetched by the stock path."""
 _EVERY = 256
 """And one in so many later on."""
+_EVERY_EPOCH = 64
+"""And the first of an epoch, after so many; epochs may be short."""
 _PATIENCE = 4
 """Batches in a row that may need the stock path before a fetcher is left to it."""
 
@@ -32,11 +36,31 @@ class Says(Protocol):
         ...
 
 
+class _Tally:
+    """The batches of one dataset, in all epochs."""
+
+    def __init__(self) -> None:
+        self._served = 0
+        self._compared = 0  # how many had been served when one was last compared
+
+    def due(self, first: bool) -> bool:
+        """Whether the next batch is to be compared, be it the first of an epoch or not."""
+        self._served += 1
+        since = self._served - self._compared
+        if self._served > _FIRST and since < (_EVERY_EPOCH if first else _EVERY):
+            return False
+        self._compared = self._served
+        return True
+
+
+@dataclass
 class _Path:
-    def __init__(self, fetch: Fetch | None) -> None:
-        self.fetch = fetch
-        self.served = 0
-        self.missed = 0
+    """Of one fetcher, which lives for an epoch."""
+
+    fetch: Fetch | None
+    tally: _Tally
+    served: int = 0
+    missed: int = 0
 
 
 class WholeBatches:
@@ -46,6 +70,7 @@ class WholeBatches:
         self._host = host
         self._knob = knob
         self._paths: WeakKeyDictionary[Any, _Path] = WeakKeyDictionary()
+        self._tallies: Any = WeakIdKeyDictionary()  # by dataset, which may be equal to another
         self._off = False
         self._left: dict[str, str] = {}
 
@@ -55,7 +80,7 @@ class WholeBatches:
             return stock(fetcher, indices)
         path = self._paths.get(fetcher)
         if path is None:
-            path = self._paths[fetcher] = _open(fetcher)
+            path = self._paths[fetcher] = self._open(fetcher)
         if path.fetch is None:
             return stock(fetcher, indices)
         batch, reason = _fetched(path.fetch, indices)
@@ -68,15 +93,22 @@ class WholeBatches:
             return batch
         path.missed = 0
         path.served += 1
-        if path.served <= _FIRST or path.served % _EVERY == 0:
-            return self._compared(batch, stock(fetcher, indices))
-        return batch
+        return self._compared(batch, stock(fetcher, indices)) if path.tally.due(path.served == 1) else batch
 
     def why_left(self, dataset: Any) -> str:
         """Why torch has gone on to fetch the batches of such a dataset; "" while it has not."""
         if self._off:
             return "a whole batch came out other than row by row"
         return self._left.get(type(dataset).__qualname__, "")
+
+    def _open(self, fetcher: Any) -> _Path:
+        fetch = fetch_path(fetcher.dataset, fetcher.collate_fn, fetcher.auto_collation)
+        if isinstance(fetch, str):
+            return _Path(None, _Tally())
+        try:
+            return _Path(fetch, self._tallies.setdefault(fetcher.dataset, _Tally()))
+        except TypeError:  # it cannot be referred to weakly
+            return _Path(fetch, _Tally())
 
     def _tell(self, dataset: str, reason: str) -> None:
         if dataset not in self._left and get_worker_info() is None:
@@ -101,8 +133,3 @@ def _fetched(fetch: Fetch, indices: Any) -> tuple[Any, str]:
         return fetch(indices), ""
     except Exception as error:
         return None, str(error) if isinstance(error, UnfitError) else f"{type(error).__name__}: {error}"
-
-
-def _open(fetcher: Any) -> _Path:
-    path = fetch_path(fetcher.dataset, fetcher.collate_fn, fetcher.auto_collation)
-    return _Path(None if isinstance(path, str) else path)
