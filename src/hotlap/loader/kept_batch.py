@@ -9,7 +9,7 @@ import torch
 from torch.utils.data import default_collate, get_worker_info
 
 from hotlap.loader.cached import Cached
-from hotlap.loader.gather import empty
+from hotlap.loader.gather import Indices, empty, gather
 from hotlap.loader.getitem import UnfitError
 from hotlap.loader.samples import Memory, Node
 from hotlap.loader.whole_batch import check_stock
@@ -60,7 +60,6 @@ def _stacked(memory: Memory, values: Sequence[Kept], shared: bool) -> torch.Tens
         raise TorchCollatesError("the samples differ in shape")
     if strides != torch.empty(shape, device="meta").stride():
         raise TorchCollatesError("the samples are not contiguous")
-    batch = empty((len(values), *shape), dtype, shared)
-    for place, (node, start) in enumerate(values):
-        memory.copy(start + node[5], used, batch.data_ptr() + place * used)
-    return batch
+    if not used:
+        return empty((len(values), *shape), dtype, shared)
+    return gather(memory.rows(dtype, shape), Indices([memory.row(start + node[5]) for node, start in values]), shared)

@@ -7,6 +7,7 @@ Anything else is refused, as is what would come back different: a subclass, a te
 from __future__ import annotations
 
 import ctypes
+import math
 import pickle
 import sys
 from collections.abc import Callable
@@ -169,6 +170,17 @@ class Memory:
     def copy(self, at: int, size: int, address: int) -> None:
         """So many bytes to an address."""
         ctypes.memmove(address, self._address + at, size)
+
+    def rows(self, dtype: torch.dtype, shape: tuple[int, ...]) -> torch.Tensor:
+        """Whatever could begin at a multiple of the alignment, read as tensors of this kind, (places, *shape)."""
+        step, numel = _ALIGN // dtype.itemsize, math.prod(shape)
+        whole = torch.frombuffer(self.view, dtype=dtype, count=len(self.view) // _ALIGN * step)
+        places = (len(whole) - numel) // step + 1
+        return whole.as_strided((places, *shape), (step, *torch.empty(shape, device="meta").stride()))
+
+    def row(self, at: int) -> int:
+        """Where in `rows` that is which lies there."""
+        return at // _ALIGN
 
     def thawed(self, node: Node, start: int, hole: Any = None) -> Any:
         """The value of a node, in memory of its own."""
