@@ -90,7 +90,69 @@ class List(Sized):
         return [self.x[i], self.names[i]]
 
 
-UNDERSTOOD = (Tuple, Single, Locals, Dictionary, Numbers, Made, List)
+class Windowed(Sized):
+    """Windows of a text, as language models take them."""
+
+    def __init__(self, n: int = 64) -> None:
+        super().__init__(n)
+        self.context = 5
+        self.text = torch.arange(n * self.context + 1) * 3 % 101
+
+    def __getitem__(self, index):
+        window = self.text[index * self.context : (index + 1) * self.context + 1]
+        return window[:-1], window[1:]
+
+
+CONTEXT = 5
+
+
+class TokenFile(Windowed):
+    """Tokens as files hold them, mapped for reading."""
+
+    def __init__(self, n: int = 64) -> None:
+        super().__init__(n)
+        self.text = self.text.numpy().astype(np.uint16)
+        self.text.flags.writeable = False
+
+    def __getitem__(self, index):
+        start = index * CONTEXT
+        x = torch.from_numpy(self.text[start : start + CONTEXT].astype(np.int64))
+        y = torch.from_numpy((self.text[start + 1 : start + 1 + CONTEXT]).astype(np.int64))
+        return x, y
+
+
+class Forecasts(Sized):
+    """Overlapping windows of several series, and what comes after them."""
+
+    def __init__(self, n: int = 64) -> None:
+        super().__init__(n)
+        self.series = np.random.default_rng(0).normal(size=(n + 10, 3))
+        self.past, self.ahead = 7, 2
+
+    def __getitem__(self, t):
+        end = t + self.past
+        past, future = self.series[t:end], self.series[end : end + self.ahead]
+        return {
+            "past": torch.tensor(past, dtype=torch.float32),
+            "last": future[-1:],
+            "next": self.series[t + self.past],
+            "time": t,
+        }
+
+
+class Sentences(Sized):
+    """Rows of tokens beside the same row one token later."""
+
+    def __init__(self, n: int = 64) -> None:
+        super().__init__(n)
+        self.tokens = torch.arange(n * 9).reshape(n, 9)
+
+    def __getitem__(self, i):
+        row = self.tokens[i]
+        return row[:-1].float(), row[1:], self.x[i][-2:]
+
+
+UNDERSTOOD = (Tuple, Single, Locals, Dictionary, Numbers, Made, List, Windowed, TokenFile, Forecasts, Sentences)
 
 
 # -- forms that are not
@@ -137,7 +199,7 @@ class Lazy(Sized):
 
 class Slices(Sized):
     def __getitem__(self, i):
-        return self.x[i : i + 2]
+        return self.x[i : i + 4 : 2]
 
 
 class Named(Sized):
@@ -163,9 +225,53 @@ class Doubled(Tuple):
         return x * 2, y
 
 
-class TwoRows(Sized):
+class Halves(Sized):
     def __getitem__(self, i):
-        return self.x[i], self.x[i - 1]
+        return self.x[i], self.x[i // 2]
+
+
+class Squares(Sized):
+    def __getitem__(self, i):
+        return self.x[i * i]
+
+
+class OpenEnded(Sized):
+    def __getitem__(self, i):
+        return self.x[i:]
+
+
+class Varies(Sized):
+    def __getitem__(self, i):
+        return self.x[i : 3 * i + 3]
+
+
+class Empty(Sized):
+    def __getitem__(self, i):
+        return self.x[i : i + 2][2:]
+
+
+class Neighbours(Sized):
+    def __getitem__(self, i):
+        return self.x[i], i + 1
+
+
+class Fixed(Sized):
+    def __getitem__(self, i):
+        return self.x[0]
+
+
+class ListSlices(Sized):
+    def __getitem__(self, i):
+        return self.targets[i : i + 2]
+
+
+class Halved(Sized):
+    def __init__(self) -> None:
+        super().__init__()
+        self.length = 1.0
+
+    def __getitem__(self, i):
+        return self.x[i * self.length]
 
 
 class Comprehends(Sized):
@@ -192,11 +298,19 @@ REFUSED = {
     Property: "self.images is a property",
     Own: "has a __getitems__ of its own",
     Lazy: "computes its attributes",
-    Slices: "does more than take rows: `i:i + 2`",
+    Slices: "does more than take rows: `self.x[i:i + 4:2]`",
     Named: "does more than take rows: `Pair(self.x[i], self.y[i])`",
     Transforms: "does more than take rows: `if self.transform:`",
     Doubled: "does more than take rows: `x, y = super().__getitem__(i)`",
-    TwoRows: "does more than take rows: `i - 1`",
+    Halves: "does more than take rows: `i // 2`",
+    Squares: "multiplies the index by itself",
+    OpenEnded: "does more than take rows: `self.x[i:]`",
+    Varies: "its windows differ in length",
+    Empty: "cuts off all of a row",
+    Neighbours: "does more than take rows: `i + 1`",
+    Fixed: "does more than take rows: `self.x[0]`",
+    ListSlices: "it is a list, of which slices are taken",
+    Halved: "self.length is no integer",
     Comprehends: "does more than take rows: `[t[i] for t in (self.x, self.y)]`",
     Shadows: "does more than take rows: `int(i)`",
     Decorated: "not a plain Python method",

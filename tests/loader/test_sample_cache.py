@@ -18,8 +18,8 @@ from torch.utils.data import DataLoader, Dataset, RandomSampler, Subset
 from hotlap.inside.host import Host
 from hotlap.loader.cached import Cached
 from hotlap.loader.compare import difference
-from hotlap.loader.getitem import UnfitError
 from hotlap.loader.sample_cache import SampleCaches, why_not_cached
+from hotlap.loader.tree import UnfitError
 from loader import cacheable
 from loader.cacheable import (
     AUGMENT,

@@ -16,7 +16,7 @@ from torch.utils.data._utils.fetch import _MapDatasetFetcher
 from torch.utils.data._utils.worker import WorkerInfo
 
 from hotlap.loader.compare import difference
-from hotlap.loader.getitem import UnfitError
+from hotlap.loader.tree import UnfitError
 from hotlap.loader.whole_batch import Fetch, fetch_path
 from loader import datasets
 from loader.datasets import REFUSED, UNDERSTOOD, Tuple
@@ -152,6 +152,58 @@ def test_conversions(case: Any, kind: Any, numpy: bool) -> None:
         return
 
     assert difference(stock(kind(column.numpy() if numpy else column), indices), path(indices)) == ""
+
+
+class Places(Dataset[Any]):
+    """Windows and rows at places computed from the index."""
+
+    def __init__(self, data: Any, step: int, shift: int, length: int, lower: int, upper: int) -> None:
+        self.data, self.step, self.shift, self.length = data, step, shift, length
+        self.lower, self.upper = lower, upper
+
+    def __getitem__(self, i):
+        start = self.shift + i * self.step
+        window = self.data[start : start + self.length]
+        return window[self.lower : self.upper], window[1:], self.data[-1 * (1 - i) + 1]
+
+
+@settings(deadline=None, max_examples=300)
+@given(
+    st.sampled_from(DTYPES),
+    st.lists(st.integers(1, 3), max_size=2),
+    st.tuples(*[st.integers(-2, 3)] * 2, st.integers(1, 5), st.integers(-4, 4), st.integers(-4, 4)),
+    st.lists(st.integers(0, 12), min_size=1, max_size=9),
+    st.booleans(),
+)
+def test_windows(dtype: torch.dtype, shape: list[int], places: Any, indices: list[int], numpy: bool) -> None:
+    """To the bit wherever all of a batch lies within the data; else the batch, or the whole dataset, is refused."""
+    data = some(dtype, (24, *shape))
+    dataset = Places(data.numpy() if numpy and dtype in NUMPY_DTYPES else data, *places)
+    step, shift, length, lower, upper = places
+    path = fetch_path(dataset, default_collate, True)
+    if isinstance(path, str):
+        nothing = length < 2 or not range(length)[lower:upper]
+        assert nothing or shift < 0, path
+        return
+    try:
+        batch = path(indices)
+    except UnfitError:
+        starts = [shift + i * step for i in indices]
+        assert min(starts) < 0 or max(starts) + length > len(data)
+        return
+
+    assert difference(stock(dataset, indices), batch) == ""
+
+
+def test_lengths_may_change() -> None:
+    """What places are computed from is asked for at each batch."""
+    dataset = datasets.Windowed()
+    path = fast(dataset)
+    for dataset.context in (5, 3, 4):
+        assert difference(stock(dataset, [7, 0, 3]), path([7, 0, 3])) == ""
+    dataset.context = 5.0
+    with pytest.raises(UnfitError, match="context is no integer"):
+        path([1])
 
 
 def test_conversions_are_served() -> None:
@@ -381,7 +433,7 @@ def test_runs_beyond_the_end() -> None:
     """Whose rows a slice would leave out."""
     dataset = TensorDataset(torch.randn(9, 3), torch.arange(9))
 
-    for indices in ([7, 8, 9], [9], [9, 10], [-2, -1]):
+    for indices in ([7, 8, 9], [9], [9, 10], [-2, -1], [8, 9, 3]):
         with pytest.raises(UnfitError, match="counts from the end or lies outside"):
             fast(dataset)(indices)
 

@@ -10,12 +10,12 @@ import torch
 
 from hotlap.loader.cut import NAME, Watched, chain, why_not_cut
 from hotlap.loader.digest import digest
-from hotlap.loader.getitem import UnfitError
 from hotlap.loader.movable import asks_unseeded, is_generator, reachable
 from hotlap.loader.reads import unchanged, watched
 from hotlap.loader.samples import Freezer, Node
 from hotlap.loader.states import States
 from hotlap.loader.store import Store
+from hotlap.loader.tree import UnfitError
 
 _PATIENCE = 8
 """Samples in a row that may not fit before a dataset is left alone."""

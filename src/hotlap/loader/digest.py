@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
-from hotlap.loader.getitem import UnfitError
 from hotlap.loader.movable import reachable
+from hotlap.loader.tree import UnfitError
 
 _LARGE_BYTES = 1 << 20
 """Arrays from here on are told apart by where they lie: reading them at every epoch would cost more than it tells."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from hotlap.loader.getitem import UnfitError
+from hotlap.loader.tree import UnfitError
 
 _SELECTED_AS = {torch.uint16: torch.int16, torch.uint32: torch.int32}
 """Types that index_select lacks."""
@@ -22,10 +22,19 @@ class Indices:
     def __init__(self, items: list[Any]) -> None:
         self.items = items
         self._rows: slice | torch.Tensor | None = None
+        self._others: dict[tuple[int, int], Indices] = {}
 
     def mapped(self, table: Sequence[Any]) -> Indices:
         """The indices that a Subset asks its dataset for."""
         return Indices([table[index] for index in self.items])
+
+    def times(self, factor: int, offset: int) -> Indices:
+        """So many times as far, and then some."""
+        known = self._others.get((factor, offset))
+        if known is None:
+            self.rows()  # whether they are integers
+            known = self._others[factor, offset] = Indices([index * factor + offset for index in self.items])
+        return known
 
     def rows(self) -> slice | torch.Tensor:
         """A slice where each follows on the last; else integers, which may count from the end or lie outside."""

@@ -1,4 +1,4 @@
-"""Reads a dataset's `__getitem__`: is it nothing but rows of tensors, and which?
+"""Reads a dataset's `__getitem__`: is it nothing but rows or windows of tensors, and which?
 
 Only a short list of forms is understood; everything else is refused with the expression at fault. What is read is
 checked against the code that runs, because a script may be edited while it runs.
@@ -9,13 +9,16 @@ from __future__ import annotations
 import ast
 import builtins
 import inspect
+import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from types import CodeType, FunctionType
-from typing import Any, Union
+from typing import Any
 
 import torch
+
+from hotlap.loader.tree import INDEX, Astype, Global, Linear, Pack, Row, Source, Table, Tree, UnfitError
 
 _NUMBERS = ("int", "float")
 _CASTS = {
@@ -28,50 +31,9 @@ _CASTS = {
     "short": torch.int16,
     "bool": torch.bool,
 }
+_ARITHMETIC = (ast.BinOp, ast.UnaryOp, ast.operator, ast.unaryop, ast.Constant, ast.Name, ast.Attribute, ast.Load)
+_ARRAYS = ("bool_", "uint8", "int8", "int16", "int32", "int64", "float32", "float64")
 _MAKERS = ("from_numpy", "as_tensor", "tensor")
-
-
-class UnfitError(Exception):
-    """Whole batches cannot be fetched at once, in plain words."""
-
-
-@dataclass(frozen=True)
-class Position:
-    """The index itself."""
-
-
-@dataclass(frozen=True)
-class Source:
-    """An attribute of the dataset, not yet indexed."""
-
-    attribute: str
-
-
-@dataclass(frozen=True)
-class Row:
-    """One row of an attribute."""
-
-    attribute: str
-    changes: tuple[Any, ...] = ()
-    """In order: "int", "float" or "item" to a Python number, a maker of tensors, or the dtype to cast to."""
-
-
-@dataclass(frozen=True)
-class Pack:
-    """A tuple or list of parts; both are collated to a list."""
-
-    parts: tuple[Tree, ...]
-
-
-@dataclass(frozen=True)
-class Table:
-    """A dict of parts."""
-
-    keys: tuple[Any, ...]
-    parts: tuple[Tree, ...]
-
-
-Tree = Union[Position, Source, Row, Pack, Table]  # noqa: UP007 (read at run time by Python 3.10 as well)
 
 
 @dataclass
@@ -79,7 +41,7 @@ class Reading:
     """What `__getitem__` returns, and on which conditions that was read off."""
 
     function: Any
-    tree: Tree = field(default_factory=Position)
+    tree: Tree = INDEX
     absent: list[str] = field(default_factory=list)
     """Attributes that must be None, as they were: `if self.transform is not None: ...`."""
 
@@ -126,7 +88,7 @@ class _Reader:
         if len(names) != 2 or given.vararg or given.kwarg or given.kwonlyargs:
             raise UnfitError("__getitem__ takes more than one index")
         self.self_name, index = names
-        self.known[index] = Position()
+        self.known[index] = INDEX
         for statement in found.body:
             if isinstance(statement, ast.Return) and statement.value is not None:
                 self.reading.tree = self.value(statement.value)
@@ -179,9 +141,7 @@ class _Reader:
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == self.self_name:
             return Source(self.attribute(node.attr))
         if isinstance(node, ast.Subscript):
-            source, index = self.value(node.value), self.value(node.slice)
-            if isinstance(source, Source) and isinstance(index, Position):
-                return Row(source.attribute)
+            return self.subscript(node)
         if isinstance(node, (ast.Tuple, ast.List)) and node.elts:
             return Pack(tuple(self.part(item) for item in node.elts))
         if isinstance(node, ast.Dict) and node.keys:
@@ -190,11 +150,48 @@ class _Reader:
                 return Table(keys, tuple(self.part(item) for item in node.values))
         if isinstance(node, ast.Call):
             return self.call(node)
+        if isinstance(node, (ast.BinOp, ast.UnaryOp)) and all(isinstance(n, _ARITHMETIC) for n in ast.walk(node)):
+            return self.place(node)
+        raise _refusal(node)
+
+    def subscript(self, node: ast.Subscript) -> Row:
+        """`self.x[index]`, `self.x[place : place + self.length]`, and a slice of one of these."""
+        of, index = self.value(node.value), node.slice
+        if not isinstance(index, ast.Slice):
+            start = self.place(index)
+            if isinstance(of, Source) and start.factor != 0:
+                return Row(of.attribute, start)
+        elif index.step is None:
+            lower, upper = (end and self.place(end) for end in (index.lower, index.upper))
+            if isinstance(of, Source) and lower is not None and upper is not None:
+                return Row(of.attribute, lower, upper)
+            if isinstance(of, Row) and all(end is None or end.factor == 0 for end in (lower, upper)):
+                return replace(of, cuts=(*of.cuts, (lower, upper)))
+        raise _refusal(node)
+
+    def place(self, node: ast.expr) -> Linear:
+        """A number, computed from the index by sums and products."""
+        if isinstance(node, ast.Constant) and type(node.value) is int:
+            return Linear(0, node.value)
+        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+            return Linear(0, 0).plus(self.place(node.operand), -1)
+        if isinstance(node, ast.BinOp) and isinstance(node.op, (ast.Add, ast.Sub)):
+            return self.place(node.left).plus(self.place(node.right), 1 if isinstance(node.op, ast.Add) else -1)
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult):
+            return self.place(node.left).times(self.place(node.right))
+        names = self.reading.function.__globals__
+        if isinstance(node, ast.Name) and node.id not in self.known and node.id in names:
+            return Linear(0, Global(node.id, names))
+        found = self.value(node) if isinstance(node, (ast.Name, ast.Attribute)) else None
+        if isinstance(found, Source):
+            return Linear(0, found)
+        if isinstance(found, Linear):
+            return found
         raise _refusal(node)
 
     def part(self, node: ast.expr) -> Tree:
         tree = self.value(node)
-        if isinstance(tree, Source):
+        if isinstance(tree, Source) or (isinstance(tree, Linear) and tree != INDEX):
             raise _refusal(node)
         return tree
 
@@ -217,20 +214,29 @@ class _Reader:
                 return self.changed(node, function.value, "item")
             if function.attr in _CASTS:
                 return self.changed(node, function.value, _CASTS[function.attr])
-        elif isinstance(function, ast.Attribute) and function.attr in _MAKERS and len(arguments) == 1:
-            return self.made(node, function)
+        elif isinstance(function, ast.Attribute) and len(arguments) == 1:
+            if function.attr == "astype" and not node.keywords:
+                return self.changed(node, function.value, self.astype(node))
+            if function.attr in _MAKERS:
+                return self.made(node, function)
         raise _refusal(node)
 
     def made(self, node: ast.Call, function: ast.Attribute) -> Tree:
-        if not self.is_torch(function.value):
+        if not self.is_module(function.value, "torch"):
             raise _refusal(node)
         return self.changed(node, node.args[0], function.attr, *self.dtype(node))
+
+    def astype(self, node: ast.Call) -> Astype:
+        to = node.args[0]
+        if isinstance(to, ast.Attribute) and to.attr in _ARRAYS and self.is_module(to.value, "numpy"):
+            return Astype(getattr(torch, to.attr.rstrip("_")))
+        raise _refusal(node)
 
     def changed(self, node: ast.expr, of: ast.expr, *changes: Any) -> Row:
         row = self.value(of)
         if not isinstance(row, Row):
             raise _refusal(node)
-        return Row(row.attribute, row.changes + changes)
+        return replace(row, changes=row.changes + changes)
 
     def dtype(self, node: ast.Call) -> tuple[torch.dtype, ...]:
         if not node.keywords:
@@ -238,16 +244,17 @@ class _Reader:
         keyword = node.keywords[0]
         if len(node.keywords) == 1 and keyword.arg == "dtype" and isinstance(keyword.value, ast.Attribute):
             named = getattr(torch, keyword.value.attr, None)
-            if self.is_torch(keyword.value.value) and isinstance(named, torch.dtype):
+            if self.is_module(keyword.value.value, "torch") and isinstance(named, torch.dtype):
                 return (named,)
         raise _refusal(node)
 
     def is_builtin(self, name: str) -> bool:
         return name not in self.known and name not in self.reading.function.__globals__ and hasattr(builtins, name)
 
-    def is_torch(self, node: ast.expr) -> bool:
+    def is_module(self, node: ast.expr, module: str) -> bool:
         name = node.id if isinstance(node, ast.Name) else ""
-        return name not in self.known and self.reading.function.__globals__.get(name) is torch
+        found = self.reading.function.__globals__.get(name)
+        return name not in self.known and found is not None and found is sys.modules.get(module)
 
 
 def _refusal(node: ast.AST) -> UnfitError:

@@ -10,8 +10,8 @@ from torch.utils.data import default_collate, get_worker_info
 
 from hotlap.loader.cached import Cached
 from hotlap.loader.gather import Indices, empty, gather
-from hotlap.loader.getitem import UnfitError
 from hotlap.loader.samples import Memory, Node
+from hotlap.loader.tree import UnfitError
 from hotlap.loader.whole_batch import check_stock
 
 Kept = tuple[Node, int]

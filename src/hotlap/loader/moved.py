@@ -21,11 +21,11 @@ from torch.utils.data._utils import pin_memory, worker
 from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter, _SingleProcessDataLoaderIter
 
 from hotlap.loader.compare import IncomparableError, difference
-from hotlap.loader.getitem import UnfitError
 from hotlap.loader.movable import why_not_movable
 from hotlap.loader.packing import pack, unpack
 from hotlap.loader.snapshot import Snapshot
 from hotlap.loader.states import States
+from hotlap.loader.tree import UnfitError
 
 if TYPE_CHECKING:
     from hotlap.inside.host import Host

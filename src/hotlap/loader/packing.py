@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from hotlap.loader.getitem import UnfitError
+from hotlap.loader.tree import UnfitError
 
 
 class Packed:

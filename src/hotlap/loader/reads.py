@@ -19,7 +19,7 @@ from functools import lru_cache
 from threading import get_ident, local
 from typing import Any
 
-from hotlap.loader.getitem import UnfitError
+from hotlap.loader.tree import UnfitError
 
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 _OUTSIDE = {"os", "socket", "subprocess", "sqlite3", "mmap", "urllib", "http", "ftplib", "shutil", "tempfile", "glob"}

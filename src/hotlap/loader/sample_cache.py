@@ -16,9 +16,9 @@ from torch.utils.data._utils.fetch import _MapDatasetFetcher
 from hotlap.inside.journal import Journal
 from hotlap.loader.cached import Cached, twin
 from hotlap.loader.compare import IncomparableError, difference
-from hotlap.loader.getitem import UnfitError
 from hotlap.loader.kept_batch import TorchCollatesError, kept_batch
 from hotlap.loader.states import States
+from hotlap.loader.tree import UnfitError
 
 if TYPE_CHECKING:
     from hotlap.inside.host import Host

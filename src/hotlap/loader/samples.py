@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from hotlap.loader.getitem import UnfitError
+from hotlap.loader.tree import UnfitError
 
 _PLAIN = (type(None), bool, int, float, complex, str, bytes)
 _DTYPES = {

@@ -11,7 +11,7 @@ from torch.utils.data import get_worker_info
 from torch.utils.weak import WeakIdKeyDictionary
 
 from hotlap.loader.compare import IncomparableError, difference
-from hotlap.loader.getitem import UnfitError
+from hotlap.loader.tree import UnfitError
 from hotlap.loader.whole_batch import Fetch, fetch_path
 
 _FIRST = 2

@@ -7,26 +7,23 @@ that batch by the stock path, which is also how the user's own exceptions come a
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch.utils.data import StackDataset, Subset, TensorDataset, get_worker_info
+from torch.utils.data import StackDataset, Subset, TensorDataset
 from torch.utils.data._utils import collate
 
-from hotlap.loader.gather import Indices, empty, gather
-from hotlap.loader.getitem import Pack, Position, Reading, Row, Table, Tree, UnfitError, read
+from hotlap.loader.gather import Indices
+from hotlap.loader.getitem import Reading, read
+from hotlap.loader.rows import rows_of
+from hotlap.loader.tree import INDEX, Pack, Row, Table, Tree, UnfitError
 
 _COLLATE = collate.default_collate
 _STOCK = (collate.collate, torch.stack)
 _BY_TYPE = dict(collate.default_collate_fn_map)
+_ROW = Row("")
 _GETITEM = {kind: kind.__getitem__ for kind in (TensorDataset, Subset, StackDataset)}
-_NUMPY_TYPES = "?bhilBHIefdFD"
-_DTYPES = {
-    *(torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.uint16, torch.uint32),
-    *(torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.complex64, torch.complex128),
-}
 
 Fetch = Callable[[Any], Any]
 Branch = Callable[["Indices", type], Any]
@@ -101,7 +98,7 @@ def _branch(dataset: Any) -> Branch:
 
 def _of_tensors(dataset: Any) -> Branch:
     def branch(indices: Indices, column: type) -> Any:
-        return [_row(tensor, indices, (), tuple) for tensor in dataset.tensors]
+        return [rows_of(tensor, _ROW, {}, indices, tuple) for tensor in dataset.tensors]
 
     return branch
 
@@ -156,97 +153,9 @@ def _value(tree: Tree, attributes: dict[str, Any], indices: Indices, column: typ
         return {key: _value(part, attributes, indices, list) for key, part in zip(tree.keys, tree.parts)}
     if isinstance(tree, Row):
         try:
-            return _row(attributes[tree.attribute], indices, tree.changes, column)
+            return rows_of(attributes[tree.attribute], tree, attributes, indices, column)
         except UnfitError as reason:
             raise UnfitError(f"self.{tree.attribute}: {reason}") from None
-    if isinstance(tree, Position):
+    if tree == INDEX:
         return _COLLATE(column(indices.items))
-    raise UnfitError(f"self.{tree.attribute} is handed over whole")  # a Source
-
-
-# -- rows
-
-
-def _row(source: Any, indices: Indices, changes: tuple[Any, ...], column: type) -> Any:
-    """One row per index of a tensor, array or list, collated as stock does."""
-    if type(source) in (list, tuple):
-        return _of_list(source, indices, changes, column)
-    kinds = ("element", "tensor") if isinstance(source, torch.Tensor) else ("scalar", "array")
-    if kinds[0] == "scalar":
-        source = _from_numpy(source)
-    _check(source)
-    sample, dtype = kinds[source.dim() > 1], source.dtype
-    for change in changes:
-        sample, dtype = _changed(sample, dtype, change)
-    shared = sample in ("element", "tensor", "array") and get_worker_info() is not None
-    if dtype is source.dtype:
-        return gather(source, indices, shared)
-    batch = gather(source, indices, False).to(dtype)
-    return empty(batch.shape, dtype, shared).copy_(batch) if shared else batch
-
-
-def _of_list(source: Any, indices: Indices, changes: tuple[Any, ...], column: type) -> Any:
-    values: Any = [source[index] for index in indices.items]
-    for change in changes:
-        if change not in ("int", "float"):
-            raise UnfitError("it is a list whose items are converted")
-        values = [(int if change == "int" else float)(value) for value in values]
-    return _COLLATE(column(values))
-
-
-def _from_numpy(source: Any) -> torch.Tensor:
-    numpy = sys.modules.get("numpy")
-    if numpy is None or type(source) not in (numpy.ndarray, numpy.memmap):
-        raise UnfitError(f"it is no tensor, array or list but a {type(source).__module__}.{type(source).__qualname__}")
-    if source.dtype.char not in _NUMPY_TYPES or not source.dtype.isnative:
-        raise UnfitError(f"torch reads arrays of dtype {source.dtype} in its own way")
-    if not source.flags.writeable:
-        raise UnfitError("the array is read-only, of which torch warns")
-    if any(stride < 0 for stride in source.strides):
-        raise UnfitError("the array is reversed")
-    return torch.from_numpy(source)
-
-
-def _check(source: torch.Tensor) -> None:
-    if _is_common(source):  # in every batch, so it has to be quick
-        return
-    if type(source) is not torch.Tensor or source.requires_grad:
-        raise UnfitError(
-            f"it is a {type(source).__name__}" + (" that requires gradients" if source.requires_grad else "")
-        )
-    if source.layout is not torch.strided or source.is_nested or source.is_conj() or source.is_neg():
-        raise UnfitError("the tensor is not plain and dense")
-    if source.device.type != "cpu" or source.dtype not in _DTYPES or source.dim() == 0:
-        raise UnfitError(f"{source.dim()}-dimensional {source.dtype} tensors on {source.device} are not gathered")
-    expected = 1
-    for size, stride in zip(reversed(source.shape[1:]), reversed(source.stride()[1:])):
-        if stride != expected or size == 0:
-            raise UnfitError("its rows are not contiguous in memory")
-        expected *= size
-
-
-def _is_common(source: torch.Tensor) -> bool:
-    """Whether it is certainly fit; what is not may be so still."""
-    if type(source) is not torch.Tensor or not source.is_cpu or source.requires_grad or source.is_nested:
-        return False
-    if source.layout is not torch.strided or source.is_conj() or source.is_neg() or source.dtype not in _DTYPES:
-        return False
-    return source.is_contiguous() and source.dim() > 0 and source.numel() > 0
-
-
-def _changed(sample: str, dtype: torch.dtype, change: Any) -> tuple[str, torch.dtype]:
-    """What kind of sample a conversion makes of another, where converting the batch gives the same bits."""
-    whole = not (dtype.is_floating_point or dtype.is_complex)
-    if change in ("from_numpy", "as_tensor", "tensor"):
-        if sample == "array" or (sample == "scalar" and change != "from_numpy"):
-            return ("tensor" if sample == "array" else "element"), dtype
-    elif isinstance(change, torch.dtype):
-        plain = not (change.is_complex or dtype.is_complex) and (whole or change.is_floating_point)
-        if sample in ("element", "tensor") and plain:
-            return sample, change
-    elif sample in ("element", "scalar") and not dtype.is_complex:
-        if change == "float" or (change == "item" and not whole):
-            return "number", torch.float64
-        if whole:
-            return "number", dtype if change == "item" and dtype is torch.bool else torch.int64
-    raise UnfitError(f"{change} on {dtype} {sample}s is not gathered")
+    raise UnfitError("it hands over an attribute as a whole, or a number of its own")

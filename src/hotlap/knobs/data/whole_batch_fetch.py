@@ -15,9 +15,9 @@ class WholeBatchFetch(Knob):
     """Take all rows of a batch from memory in one copy per field.
 
     ## What it changes
-    How a DataLoader fetches from a dataset whose samples are rows of tensors or arrays: `TensorDataset`, `Subset`,
-    `StackDataset`, or a class whose `__getitem__` does nothing but index. The batch is the same to the bit;
-    a dataset's first ones are compared with torch's own, and one now and then after.
+    How a DataLoader fetches from a dataset whose samples are rows or windows of tensors or arrays: `TensorDataset`,
+    `Subset`, `StackDataset`, or a class whose `__getitem__` does nothing but index, slice and convert. The batch is
+    the same to the bit; a dataset's first ones are compared with torch's own, and one now and then after.
     ## Why it can help
     torch indexes one sample after another in Python and stacks them; the smaller the rows, the more of the time is
     spent on that and not on the copy.
