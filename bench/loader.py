@@ -3,12 +3,13 @@
 Run: python bench/loader.py [--rounds 5] [--threads 1] [--batch-size 64] [--only TEXT]
      pip install tensordict spdl light-dataloader   (without them their rows say so)
 Kinds: rows in memory of 24 B to 150 KB with a label; a folder of JPEG files (500x375, with a random crop of 224x224);
-WAV files of a second; windows of 256 tokens of a memory map. Every file lies in the page cache. A round is one epoch by
-each arm, from its first batch on, in turn and in alternating order; a ratio compares the epochs of a round. Printed are
-medians over the rounds: samples per second, CPU time per sample (of worker processes too), and how many times as fast
-as torch's own loader without workers, with the range of the rounds. "same" says whether the batches are those of that
-loader to the bit, in the same order. The last row of a kind is what it takes to copy the rows, or to decode the files.
-The cache of hotlap is measured from its third epoch on; what else converts data has done so beforehand.
+WAV files of a second, as they are and as spectrograms; windows of 256 tokens of a memory map. Every file lies in the
+page cache. A round is one epoch by each arm, from its first batch on, in turn and in alternating order; a ratio
+compares the epochs of a round. Printed are medians over the rounds: samples per second, CPU time per sample (of
+worker processes too), and how many times as fast as torch's own loader without workers, with the range of the rounds.
+"same" says whether the batches are those of that loader to the bit, in the same order. The last row of a kind is what
+it takes to copy the rows, or to decode the files. The cache of hotlap is measured from its third epoch on; what else
+converts data has done so beforehand.
 """
 
 from __future__ import annotations
@@ -64,6 +65,15 @@ class Sounds(Dataset[Any]):
         with wave.open(self.files[index]) as recording:
             samples = bytearray(recording.readframes(recording.getnframes()))
         return torch.frombuffer(samples, dtype=torch.int16).float() / 32768, index % 10
+
+
+class Spectra(Sounds):
+    """The same recordings as log spectrograms, which is what a network is given."""
+
+    def __getitem__(self, index: int) -> Any:
+        sound, label = super().__getitem__(index)
+        spectrum = torch.stft(sound, 512, 256, window=torch.hann_window(512), return_complex=True).abs() ** 2
+        return torch.log(spectrum + 1e-6), label
 
 
 class Tokens(Dataset[Any]):
@@ -226,9 +236,13 @@ def works(folder: Path, batch_size: int) -> Iterator[Work]:
             recording.setsampwidth(2)
             recording.setframerate(16_000)
             recording.writeframes(draw.integers(-9000, 9000, 16_000).astype(np.int16).tobytes())
-    sounds = Sounds(folder, 512)
-    columns = lambda: (torch.stack([sound for sound, _ in sounds]), torch.arange(512) % 10)  # noqa: E731
-    yield Work("WAV files", sounds, 32, folder / "wav", lambda: (len([sounds[n]]) for n in range(512)), columns)
+    for kind, sounds in (("WAV files", Sounds(folder, 512)), ("spectrograms of WAV files", Spectra(folder, 512))):
+
+        def columns(sounds: Sounds = sounds) -> tuple[torch.Tensor, ...]:
+            return torch.stack([sound for sound, _ in sounds]), torch.arange(512) % 10
+
+        read = lambda sounds=sounds: (len([sounds[n]]) for n in range(512))  # noqa: E731
+        yield Work(kind, sounds, 32, folder / kind, read, columns)
     draw.integers(0, 30_000, 8192 * CONTEXT + 1).astype(np.uint16).tofile(folder / "tokens")
     tokens = Tokens(folder / "tokens")
     each = range(len(tokens))  # a slice beyond the end is empty, so that to iterate over them would never end

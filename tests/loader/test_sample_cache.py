@@ -138,6 +138,31 @@ def test_a_batch_that_is_kept_whole_is_copied_at_once(host: Host, monkeypatch: p
     assert not only(caches).closed
 
 
+class Permuted(Dataset[Any]):
+    """An image that is kept by pixels, and a spectrogram that is kept by times."""
+
+    def __len__(self) -> int:
+        return 6
+
+    def __getitem__(self, index: int) -> Any:
+        pixels = torch.arange(60.0).reshape(4, 5, 3) + index
+        return pixels.permute(2, 0, 1), pixels[0].t()
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_batches_of_permuted_samples_have_the_layout_of_stock(workers: int, host: Host) -> None:
+    """Which is not the same in a worker (S18)."""
+
+    def make() -> DataLoader[Any]:
+        return DataLoader(Permuted(), 2, num_workers=workers)
+
+    expected = epochs(make)
+    caches = caching(host)
+
+    assert difference(expected, epochs(make)) == ""
+    assert not only(caches).closed
+
+
 @pytest.mark.parametrize("batch", [2, 3])
 def test_what_torch_cannot_stack_fails_as_ever(batch: int, host: Host) -> None:
     """And batches of equal rows, a list of numbers beside them, come out the same."""

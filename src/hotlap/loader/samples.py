@@ -11,6 +11,7 @@ import math
 import pickle
 import sys
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -27,6 +28,8 @@ _MODES = ("L", "RGB", "RGBA", "CMYK", "YCbCr", "HSV", "LAB", "I", "F")
 _ALIGN = 64
 _SPREAD = 4
 """A tensor may lie in so many times its own bytes; more is a glimpse into something larger."""
+_LARGE = 1 << 20
+"""Elements of a tensor that is kept as it lies in memory, for to stack some and look would take long."""
 
 Node = tuple[Any, ...]
 
@@ -112,6 +115,9 @@ class Freezer:
         used = extent * tensor.itemsize
         if used > _SPREAD * max(tensor.nbytes, 1024):
             raise UnfitError("a sample is a sparse view of a larger tensor")
+        if not self._alone and _stacks_alike(tensor.shape, tensor.stride()):
+            tensor = tensor.contiguous()
+            used = tensor.nbytes
         whole = tensor.untyped_storage()
         if self._alone and (whole.nbytes() != used or whole.is_shared() or not whole.resizable()):
             raise UnfitError("a sample is a view of memory that something else holds")
@@ -140,6 +146,16 @@ class Freezer:
             raise UnfitError("a sample holds an image with notes that are not plain")
         data = image.tobytes()
         return ("image", image.mode, image.size, dict(image.info), len(data), self._keep(data, id(image)))
+
+
+@lru_cache(maxsize=64)
+def _stacks_alike(shape: tuple[int, ...], strides: tuple[int, ...]) -> bool:
+    """Whether a batch of such tensors has the layout that one of contiguous ones has."""
+    if math.prod(shape) > _LARGE:
+        return False
+    given = torch.empty_strided(shape, strides)
+    plain = given.contiguous()
+    return all(torch.stack([given] * n).stride() == torch.stack([plain] * n).stride() for n in (1, 2))
 
 
 def _is_named(kind: type) -> bool:
