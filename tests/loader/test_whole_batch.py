@@ -408,14 +408,20 @@ def test_unequal_lengths_in_a_list() -> None:
 
 
 @pytest.mark.parametrize("threads", [1, 2])
-def test_large_rows(threads: int) -> None:
-    """Gathered as well, by torch's threads where there are several."""
+@pytest.mark.parametrize("row", [(3, 28, 28), (3, 128, 128), (224, 224, 3), (33_333,), (2, 16_385)], ids=str)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.uint16, torch.bool], ids=str)
+def test_large_rows(threads: int, row: tuple[int, ...], dtype: torch.dtype) -> None:
+    """Taken in parts, where they can be divided; by torch's threads, where there are several."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        for size, indices in ((128, [3, 19, 0, 7, 7, 1]), (28, [3, 19, 0, 7, 7, 1] * 100)):
-            dataset = TensorDataset(torch.randn(20, 3, size, size))
+        dataset = TensorDataset(some(dtype, (20, *row)))
+        for indices in ([3, 19, 0, 7, 7, 1], [19, 5] * 30, [4]):
             assert difference(stock(dataset, indices), fast(dataset)(indices)) == ""
+        for indices in ([3, 20], [0, -1]):
+            with pytest.raises(UnfitError, match="counts from the end or lies outside"):
+                fast(dataset)(indices)
+        assert difference(stock(one := TensorDataset(dataset.tensors[0][7:8]), [0, 0]), fast(one)([0, 0])) == ""
     finally:
         torch.set_num_threads(before)
 

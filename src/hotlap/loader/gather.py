@@ -12,6 +12,8 @@ from hotlap.loader.tree import UnfitError
 
 _SELECTED_AS = {torch.uint16: torch.int16, torch.uint32: torch.int32}
 """Types that index_select lacks."""
+_LARGE_ROW = 1 << 14
+"""Elements, above which it is faster to take a row in parts: from twice as many on, torch copies row after row."""
 _CONTIGUOUS = torch.contiguous_format
 _OUTSIDE = "an index counts from the end or lies outside"
 
@@ -64,17 +66,27 @@ def gather(source: torch.Tensor, indices: Indices, shared: bool) -> torch.Tensor
             raise UnfitError(_OUTSIDE)
         run = source[rows]
         return empty(run.shape, run.dtype, True).copy_(run) if shared else run.clone(memory_format=_CONTIGUOUS)
-    plain = _SELECTED_AS.get(source.dtype)
+    row = source.numel() // max(1, len(source))
     try:
-        if plain is None and not shared:
+        if source.dtype not in _SELECTED_AS and not shared and row <= _LARGE_ROW:
             return torch.index_select(source, 0, rows)
-        out = empty((len(rows), *source.shape[1:]), source.dtype, shared)
-        if plain is None:
-            return torch.index_select(source, 0, rows, out=out)
-        torch.index_select(source.view(plain), 0, rows, out=out.view(plain))
-        return out
+        return _selected(source, rows, row, empty((len(rows), *source.shape[1:]), source.dtype, shared))
     except IndexError:  # a row counts from the end, which stock allows, or lies outside
         raise UnfitError(_OUTSIDE) from None
+
+
+def _selected(source: torch.Tensor, rows: torch.Tensor, row: int, out: torch.Tensor) -> torch.Tensor:
+    """The rows, of so many elements each, in memory that is there already."""
+    kind = _SELECTED_AS.get(source.dtype, source.dtype)
+    parts = 1
+    while row > _LARGE_ROW * parts and row % (2 * parts) == 0 and source.is_contiguous():
+        parts *= 2
+    source, batch = source.view(kind), out.view(kind)
+    if parts > 1:
+        rows = (rows.unsqueeze(1) * parts + torch.arange(parts)).view(-1)
+        source, batch = source.view(-1, row // parts), batch.view(-1, row // parts)
+    torch.index_select(source, 0, rows, out=batch)
+    return out
 
 
 def empty(shape: Sequence[int], dtype: torch.dtype, shared: bool) -> torch.Tensor:
