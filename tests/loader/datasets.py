@@ -250,6 +250,12 @@ class Empty(Sized):
         return self.x[i : i + 2][2:]
 
 
+class Scaled(Sized):
+    def __getitem__(self, i):
+        x = self.x[i]
+        return x * 2
+
+
 class Neighbours(Sized):
     def __getitem__(self, i):
         return self.x[i], i + 1
@@ -307,6 +313,7 @@ REFUSED = {
     OpenEnded: "does more than take rows: `self.x[i:]`",
     Varies: "its windows differ in length",
     Empty: "cuts off all of a row",
+    Scaled: "does more than take rows: `x * 2`",
     Neighbours: "does more than take rows: `i + 1`",
     Fixed: "does more than take rows: `self.x[0]`",
     ListSlices: "it is a list, of which slices are taken",

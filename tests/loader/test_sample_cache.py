@@ -139,14 +139,22 @@ def test_a_batch_that_is_kept_whole_is_copied_at_once(host: Host, monkeypatch: p
 
 
 class Permuted(Dataset[Any]):
-    """An image that is kept by pixels, and a spectrogram that is kept by times."""
+    """An image that is kept by pixels, a spectrogram that is kept by times, and tensors of every odd kind."""
 
     def __len__(self) -> int:
         return 6
 
     def __getitem__(self, index: int) -> Any:
         pixels = torch.arange(60.0).reshape(4, 5, 3) + index
-        return pixels.permute(2, 0, 1), pixels[0].t()
+        odd = [pixels[0, 0].to(kind) for kind in (torch.uint16, torch.uint32, torch.bool, torch.complex64)]
+        return (
+            pixels.permute(2, 0, 1),
+            pixels[0].t(),
+            odd,
+            pixels[0, 0, 0].clone(),
+            pixels[:0],
+            pixels[:1].expand(3, 5, 3),
+        )
 
 
 @pytest.mark.parametrize("workers", [0, 2])

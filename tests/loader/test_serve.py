@@ -126,6 +126,34 @@ def test_short_epochs_are_compared_less_often(batches: int, epochs: int, expecte
     assert compared(host, batches, epochs) == expected
 
 
+def test_another_way_of_reading_is_compared_anew(host: Host) -> None:
+    """Other code, or other types in an attribute, is as a new dataset (S13)."""
+    path, asked = WholeBatches(host, "whole-batch-fetch"), []
+    host.refetch(lambda *call: path.fetch(*call[:2], lambda *given: (asked.append(1), call[2](*given))[1]))
+
+    class Own(Tuple):
+        def __getitem__(self, i):
+            return self.x[i], self.y[i]
+
+    dataset = Own()
+    seen = []
+    for change in (lambda: None, lambda: setattr(dataset, "y", dataset.y.float()), lambda: swap(Own)):
+        change()
+        list(DataLoader(dataset, 8))
+        seen.append(len(asked))
+
+    assert seen == [2, 4, 6]
+
+
+def swap(kind: Any) -> None:
+    """Give the class another method, as an interactive session does."""
+
+    def __getitem__(self, i):
+        return self.y[i], self.x[i]
+
+    kind.__getitem__ = __getitem__
+
+
 def test_a_later_batch_never_changes_an_earlier_one(host: Host) -> None:
     """A whole epoch kept in a list, edited in place, is independent of the dataset (S20)."""
     dataset = Tuple()

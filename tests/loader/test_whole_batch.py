@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -177,7 +178,10 @@ class Places(Dataset[Any]):
 )
 def test_windows(dtype: torch.dtype, shape: list[int], places: Any, indices: list[int], numpy: bool) -> None:
     """To the bit wherever all of a batch lies within the data; else the batch, or the whole dataset, is refused."""
+    torch.manual_seed(sum(indices))
     data = some(dtype, (24, *shape))
+    if data.is_floating_point():  # a signalling NaN is quieted by stock on its way through a Python number
+        data.nan_to_num_()
     dataset = Places(data.numpy() if numpy and dtype in NUMPY_DTYPES else data, *places)
     step, shift, length, lower, upper = places
     path = fetch_path(dataset, default_collate, True)
@@ -193,6 +197,103 @@ def test_windows(dtype: torch.dtype, shape: list[int], places: Any, indices: lis
         return
 
     assert difference(stock(dataset, indices), batch) == ""
+
+
+class Chains(Converted):
+    """One conversion after another, of a number or a row."""
+
+    def __getitem__(self, i):
+        return {
+            "narrow": torch.from_numpy(self.y[i : i + 2].astype(np.int16)).long(),
+            "bool": torch.from_numpy(self.y[i : i + 2].astype(np.bool_)).float(),
+            "back": torch.from_numpy(self.y[i : i + 2].astype(np.uint8).astype(np.int64)),
+        }
+
+
+class TensorChains(Converted):
+    def __getitem__(self, i):
+        return (
+            self.y[i].short().long(),
+            self.y[i].bool().long(),
+            self.y[i].half().double(),
+            self.y[i : i + 3].short().int(),
+        )
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.integers(-(2**40), 2**40), min_size=12, max_size=12))
+def test_chains_of_conversions(values: list[int]) -> None:
+    """What one of them takes off is not there for the next."""
+    column = torch.tensor(values)
+    for dataset in (Chains(column.numpy()), TensorChains(column)):
+        assert difference(stock(dataset, [3, 9, 0]), fast(dataset)([3, 9, 0])) == ""
+
+
+class MadeOf(Converted):
+    def __getitem__(self, i):
+        return torch.tensor(self.y[i], dtype=torch.uint8)
+
+
+def test_numbers_that_a_type_cannot_hold() -> None:
+    """Torch refuses them, numpy warns of them: both are left to speak."""
+    assert "gathered" in str(fetch_path(MadeOf(np.arange(250, 260)), default_collate, True))
+    large = np.array([1.0, 1e300, np.nan])
+    path = fast(Narrowed(large))
+    assert difference(stock(Narrowed(large), [0, 2]), path([0, 2])) == ""
+    with pytest.raises(UnfitError, match="numpy may have something to say"):
+        path([0, 1])
+    with np.errstate(under="raise"), pytest.raises(UnfitError, match="numpy may have something to say"):
+        path([0])
+
+
+class Narrowed(Converted):
+    def __getitem__(self, i):
+        return self.y[i : i + 1].astype(np.float32)
+
+
+WIDTH = 3
+
+
+def enclosed(WIDTH: int) -> Any:  # noqa: N803
+    """A dataset whose code reads a name of the function around it, not the module's."""
+
+    class Enclosed(Converted):
+        def __getitem__(self, i):
+            return self.y[i * WIDTH : i * WIDTH + WIDTH]
+
+    return Enclosed(torch.arange(20))
+
+
+class OfModule(Converted):
+    def __getitem__(self, i):
+        return self.y[i * WIDTH : i * WIDTH + WIDTH]
+
+
+def test_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A module's is asked for at each batch; one of a function around the class is none."""
+    assert "more than take rows: `WIDTH`" in str(fetch_path(enclosed(3), default_collate, True))
+    dataset = OfModule(torch.arange(20))
+    path = fast(dataset)
+    for width in (3, 2, 4):
+        monkeypatch.setitem(globals(), "WIDTH", width)
+        assert difference(stock(dataset, [1, 0, 2]), path([1, 0, 2])) == ""
+    for width in (2.0, True, None):
+        monkeypatch.setitem(globals(), "WIDTH", width)
+        with pytest.raises(UnfitError, match="WIDTH is no integer"):
+            path([1])
+
+
+def test_a_memory_map(tmp_path: Path) -> None:
+    """Of tokens, read only; one whose numbers lie at odd addresses is torch's."""
+    np.arange(500, dtype=np.uint16).tofile(tmp_path / "tokens")
+    dataset = datasets.TokenFile()
+    dataset.text = np.memmap(tmp_path / "tokens", np.uint16, "r")
+    path = fast(dataset)
+    assert difference(stock(dataset, [5, 0, 60]), path([5, 0, 60])) == ""
+    for text in (np.memmap(tmp_path / "tokens", np.uint16, "r", 1, (499,)), dataset.text[::2], dataset.text[:0]):
+        dataset.text = text
+        with pytest.raises(UnfitError, match="read-only"):
+            path([1])
 
 
 def test_lengths_may_change() -> None:

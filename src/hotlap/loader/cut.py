@@ -15,7 +15,7 @@ from time import perf_counter
 from types import FunctionType
 from typing import Any
 
-from hotlap.loader.getitem import definition
+from hotlap.loader.definition import definition
 from hotlap.loader.samples import Freezer, Node
 from hotlap.loader.states import States
 from hotlap.loader.tree import UnfitError

@@ -35,7 +35,8 @@ class Indices:
         known = self._others.get((factor, offset))
         if known is None:
             self.rows()  # whether they are integers
-            known = self._others[factor, offset] = Indices([index * factor + offset for index in self.items])
+            items = [index * factor + offset for index in map(int, self.items)]
+            known = self._others[factor, offset] = Indices(items)
         return known
 
     def rows(self) -> slice | torch.Tensor:
@@ -81,8 +82,10 @@ def _selected(source: torch.Tensor, rows: torch.Tensor, row: int, out: torch.Ten
     parts = 1
     while row > _LARGE_ROW * parts and row % (2 * parts) == 0 and source.is_contiguous():
         parts *= 2
-    source, batch = source.view(kind), out.view(kind)
+    batch, source = out.view(kind), source.view(kind)
     if parts > 1:
+        if max(abs(int(end)) for end in rows.aminmax()) > source.numel():
+            raise UnfitError(_OUTSIDE)  # so far that its parts could be something else's
         rows = (rows.unsqueeze(1) * parts + torch.arange(parts)).view(-1)
         source, batch = source.view(-1, row // parts), batch.view(-1, row // parts)
     torch.index_select(source, 0, rows, out=batch)

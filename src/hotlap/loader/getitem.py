@@ -1,7 +1,6 @@
 """Reads a dataset's `__getitem__`: is it nothing but rows or windows of tensors, and which?
 
-Only a short list of forms is understood; everything else is refused with the expression at fault. What is read is
-checked against the code that runs, because a script may be edited while it runs.
+Only a short list of forms is understood; everything else is refused with the expression at fault.
 """
 
 from __future__ import annotations
@@ -10,14 +9,14 @@ import ast
 import builtins
 import inspect
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
-from types import CodeType, FunctionType
+from types import FunctionType
 from typing import Any
 
 import torch
 
+from hotlap.loader.definition import definition
+from hotlap.loader.movable import globals_used
 from hotlap.loader.tree import INDEX, Astype, Global, Linear, Pack, Row, Source, Table, Tree, UnfitError
 
 _NUMBERS = ("int", "float")
@@ -31,7 +30,6 @@ _CASTS = {
     "short": torch.int16,
     "bool": torch.bool,
 }
-_ARITHMETIC = (ast.BinOp, ast.UnaryOp, ast.operator, ast.unaryop, ast.Constant, ast.Name, ast.Attribute, ast.Load)
 _ARRAYS = ("bool_", "uint8", "int8", "int16", "int32", "int64", "float32", "float64")
 _MAKERS = ("from_numpy", "as_tensor", "tensor")
 
@@ -150,8 +148,11 @@ class _Reader:
                 return Table(keys, tuple(self.part(item) for item in node.values))
         if isinstance(node, ast.Call):
             return self.call(node)
-        if isinstance(node, (ast.BinOp, ast.UnaryOp)) and all(isinstance(n, _ARITHMETIC) for n in ast.walk(node)):
-            return self.place(node)
+        if isinstance(node, (ast.BinOp, ast.UnaryOp)):
+            try:
+                return self.place(node)
+            except _MoreThanRowsError:  # of a part of it, such as of `x` in `x * 2`
+                raise _refusal(node) from None
         raise _refusal(node)
 
     def subscript(self, node: ast.Subscript) -> Row:
@@ -163,7 +164,7 @@ class _Reader:
                 return Row(of.attribute, start)
         elif index.step is None:
             lower, upper = (end and self.place(end) for end in (index.lower, index.upper))
-            if isinstance(of, Source) and lower is not None and upper is not None:
+            if isinstance(of, Source) and lower is not None and upper is not None and lower.factor != 0:
                 return Row(of.attribute, lower, upper)
             if isinstance(of, Row) and all(end is None or end.factor == 0 for end in (lower, upper)):
                 return replace(of, cuts=(*of.cuts, (lower, upper)))
@@ -179,9 +180,8 @@ class _Reader:
             return self.place(node.left).plus(self.place(node.right), 1 if isinstance(node.op, ast.Add) else -1)
         if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult):
             return self.place(node.left).times(self.place(node.right))
-        names = self.reading.function.__globals__
-        if isinstance(node, ast.Name) and node.id not in self.known and node.id in names:
-            return Linear(0, Global(node.id, names))
+        if isinstance(node, ast.Name) and self.is_global(node.id):
+            return Linear(0, Global(node.id, self.reading.function.__globals__))
         found = self.value(node) if isinstance(node, (ast.Name, ast.Attribute)) else None
         if isinstance(found, Source):
             return Linear(0, found)
@@ -191,7 +191,7 @@ class _Reader:
 
     def part(self, node: ast.expr) -> Tree:
         tree = self.value(node)
-        if isinstance(tree, Source) or (isinstance(tree, Linear) and tree != INDEX):
+        if isinstance(tree, Source) or (isinstance(tree, Linear) and tree is not INDEX):
             raise _refusal(node)
         return tree
 
@@ -249,41 +249,24 @@ class _Reader:
         raise _refusal(node)
 
     def is_builtin(self, name: str) -> bool:
-        return name not in self.known and name not in self.reading.function.__globals__ and hasattr(builtins, name)
+        return self.is_global(name) and name not in self.reading.function.__globals__ and hasattr(builtins, name)
 
     def is_module(self, node: ast.expr, module: str) -> bool:
         name = node.id if isinstance(node, ast.Name) else ""
         found = self.reading.function.__globals__.get(name)
-        return name not in self.known and found is not None and found is sys.modules.get(module)
+        return self.is_global(name) and found is not None and found is sys.modules.get(module)
+
+    def is_global(self, name: str) -> bool:
+        """Whether the code that runs takes the name from its module, or from Python: no local and no enclosing one."""
+        return name not in self.known and name in globals_used(self.reading.function.__code__)
 
 
-def _refusal(node: ast.AST) -> UnfitError:
+class _MoreThanRowsError(UnfitError):
+    pass
+
+
+def _refusal(node: ast.AST) -> _MoreThanRowsError:
     text = ast.unparse(node).splitlines()[0]
-    return UnfitError(f"__getitem__ does more than take rows: `{text if len(text) <= 60 else text[:57] + '...'}`")
-
-
-@lru_cache(maxsize=64)  # asked anew at every epoch
-def definition(function: FunctionType) -> ast.FunctionDef | str:
-    """The syntax tree of a function, provided that it is the code that runs; else why there is none.
-
-    The whole file is compiled: how a call is compiled depends on what the module imports.
-    """
-    running = function.__code__
-    try:
-        module = ast.parse("".join(inspect.findsource(function)[0]))
-        compiled = compile(module, "<read>", "exec", dont_inherit=True)
-    except (OSError, TypeError, SyntaxError, ValueError):
-        return "the source of __getitem__ cannot be read"
-    for node in ast.walk(module):
-        if not isinstance(node, ast.FunctionDef) or node.decorator_list or node.lineno != running.co_firstlineno:
-            continue
-        if any(code == running for code in _codes(compiled)):
-            return node
-    return "the source of __getitem__ is not the code that runs"
-
-
-def _codes(code: CodeType) -> Iterator[CodeType]:
-    yield code
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            yield from _codes(constant)
+    return _MoreThanRowsError(
+        f"__getitem__ does more than take rows: `{text if len(text) <= 60 else text[:57] + '...'}`"
+    )

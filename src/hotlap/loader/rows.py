@@ -16,7 +16,7 @@ from hotlap.loader.gather import Indices, empty, gather
 from hotlap.loader.tree import INDEX, Astype, Linear, Row, UnfitError, number
 
 _NUMPY_TYPES = "?bhilBHIefdFD"
-_DTYPES = {
+DTYPES = {
     *(torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.uint16, torch.uint32),
     *(torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.complex64, torch.complex128),
 }
@@ -47,14 +47,25 @@ def rows_of(source: Any, row: Row, attributes: Mapping[str, Any], indices: Indic
         source = _windows(source, row, attributes)
     for cut in row.cuts:
         source = _cut(source, *cut, attributes)
-    sample, dtype = kinds[source.dim() > 1], source.dtype
+    sample, dtypes = kinds[source.dim() > 1], [source.dtype]
     for change in row.changes:
-        sample, dtype = _changed(sample, dtype, change)
-    shared = sample in ("element", "tensor", "array") and get_worker_info() is not None
-    if dtype is source.dtype:
+        sample, dtype = _changed(sample, dtypes[-1], change)
+        dtypes.append(dtype)
+    shared = sample != "scalar" and sample != "number" and get_worker_info() is not None
+    if len(set(dtypes)) == 1:
         return gather(source, indices, shared)
-    batch = gather(source, indices, False).to(dtype)
-    return empty(batch.shape, dtype, shared).copy_(batch) if shared else batch
+    batch = gather(source, indices, False)
+    for dtype in dtypes[1:]:
+        batch = batch.to(dtype)
+    if source.dtype is torch.float64 and any(isinstance(change, Astype) for change in row.changes):
+        _check_cast(batch)
+    return empty(batch.shape, batch.dtype, shared).copy_(batch) if shared else batch
+
+
+def _check_cast(batch: torch.Tensor) -> None:
+    """Numpy warns, or raises where the script asked for it, of numbers that become too large or too small."""
+    if bool(batch.isinf().any()) or sys.modules["numpy"].geterr()["under"] != "ignore":
+        raise UnfitError("numpy may have something to say of its numbers as another type")
 
 
 def _windows(source: torch.Tensor, row: Row, attributes: Mapping[str, Any]) -> torch.Tensor:
@@ -100,9 +111,16 @@ def _from_numpy(source: Any, changes: tuple[Any, ...]) -> torch.Tensor:
         raise UnfitError("the array is reversed")
     if source.flags.writeable:
         return torch.from_numpy(source)
-    if not (changes and isinstance(changes[0], Astype) and source.flags.c_contiguous and source.size):
+    if not (
+        changes
+        and isinstance(changes[0], Astype)
+        and source.flags.c_contiguous
+        and source.flags.aligned
+        and source.size
+    ):
         raise UnfitError("the array is read-only, of which torch warns")
-    memory = (ctypes.c_char * source.nbytes).from_address(source.__array_interface__["data"][0])
+    memory: Any = (ctypes.c_char * source.nbytes).from_address(source.__array_interface__["data"][0])
+    memory.owner = source  # which the script may let go of while it is copied
     return torch.frombuffer(memory, dtype=_dtype(source.dtype)).view(source.shape)
 
 
@@ -120,7 +138,7 @@ def _check(source: torch.Tensor) -> None:
         )
     if source.layout is not torch.strided or source.is_nested or source.is_conj() or source.is_neg():
         raise UnfitError("the tensor is not plain and dense")
-    if source.device.type != "cpu" or source.dtype not in _DTYPES or source.dim() == 0:
+    if source.device.type != "cpu" or source.dtype not in DTYPES or source.dim() == 0:
         raise UnfitError(f"{source.dim()}-dimensional {source.dtype} tensors on {source.device} are not gathered")
     expected = 1
     for size, stride in zip(reversed(source.shape[1:]), reversed(source.stride()[1:])):
@@ -133,7 +151,7 @@ def _is_common(source: torch.Tensor) -> bool:
     """Whether it is certainly fit; what is not may be so still."""
     if type(source) is not torch.Tensor or not source.is_cpu or source.requires_grad or source.is_nested:
         return False
-    if source.layout is not torch.strided or source.is_conj() or source.is_neg() or source.dtype not in _DTYPES:
+    if source.layout is not torch.strided or source.is_conj() or source.is_neg() or source.dtype not in DTYPES:
         return False
     return source.is_contiguous() and source.dim() > 0 and source.numel() > 0
 
@@ -143,15 +161,18 @@ def _changed(sample: str, dtype: torch.dtype, change: Any) -> tuple[str, torch.d
     whole = not (dtype.is_floating_point or dtype.is_complex)
     if change in ("from_numpy", "as_tensor", "tensor"):
         if sample == "array" or (sample == "scalar" and change != "from_numpy"):
-            return ("tensor" if sample == "array" else "element"), dtype
+            return ("tensor" if sample == "array" else "made"), dtype
     elif isinstance(change, Astype):
         if sample in ("scalar", "array") and not dtype.is_complex and (whole or change.dtype.is_floating_point):
             return sample, change.dtype
     elif isinstance(change, torch.dtype):
         plain = not (change.is_complex or dtype.is_complex) and (whole or change.is_floating_point)
-        if sample in ("element", "tensor") and plain:
+        # Of a number, torch refuses what an integer type cannot hold; of a tensor it keeps the lower bits.
+        if plain and sample == "made" and not change.is_floating_point:
+            plain = torch.promote_types(dtype, change) is change
+        if sample in ("element", "made", "tensor") and plain:
             return sample, change
-    elif sample in ("element", "scalar") and not dtype.is_complex:
+    elif sample in ("element", "made", "scalar") and not dtype.is_complex:
         if change == "float" or (change == "item" and not whole):
             return "number", torch.float64
         if whole:

@@ -16,21 +16,15 @@ from typing import Any
 
 import torch
 
+from hotlap.loader.rows import DTYPES
 from hotlap.loader.tree import UnfitError
 
 _PLAIN = (type(None), bool, int, float, complex, str, bytes)
-_DTYPES = {
-    *(torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.uint16, torch.uint32),
-    *(torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.complex64, torch.complex128),
-}
 _NUMPY_KINDS = "biufc"
 _MODES = ("L", "RGB", "RGBA", "CMYK", "YCbCr", "HSV", "LAB", "I", "F")
 _ALIGN = 64
 _SPREAD = 4
 """A tensor may lie in so many times its own bytes; more is a glimpse into something larger."""
-_LARGE = 1 << 20
-"""Elements of a tensor that is kept as it lies in memory, for to stack some and look would take long."""
-
 Node = tuple[Any, ...]
 
 
@@ -100,12 +94,7 @@ class Freezer:
         return at
 
     def _tensor(self, tensor: torch.Tensor) -> Node:
-        if (
-            tensor.requires_grad
-            or tensor.layout is not torch.strided
-            or tensor.is_nested
-            or tensor.dtype not in _DTYPES
-        ):
+        if tensor.requires_grad or tensor.layout is not torch.strided or tensor.is_nested or tensor.dtype not in DTYPES:
             raise UnfitError("a sample holds a tensor that is not plain and dense")
         if tensor.device.type != "cpu" or tensor.is_conj() or tensor.is_neg() or vars(tensor):
             raise UnfitError("a sample holds a tensor on a device, with lazy bits or with attributes")
@@ -115,7 +104,7 @@ class Freezer:
         used = extent * tensor.itemsize
         if used > _SPREAD * max(tensor.nbytes, 1024):
             raise UnfitError("a sample is a sparse view of a larger tensor")
-        if not self._alone and _stacks_alike(tensor.shape, tensor.stride()):
+        if not self._alone and used == tensor.nbytes and _stacks_alike(tensor.shape, tensor.stride()):
             tensor = tensor.contiguous()
             used = tensor.nbytes
         whole = tensor.untyped_storage()
@@ -151,9 +140,7 @@ class Freezer:
 @lru_cache(maxsize=64)
 def _stacks_alike(shape: tuple[int, ...], strides: tuple[int, ...]) -> bool:
     """Whether a batch of such tensors has the layout that one of contiguous ones has."""
-    if math.prod(shape) > _LARGE:
-        return False
-    given = torch.empty_strided(shape, strides)
+    given = torch.empty_strided(shape, strides, device="meta")
     plain = given.contiguous()
     return all(torch.stack([given] * n).stride() == torch.stack([plain] * n).stride() for n in (1, 2))
 
@@ -196,7 +183,10 @@ class Memory:
 
     def row(self, at: int) -> int:
         """Where in `rows` that is which lies there."""
-        return at // _ALIGN
+        place, rest = divmod(at, _ALIGN)
+        if rest:
+            raise UnfitError("a sample lies at no multiple of the alignment")
+        return place
 
     def thawed(self, node: Node, start: int, hole: Any = None) -> Any:
         """The value of a node, in memory of its own."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
+import torch
 from torch.utils.data import get_worker_info
 from torch.utils.weak import WeakIdKeyDictionary
 
@@ -40,14 +41,22 @@ class _Tally:
     """The batches of one dataset, in all epochs."""
 
     def __init__(self) -> None:
+        self._form: Any = None
         self._served = 0
         self._compared = 0  # how many had been served when one was last compared
 
-    def due(self, first: bool) -> bool:
-        """Whether the next batch is to be compared, be it the first of an epoch or not."""
+    def due(self, first: Any) -> bool:
+        """Whether the next batch is to be compared.
+
+        Args:
+            first: For the first of an epoch, the code that samples are read with and what the batch is made of; if it
+                is not what it was, all begins anew. None for others.
+        """
+        if first is not None and first != self._form:
+            self._form, self._served, self._compared = first, 0, 0
         self._served += 1
         since = self._served - self._compared
-        if self._served > _FIRST and since < (_EVERY_EPOCH if first else _EVERY):
+        if self._served > _FIRST and since < (_EVERY if first is None else _EVERY_EPOCH):
             return False
         self._compared = self._served
         return True
@@ -93,7 +102,8 @@ class WholeBatches:
             return batch
         path.missed = 0
         path.served += 1
-        return self._compared(batch, stock(fetcher, indices)) if path.tally.due(path.served == 1) else batch
+        first = (_code(fetcher.dataset), _form(batch)) if path.served == 1 else None
+        return self._compared(batch, stock(fetcher, indices)) if path.tally.due(first) else batch
 
     def why_left(self, dataset: Any) -> str:
         """Why torch has gone on to fetch the batches of such a dataset; "" while it has not."""
@@ -105,6 +115,8 @@ class WholeBatches:
         fetch = fetch_path(fetcher.dataset, fetcher.collate_fn, fetcher.auto_collation)
         if isinstance(fetch, str):
             return _Path(None, _Tally())
+        if get_worker_info() is not None:  # where batches are collated in another way than here
+            return _Path(fetch, _Tally())
         try:
             return _Path(fetch, self._tallies.setdefault(fetcher.dataset, _Tally()))
         except TypeError:  # it cannot be referred to weakly
@@ -133,3 +145,16 @@ def _fetched(fetch: Fetch, indices: Any) -> tuple[Any, str]:
         return fetch(indices), ""
     except Exception as error:
         return None, str(error) if isinstance(error, UnfitError) else f"{type(error).__name__}: {error}"
+
+
+def _code(dataset: Any) -> Any:
+    return getattr(getattr(type(dataset), "__getitem__", None), "__code__", None)
+
+
+def _form(batch: Any) -> Any:
+    """What a batch is made of, without its numbers."""
+    if isinstance(batch, torch.Tensor):
+        return batch.dtype, batch.shape[1:]
+    if isinstance(batch, dict):
+        return [(key, _form(value)) for key, value in batch.items()]
+    return [_form(value) for value in batch] if isinstance(batch, (list, tuple)) else type(batch)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Union
 
 import torch
@@ -25,7 +25,7 @@ class Global:
     """A name of the dataset's module."""
 
     name: str
-    names: dict[str, Any]
+    names: dict[str, Any] = field(repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -66,11 +66,10 @@ class Linear:
         Raises:
             UnfitError: Both do.
         """
-        if other.factor != 0:
-            self, other = other, self
-        if other.factor != 0:
+        one, fixed = (self, other) if other.factor == 0 else (other, self)
+        if fixed.factor != 0:
             raise UnfitError("__getitem__ multiplies the index by itself")
-        return Linear(_product(self.factor, other.offset), _product(self.offset, other.offset))
+        return Linear(_product(one.factor, fixed.offset), _product(one.offset, fixed.offset))
 
 
 def _sum(one: Whole, other: Whole, sign: int) -> Whole:

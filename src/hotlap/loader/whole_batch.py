@@ -156,6 +156,6 @@ def _value(tree: Tree, attributes: dict[str, Any], indices: Indices, column: typ
             return rows_of(attributes[tree.attribute], tree, attributes, indices, column)
         except UnfitError as reason:
             raise UnfitError(f"self.{tree.attribute}: {reason}") from None
-    if tree == INDEX:
+    if tree is INDEX:
         return _COLLATE(column(indices.items))
     raise UnfitError("it hands over an attribute as a whole, or a number of its own")
