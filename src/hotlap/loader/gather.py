@@ -67,7 +67,7 @@ def gather(source: torch.Tensor, indices: Indices, shared: bool) -> torch.Tensor
             raise UnfitError(_OUTSIDE)
         run = source[rows]
         return empty(run.shape, run.dtype, True).copy_(run) if shared else run.clone(memory_format=_CONTIGUOUS)
-    row = source.numel() // max(1, len(source))
+    row = source.numel() // (source.shape[0] or 1)
     try:
         if source.dtype not in _SELECTED_AS and not shared and row <= _LARGE_ROW:
             return torch.index_select(source, 0, rows)

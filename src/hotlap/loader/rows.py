@@ -47,16 +47,18 @@ def rows_of(source: Any, row: Row, attributes: Mapping[str, Any], indices: Indic
         source = _windows(source, row, attributes)
     for cut in row.cuts:
         source = _cut(source, *cut, attributes)
-    sample, dtypes = kinds[source.dim() > 1], [source.dtype]
+    sample, dtype = kinds[source.dim() > 1], source.dtype
+    casts: list[torch.dtype] = []
     for change in row.changes:
-        sample, dtype = _changed(sample, dtypes[-1], change)
-        dtypes.append(dtype)
-    shared = sample != "scalar" and sample != "number" and get_worker_info() is not None
-    if len(set(dtypes)) == 1:
+        sample, to = _changed(sample, dtype, change)
+        casts += () if to is dtype else (to,)
+        dtype = to
+    shared = sample not in ("scalar", "number") and get_worker_info() is not None
+    if not casts:
         return gather(source, indices, shared)
     batch = gather(source, indices, False)
-    for dtype in dtypes[1:]:
-        batch = batch.to(dtype)
+    for to in casts:  # one by one, for each may take something off
+        batch = batch.to(to)
     if source.dtype is torch.float64 and any(isinstance(change, Astype) for change in row.changes):
         _check_cast(batch)
     return empty(batch.shape, batch.dtype, shared).copy_(batch) if shared else batch
