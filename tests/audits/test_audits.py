@@ -48,6 +48,7 @@ TRAININGS = (
 )
 TRUE_WASTE = {
     "per-tensor-update": "an optimizer as everybody writes it, on a CPU",
+    "launch-bound": "carried.py has 16 units and rows by eight",
     "page-faults": "large activations and glibc's allocator",
     "input-wait": "speech.py reads its files in its own process",
     "bias-before-norm": "a convolution's bias before a BatchNorm, as in many tutorials",

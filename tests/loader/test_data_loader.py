@@ -87,6 +87,31 @@ def test_explains_that_it_has_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     ]
 
 
+def test_explains_for_this_dataset(capsys: pytest.CaptureFixture[str]) -> None:
+    """That another one of its class was left to torch is not told of it, nor what no longer holds."""
+    left = hotlap.DataLoader(rows(), batch_sampler=[[-1, 0]] * 5)
+    list(left)
+
+    assert "counts from the end" in left.explain()
+    assert hotlap.DataLoader(rows(), 4).explain().startswith("TensorDataset is served by whole-batch-fetch.")
+    assert capsys.readouterr().err.count("TensorDataset") == 1
+    list(hotlap.DataLoader(left.dataset, 4))
+    assert left.explain().startswith("TensorDataset is served by whole-batch-fetch.")
+
+
+def test_explaining_fetches_nothing() -> None:
+    """It is a question, and a sample may take long or change the dataset."""
+
+    class Counts(datasets.Sized):
+        def __getitem__(self, i):
+            fetched.append(i)
+            return self.x[i]
+
+    fetched: list[int] = []
+    assert "sample-cache: nothing against it" in hotlap.DataLoader(Counts(), 4).explain()
+    assert not fetched
+
+
 def test_switch(monkeypatch: pytest.MonkeyPatch) -> None:
     """The environment's switch leaves all to torch (S40)."""
     monkeypatch.setenv("HOTLAP_OFF", "1")

@@ -66,3 +66,32 @@ def test_what_the_script_fetches_itself_is_said_once(
     said = capsys.readouterr().err
     assert said.count("loader-workers: the rest of the epoch is fetched without workers, because ") == 1
     assert reason in said
+
+
+def test_serves_beside_cuda(host: Host, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """The states of a device's generators are the script's own: a forked process can neither read nor set them."""
+    here, expected = os.getpid(), epochs(Rows(), lambda *_: None)
+
+    def states() -> list[torch.Tensor]:
+        assert os.getpid() == here
+        return [torch.zeros(16, dtype=torch.uint8)]
+
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: os.getpid() == here)
+    monkeypatch.setattr(torch.cuda, "get_rng_state_all", states)
+    monkeypatch.setattr(torch.cuda, "set_rng_state_all", lambda _: states())
+    MovedFetch(host, "loader-workers", 1).install()
+
+    assert difference(expected, epochs(Rows(), lambda *_: None)) == ""
+    assert capsys.readouterr().err == ""
+
+
+def test_a_larger_batch_is_compared(host: Host) -> None:
+    """It may be computed in more threads in the script's process (S8)."""
+    from hotlap.loader.moved import _Record
+
+    record, due = _Record(), []
+    for size in (8, 8, 8, 4, 9, 9):
+        record.served += 1
+        due.append(record.due(size))
+
+    assert due == [True, True, False, False, True, False]

@@ -8,12 +8,13 @@ import os
 import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import DataLoader, Dataset, RandomSampler, Subset
+from torch.utils.data import DataLoader, Dataset, RandomSampler, Subset, default_collate
 
 from hotlap.inside.host import Host
 from hotlap.loader.cached import Cached
@@ -380,6 +381,50 @@ def test_so_does_one_behind_a_transform(files: list[str], host: Host, monkeypatc
     assert next(iter(loader))[0].shape[-1] == 20
 
 
+class Switched(Dataset[Any]):
+    """By everything that a script may switch a dataset by."""
+
+    scale = 1.0
+
+    def __init__(self) -> None:
+        self.large = np.zeros(1 << 18)
+
+    def __len__(self) -> int:
+        return 4
+
+    def __getitem__(self, index: int) -> Any:
+        sum(range(20_000))  # worth keeping
+        offset = OPTIONS.offset + SIZES[0] + NAMED["offset"] + self.large[0]
+        return torch.full((3,), index * self.scale + offset), NOTHING is None
+
+
+OPTIONS, SIZES, NAMED, NOTHING = SimpleNamespace(offset=0.0), [0.0], {"offset": 0.0}, None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda patch, dataset: patch.setattr(OPTIONS, "offset", 9.0),
+        lambda patch, dataset: patch.setitem(globals(), "SIZES", [9.0]),
+        lambda patch, dataset: patch.setitem(NAMED, "offset", 9.0),
+        lambda patch, dataset: patch.setitem(globals(), "NOTHING", 1),
+        lambda patch, dataset: patch.setattr(Switched, "scale", 2.0),
+        lambda patch, dataset: dataset.large.fill(9.0),
+    ],
+    ids=["attribute of a global", "list", "dict", "None", "attribute of the class", "large array"],
+)
+def test_what_switches_a_dataset_counts(change: Any, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The batch after the change has it, comparison or not (S13)."""
+    dataset = Switched()
+    caches, loader = caching(host), DataLoader(dataset, 4)
+    for _ in range(5):
+        list(loader)
+    assert only(caches).hits
+    change(monkeypatch, dataset)
+
+    assert difference(default_collate([dataset[i] for i in range(4)]), next(iter(loader))) == ""
+
+
 # -- what is left alone
 
 
@@ -594,12 +639,25 @@ def test_reads_in_c_are_refused(files: list[str], host: Host) -> None:
     """A library that opens its files itself tells nobody which."""
     import ctypes
 
+    sizes = [64]
+
     class Native(cacheable.Files):
         def __getitem__(self, index):
-            libc, buffer = ctypes.CDLL(None), ctypes.create_string_buffer(64)
+            libc, buffer = ctypes.CDLL(None), ctypes.create_string_buffer(sizes[0])
             descriptor = libc.open(os.fsencode(self.samples[index][0] + ".wav"), os.O_RDONLY)
-            libc.read(descriptor, buffer, 64)
+            libc.read(descriptor, buffer, sizes[0])
             libc.close(descriptor)
             return buffer.raw
 
+    class Beside(Native):
+        """One file that is seen, and another that is not."""
+
+        def __getitem__(self, index):
+            return Path(self.samples[index][0] + ".wav").read_bytes(), super().__getitem__(index)
+
+    for file in files:
+        Path(file + ".wav").write_bytes(bytes(100_000))
+        age(Path(file + ".wav"))
     assert "in a way that is not seen" in why_not_cached(DataLoader(Native(files), 2))
+    sizes[0] = 80_000
+    assert "in a way that is not seen" in why_not_cached(DataLoader(Beside(files), 2))

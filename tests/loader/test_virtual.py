@@ -194,3 +194,32 @@ def test_a_dataset_that_fetching_changes_gets_its_workers_back(host: Host, capsy
     next(iter(loader))
     assert "virtual-workers could not be applied" in capsys.readouterr().err
     assert type(iter(loader)).__name__ == "_MultiProcessingDataLoaderIter"
+
+
+def test_an_interrupted_batch_comes_again(host: Host) -> None:
+    """As a worker would go on with it while the script is interrupted (S33), with the streams of stock."""
+
+    class Stops(datasets.Sized):
+        def __getitem__(self, i):
+            if i == 9 and stopping:
+                stopping.clear()
+                raise KeyboardInterrupt
+            return torch.rand(2)
+
+    def batches() -> list[Any]:
+        torch.manual_seed(0)
+        found, iterator = list[Any](), iter(DataLoader(Stops(), 4, num_workers=2))
+        for _ in range(16 + len(stopping)):
+            try:
+                found.append(next(iterator))
+            except KeyboardInterrupt:
+                interrupted.append(len(found))
+        return found
+
+    stopping, interrupted = list[bool](), list[int]()
+    expected = batches()
+    stopping.append(True)
+    installed(host, 0)
+
+    assert difference(expected, batches()) == ""
+    assert interrupted == [2]

@@ -373,6 +373,27 @@ def test_refused(kind: Any) -> None:
     assert REFUSED[kind] in path
 
 
+@pytest.mark.parametrize("kind", [TensorDataset, Subset, StackDataset, Tuple], ids=lambda kind: kind.__name__)
+def test_a_patched_class(kind: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that got a `__getitems__`, or another one, is the script's."""
+    rows = TensorDataset(torch.randn(9, 3))
+    dataset = {TensorDataset: rows, Subset: Subset(rows, [3, 1]), StackDataset: StackDataset(rows)}.get(kind) or Tuple()
+    path = fast(dataset)
+    monkeypatch.setattr(kind, "__getitems__", lambda self, indices: [self[i] for i in indices], raising=False)
+
+    with pytest.raises(UnfitError, match="was changed"):
+        path([0, 1])
+
+
+def test_numpy_integers() -> None:
+    """They count places as Python's do; those of 32 bits overflow, as the script's own code would have it."""
+    dataset = datasets.Windowed()
+    path = fast(dataset)
+    assert difference(stock(dataset, list(np.array([3, 0]))), path(list(np.array([3, 0])))) == ""
+    with pytest.raises(UnfitError, match="32 bits"):
+        path(list(np.array([3, 0], dtype=np.int32)))
+
+
 def test_refuses_other_loaders() -> None:
     """What is not the dataset's doing."""
     dataset = Tuple()

@@ -14,7 +14,7 @@ from torch.utils.data._utils.fetch import _MapDatasetFetcher
 
 from hotlap.loader.fetch_watch import dataset_name
 from hotlap.loader.movable import why_not_ahead, why_not_movable, why_not_virtual
-from hotlap.loader.sample_cache import why_not_cached
+from hotlap.loader.sample_cache import why_never_cached
 from hotlap.loader.serve import WholeBatches
 from hotlap.loader.whole_batch import fetch_path
 
@@ -53,7 +53,7 @@ class DataLoader(data.DataLoader[_T]):
         whole, plain = self._why_stock() or _BATCHES.why_left(self.dataset), object.__new__(data.DataLoader)
         vars(plain).update(vars(self))  # the knobs are for torch's own class
         others = {
-            "sample-cache": why_not_cached(plain) or _MEASURED,
+            "sample-cache": why_never_cached(plain) or _MEASURED,
             "loader-workers": why_not_movable(plain) or _MEASURED,
             "fetch-ahead": self._why_not_ahead(),
             "virtual-workers": (why_not_virtual(plain) or _MEASURED) if self.num_workers else "it has no workers",

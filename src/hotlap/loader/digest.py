@@ -17,8 +17,11 @@ from hotlap.loader.tree import UnfitError
 _LARGE_BYTES = 1 << 20
 """Arrays from here on are told apart by where they lie: reading them at every epoch would cost more than it tells."""
 _MOST_BYTES = 1 << 28
-_PLAIN = (bool, int, float, str)
-"""Global variables of these types that a function names count as held: a script may switch something by them."""
+_PLAIN = (bool, int, float, str, bytes, type(None))
+"""What a script switches something by: globals that a function names, what it reads of them, attributes of classes."""
+_MOST_ITEMS = 4096
+_LOOKED_AT = 4096
+"""Numbers of a large array that are looked at, evenly spread."""
 
 
 def digest(dataset: Any) -> int:
@@ -31,7 +34,7 @@ def digest(dataset: Any) -> int:
     kind = type(dataset)
     try:
         codes = [vars(base).get("__getitem__") for base in kind.__mro__]
-        _Writer(sink, protocol=5).dump((id(kind), codes, list(_called(dataset)), vars(dataset)))
+        _Writer(sink, protocol=5).dump((kind, codes, list(_called(dataset)), vars(dataset)))
     except UnfitError:
         raise
     except Exception as error:  # whatever its objects raise when they are to be written down
@@ -48,8 +51,39 @@ def _called(dataset: Any) -> Iterator[tuple[int, list[tuple[str, Any]]]]:
 
 
 def _plain(function: FunctionType) -> list[tuple[str, Any]]:
-    named = {name: function.__globals__.get(name) for name in function.__code__.co_names}
-    return [item for item in named.items() if type(item[1]) in _PLAIN]
+    names = function.__code__.co_names
+    found: list[tuple[str, Any]] = []
+    for name in names:
+        value = function.__globals__.get(name)
+        if _is_plain(value):
+            found.append((name, value))
+        elif not isinstance(value, (type, FunctionType, ModuleType)):  # such as `args` of `args.size`
+            held = getattr(value, "__dict__", {})
+            found += [(f"{name}.{part}", held[part]) for part in names if part in held and _is_plain(held[part])]
+    return found
+
+
+def _is_plain(value: Any) -> bool:
+    """A switch, a number or a word, or not too many of them together."""
+    if type(value) is dict:
+        return len(value) <= _MOST_ITEMS and all(map(_is_plain, (*value, *value.values())))
+    if type(value) in (tuple, list, set, frozenset):
+        return len(value) <= _MOST_ITEMS and all(map(_is_plain, value))
+    return type(value) in _PLAIN
+
+
+def _of_class(kind: type) -> list[tuple[str, Any]]:
+    """Attributes of a class and of those below it, by which its methods may switch something."""
+    return [
+        (name, value)
+        for base in kind.__mro__
+        for name, value in sorted(vars(base).items())
+        if not name.startswith("__") and _is_plain(value)
+    ]
+
+
+def _bytes(array: Any) -> bytes | None:
+    return None if array is None or array.dtype.hasobject else array.tobytes()
 
 
 class _Sink:
@@ -80,11 +114,14 @@ class _Writer(pickle.Pickler):
             return _is, (id(obj.__code__), obj.__defaults__, cells, _plain(obj))
         if isinstance(obj, MethodType):
             return _is, (id(obj.__func__), obj.__self__)
-        if isinstance(obj, (type, ModuleType, CodeType)):
+        if isinstance(obj, type):
+            return _is, (id(obj), _of_class(obj))
+        if isinstance(obj, (ModuleType, CodeType)):
             return _is, (id(obj),)
         numpy = sys.modules.get("numpy")
         if numpy is not None and type(obj) is numpy.ndarray and obj.nbytes >= _LARGE_BYTES:
-            return _is, (obj.__array_interface__["data"][0], obj.shape, obj.strides, str(obj.dtype))
+            some = obj.reshape(-1)[:: max(1, obj.size // _LOOKED_AT)] if obj.flags.c_contiguous else None
+            return _is, (obj.__array_interface__["data"][0], obj.shape, obj.strides, str(obj.dtype), _bytes(some))
         return NotImplemented
 
 

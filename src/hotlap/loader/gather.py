@@ -35,8 +35,9 @@ class Indices:
         known = self._others.get((factor, offset))
         if known is None:
             self.rows()  # whether they are integers
-            items = [index * factor + offset for index in map(int, self.items)]
-            known = self._others[factor, offset] = Indices(items)
+            if (numpy := sys.modules.get("numpy")) and numpy.int32 in set(map(type, self.items)):
+                raise UnfitError("numpy computes with integers of 32 bits in its own way")
+            known = self._others[factor, offset] = Indices([index * factor + offset for index in self.items])
         return known
 
     def rows(self) -> slice | torch.Tensor:

@@ -100,6 +100,9 @@ class _InlineIter(_SingleProcessDataLoaderIter):
                 batch = self._dataset_fetcher.fetch(indices)
             except Exception:
                 error = self._streams.error()
+            except BaseException:  # an interruption, which a worker's batch would outlive: it is fetched again
+                self._asked.appendleft(indices)
+                raise
             self._streams.leave()
         self._served += 1
         if self._snapshot.changed():

@@ -47,6 +47,12 @@ class _Record:
     def __init__(self) -> None:
         self.served = 0
         self.off = False
+        self.largest_bytes = 0
+
+    def due(self, nbytes: int) -> bool:
+        """Whether the batch is to be compared; a large one may be computed in more threads here than in a worker."""
+        large, self.largest_bytes = nbytes > self.largest_bytes, max(nbytes, self.largest_bytes)
+        return large or self.served <= _FIRST or self.served % _EVERY == 0
 
 
 class MovedFetch:
@@ -106,6 +112,7 @@ class _MovedIter(_SingleProcessDataLoaderIter):
         self._asked: deque[Any] = deque()
         self._inner: Any = None
         self._snapshot: Any = None
+        self._nbytes = 0
         self._left = False
         self._why = ""
 
@@ -122,7 +129,7 @@ class _MovedIter(_SingleProcessDataLoaderIter):
             return batch
         index = self._asked.popleft()
         self._record.served += 1
-        if self._record.served <= _FIRST or self._record.served % _EVERY == 0:
+        if self._record.due(self._nbytes):
             expected = self._dataset_fetcher.fetch(index)
             self._path.compared(self._record, batch, expected)
             batch = expected
@@ -137,6 +144,7 @@ class _MovedIter(_SingleProcessDataLoaderIter):
                 self._why = "the script changed what is fetched"
                 return _LEFT
             packed = self._inner._next_data()  # not next(): whoever counts batches counts those of the script
+            self._nbytes = packed.nbytes
             return unpack(_bytes(packed))
         except StopIteration:
             if self._asked:
@@ -214,6 +222,7 @@ class _Work:
         self._dataset = dataset
         self._collate_fn = collate_fn
         self._states = States()
+        self._states.cuda = []  # of which a forked process has none; torch's own workers are forked beside CUDA as well
         self._snapshot: Any = None
 
     def begin(self, worker_id: int) -> None:

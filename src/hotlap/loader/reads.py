@@ -1,7 +1,8 @@
 """Which files a fetch reads, and whether they are still the same.
 
 Python's own audit events tell of every file that it opens. What a library opens in C raises none: there the kernel's
-count of the thread's reads tells that something was read, and such a fetch is refused.
+count of the thread's reads tells that something was read, and such a fetch is refused. Beside files that are seen, it
+is refused where more was read than these hold.
 """
 
 # Plain system calls here: each is made for every sample.
@@ -26,6 +27,8 @@ _OUTSIDE = {"os", "socket", "subprocess", "sqlite3", "mmap", "urllib", "http", "
 """Events of these families ask the world for more than a file's content, or change it."""
 _MOST = 8
 """Files of one sample: more are modules being imported, or an index that is searched."""
+_SLACK_BYTES = 32_768
+"""So much more than a file holds may be read of it: libraries read parts of some formats twice, up to 18 KB in all."""
 _YOUNG_NS = 100_000_000
 """A file that was written just now could be written again within one tick of its clock."""
 
@@ -58,6 +61,7 @@ class Reads:
         self._outer = outer
         self._before = _reads()
         self._opened: dict[str, Version | None] = {}
+        self._bytes = _SLACK_BYTES
         self._refused = ""
 
     def note(self, event: str, arguments: tuple[Any, ...]) -> None:
@@ -73,6 +77,7 @@ class Reads:
             else:
                 name = os.fsdecode(path)
                 self._opened.setdefault(name, version(name))
+                self._bytes += (self._opened[name] or ("", 0, 0, 0))[2]
 
     def files(self) -> tuple[Version, ...]:
         """The files that the fetch read, once it is over.
@@ -87,7 +92,9 @@ class Reads:
         found = tuple(file for file in self._opened.values() if file is not None)
         if len(found) < len(self._opened) or not unchanged(found) or not all(_is_settled(file) for file in found):
             raise UnfitError("its files are special, or are being written")
-        if not found and _reads() != self._before + 1:  # the count itself is a read
+        calls, read = _reads()
+        unseen = read - self._before[1] > self._bytes if found else calls != self._before[0] + 1  # the count is a read
+        if unseen or calls < 0:
             raise UnfitError("it reads files in a way that is not seen")
         return found
 
@@ -97,12 +104,13 @@ def _is_settled(file: Version) -> bool:
     return regular and time.time_ns() - file[3] > _YOUNG_NS
 
 
-def _reads() -> int:
-    """Read calls of this thread so far; where the kernel does not say, a number that never fits another."""
+def _reads() -> tuple[int, int]:
+    """Read calls of this thread so far, and how many bytes they gave; -1 where the kernel does not say."""
     try:
-        return int(os.pread(_counter(os.getpid(), get_ident()), 512, 0).split(b"syscr: ")[1].split(b"\n")[0])
-    except (OSError, IndexError, ValueError):
-        return -1
+        said = dict(line.split(b": ") for line in os.pread(_counter(os.getpid(), get_ident()), 512, 0).splitlines())
+        return int(said[b"syscr"]), int(said[b"rchar"])
+    except (OSError, KeyError, ValueError):
+        return -1, -1
 
 
 @lru_cache(maxsize=16)

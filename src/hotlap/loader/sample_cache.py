@@ -240,6 +240,19 @@ def alone(collate_fn: Any, auto_collation: bool) -> bool:
     return not auto_collation or collate_fn is not default_collate
 
 
+def why_never_cached(loader: Any) -> str:
+    """Why a loader's samples cannot be kept, as far as that can be told without fetching any; "" if they may be."""
+    if isinstance(loader.dataset, IterableDataset):
+        return "its dataset is iterable"
+    try:
+        Cached(under(loader.dataset)[0], alone(loader.collate_fn, loader._auto_collation), 0)
+    except UnfitError as reason:
+        return str(reason)
+    except Exception as error:
+        return f"its dataset could not be looked at: {type(error).__name__}: {error}"
+    return ""
+
+
 def why_not_cached(loader: Any) -> str:
     """Nothing when a loader's samples can be kept and that pays, else why not; found out on a copy of its dataset."""
     if isinstance(loader.dataset, IterableDataset):

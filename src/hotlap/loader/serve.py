@@ -81,7 +81,8 @@ class WholeBatches:
         self._paths: WeakKeyDictionary[Any, _Path] = WeakKeyDictionary()
         self._tallies: Any = WeakIdKeyDictionary()  # by dataset, which may be equal to another
         self._off = False
-        self._left: dict[str, str] = {}
+        self._left: Any = WeakIdKeyDictionary()  # why, by dataset
+        self._told: set[str] = set()
 
     def fetch(self, fetcher: Any, indices: Any, stock: Callable[[Any, Any], Any]) -> Any:
         """The batch of these indices."""
@@ -98,7 +99,7 @@ class WholeBatches:
             path.missed += 1
             if path.missed >= _PATIENCE:
                 path.fetch = None
-                self._tell(type(fetcher.dataset).__qualname__, reason)
+                self._tell(fetcher.dataset, reason)
             return batch
         path.missed = 0
         path.served += 1
@@ -109,7 +110,7 @@ class WholeBatches:
         """Why torch has gone on to fetch the batches of such a dataset; "" while it has not."""
         if self._off:
             return "a whole batch came out other than row by row"
-        return self._left.get(type(dataset).__qualname__, "")
+        return self._left.get(dataset, "") if _is_weak(dataset) else ""
 
     def _open(self, fetcher: Any) -> _Path:
         fetch = fetch_path(fetcher.dataset, fetcher.collate_fn, fetcher.auto_collation)
@@ -117,15 +118,18 @@ class WholeBatches:
             return _Path(None, _Tally())
         if get_worker_info() is not None:  # where batches are collated in another way than here
             return _Path(fetch, _Tally())
-        try:
-            return _Path(fetch, self._tallies.setdefault(fetcher.dataset, _Tally()))
-        except TypeError:  # it cannot be referred to weakly
+        if not _is_weak(fetcher.dataset):
             return _Path(fetch, _Tally())
+        self._left.pop(fetcher.dataset, None)
+        return _Path(fetch, self._tallies.setdefault(fetcher.dataset, _Tally()))
 
-    def _tell(self, dataset: str, reason: str) -> None:
-        if dataset not in self._left and get_worker_info() is None:
+    def _tell(self, dataset: Any, reason: str) -> None:
+        if _is_weak(dataset):
             self._left[dataset] = reason
-            self._host.remark(f"{self._knob}: torch fetches the batches of {dataset} itself, because {reason}")
+        name = type(dataset).__qualname__
+        if name not in self._told and get_worker_info() is None:
+            self._told.add(name)
+            self._host.remark(f"{self._knob}: torch fetches the batches of {name} itself, because {reason}")
 
     def _compared(self, batch: Any, expected: Any) -> Any:
         try:
@@ -145,6 +149,11 @@ def _fetched(fetch: Fetch, indices: Any) -> tuple[Any, str]:
         return fetch(indices), ""
     except Exception as error:
         return None, str(error) if isinstance(error, UnfitError) else f"{type(error).__name__}: {error}"
+
+
+def _is_weak(dataset: Any) -> bool:
+    """Whether it can be referred to without being kept."""
+    return getattr(type(dataset), "__weakrefoffset__", 0) != 0
 
 
 def _code(dataset: Any) -> Any:

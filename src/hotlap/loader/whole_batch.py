@@ -19,11 +19,16 @@ from hotlap.loader.getitem import Reading, read
 from hotlap.loader.rows import rows_of
 from hotlap.loader.tree import INDEX, Pack, Row, Table, Tree, UnfitError
 
+
+def _readers(kind: Any) -> tuple[Any, Any]:
+    return kind.__getitem__, getattr(kind, "__getitems__", None)
+
+
 _COLLATE = collate.default_collate
 _STOCK = (collate.collate, torch.stack)
 _BY_TYPE = dict(collate.default_collate_fn_map)
 _ROW = Row("")
-_GETITEM = {kind: kind.__getitem__ for kind in (TensorDataset, Subset, StackDataset)}
+_GETITEM = {kind: _readers(kind) for kind in (TensorDataset, Subset, StackDataset)}
 
 Fetch = Callable[[Any], Any]
 Branch = Callable[["Indices", type], Any]
@@ -89,7 +94,7 @@ def _branch(dataset: Any) -> Branch:
     branch = {TensorDataset: _of_tensors, Subset: _of_subset, StackDataset: _of_stack}[kind](dataset)
 
     def checked(indices: Indices, column: type) -> Any:
-        if type(dataset) is not kind or kind.__getitem__ is not _GETITEM[kind] or "__getitems__" in vars(dataset):
+        if type(dataset) is not kind or _readers(kind) != _GETITEM[kind] or "__getitems__" in vars(dataset):
             raise UnfitError(f"{kind.__name__}.__getitem__ was changed")
         return branch(indices, column)
 
@@ -136,7 +141,8 @@ def _of_reading(dataset: Any, reading: Reading) -> Branch:
 
     def branch(indices: Indices, column: type) -> Any:
         function, attributes = reading.function, vars(dataset)
-        if type(dataset).__getitem__ is not function or function.__code__ is not code or "__getitems__" in attributes:
+        changed = type(dataset).__getitem__ is not function or function.__code__ is not code
+        if changed or "__getitems__" in attributes or hasattr(type(dataset), "__getitems__"):
             raise UnfitError(f"{kind.__qualname__}.__getitem__ was changed")
         for name in reading.absent:
             if attributes[name] is not None:

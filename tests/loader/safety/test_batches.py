@@ -329,8 +329,11 @@ class Pinned:
 @DATA
 def test_s29_pinning(data: Any, collate: Any, workers: int, same: Same) -> None:
     """The same objects are pinned, by their own method where they have one."""
-    make = partial(DataLoader, pin_memory=True, num_workers=workers, collate_fn=collate)
-    same(lambda: history(lambda: make(data(), 4), epochs=1))
+
+    def make() -> Any:
+        return DataLoader(data(), 4, pin_memory=True, num_workers=workers, collate_fn=collate)
+
+    same(lambda: history(make, epochs=1))
 
 
 @DATA

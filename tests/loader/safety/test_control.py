@@ -243,19 +243,22 @@ def test_s36_the_loader_itself(data: Any, workers: int, same: Same) -> None:
     same(scenario)
 
 
-class Skipping(DataLoader[Any]):
-    """Iterates in its own way."""
-
-    def __iter__(self):
-        for number, batch in enumerate(super().__iter__()):
-            if number % 2:
-                yield batch
-
-
 @WORKERS
 def test_s36_subclass(workers: int, same: Same) -> None:
     """A subclass with an __iter__ of its own."""
-    same(lambda: [described(batch) for batch in Skipping(rows(), 2, num_workers=workers)])
+
+    def scenario() -> Any:
+        class Skipping(DataLoader[Any]):
+            """Iterates in its own way."""
+
+            def __iter__(self):
+                for number, batch in enumerate(super().__iter__()):
+                    if number % 2:
+                        yield batch
+
+        return [described(batch) for batch in Skipping(rows(), 2, num_workers=workers)]
+
+    same(scenario)
 
 
 @DATA

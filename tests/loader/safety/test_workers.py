@@ -95,8 +95,10 @@ def test_s13_changes_between_epochs(workers: int, persistent: bool, same: Same) 
     def level(loader: Any, epoch: int) -> None:
         loader.dataset.level = epoch
 
-    make = partial(DataLoader, num_workers=workers, persistent_workers=persistent)
-    same(lambda: history(lambda: make(Levels(), 4), between=level))
+    def make() -> Any:
+        return DataLoader(Levels(), 4, num_workers=workers, persistent_workers=persistent)
+
+    same(lambda: history(make, between=level))
 
 
 @WORKERS
