@@ -202,7 +202,7 @@ class Lab:
         """
         block = self.next_block(stage)
         order = blocks.order(self.seed, block, [reference, *candidates])
-        self._forget_torn([self.timing(setup, block, window) for setup in order])
+        self.forget_torn([self.timing(setup, block, window) for setup in order])
         records: dict[Setup, Recording] = {}
         for setup in order:
             self.trying(f"{stage}: {setup}")
@@ -233,8 +233,8 @@ class Lab:
         self._blocks[stage] = self._blocks.get(stage, 0) + 1
         return 100 * _STAGES.index(stage) + self._blocks[stage]
 
-    def _forget_torn(self, trials: Sequence[Trial]) -> None:
-        """Neighbours in a block are neighbours in time: one that is not known whole is run anew, whole."""
+    def forget_torn(self, trials: Sequence[Trial]) -> None:
+        """Neighbours in a block, or in a seed, are neighbours in time: what is not known whole is run anew, whole."""
         found = [self.recorded(trial) for trial in trials]
         if None in found:
             self.known = [record for record in self.known if record not in found]

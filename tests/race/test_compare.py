@@ -88,6 +88,17 @@ def test_one_that_misses_in_half_of_its_runs_is_no_winner() -> None:
     assert not found.proven
 
 
+def test_a_goal_that_nobody_came_to_proves_nothing() -> None:
+    """However cheap the steps of one are; nor does one that a few of its runs came to."""
+    never: list[int | None] = [None] * 8
+    seldom: list[int | None] = [10, 11, *[None] * 6]
+    for crossings in (never, seldom):
+        found = compared(final_runs(never), final_runs(crossings, step_s=0.05))
+        assert not found.proven
+        assert found.reason
+    assert set(compared(final_runs(never), final_runs(never, step_s=0.05)).ratios) == {1.0}
+
+
 @given(logs)
 @example([0.03125, 0.03125, 0.0390625, -0.03125, -0.0390625, -0.015625])
 @example([0.04, 0.00390625, -0.04])

@@ -154,7 +154,8 @@ def test_engines_leave_the_generator_alone(rule: str, swapped: Swapped) -> None:
     assert torch.equal(before, torch.get_rng_state())
 
 
-def test_gradient_descent_is_one_update_per_epoch(swapped: Swapped) -> None:
+@pytest.mark.parametrize("evaluates", [False, True])
+def test_gradient_descent_is_one_update_per_epoch(evaluates: bool, swapped: Swapped) -> None:
     """By the mean gradient of all samples, whatever their batches: the last one here is smaller."""
     inputs = torch.randn(20, 6, generator=torch.Generator().manual_seed(1))
     data = TensorDataset(inputs, inputs.sum(1, keepdim=True))
@@ -175,6 +176,8 @@ def test_gradient_descent_is_one_update_per_epoch(swapped: Swapped) -> None:
             optimizer.zero_grad()
             nn.functional.mse_loss(model(x), y).backward()
             optimizer.step()
+            if evaluates:
+                list(DataLoader(data, batch_size=20))
             if not epoch and step < 2:
                 assert all(torch.equal(p, old) for p, old in zip(model.parameters(), first, strict=True))
     for p, goal in zip(model.parameters(), wanted, strict=True):

@@ -25,6 +25,16 @@ def test_its_own_rule_gives_the_same_bits(name: str, swapped: Swapped) -> None:
     assert host.failures == {}
 
 
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_its_own_rule_in_the_facades_hands_gives_the_same(name: str, swapped: Swapped) -> None:
+    """With a clip that never clips every step goes through the facade, which may update by a fused kernel."""
+    as_written = SCRIPTS[name]()
+    host = swapped("script clip=1e9")
+
+    assert SCRIPTS[name]() == pytest.approx(as_written, rel=2e-5)
+    assert host.failures == {}
+
+
 @pytest.mark.parametrize("arm", RULES)
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_the_script_does_not_notice_another_rule(name: str, arm: str, swapped: Swapped) -> None:

@@ -53,6 +53,13 @@ def test_the_users_goal_takes_the_place_of_two() -> None:
     assert 0.7 < found.loose < 1.0
 
 
+@pytest.mark.parametrize("wanted", [2.0, 5.0])
+def test_a_goal_at_the_start_is_none(wanted: float) -> None:
+    with pytest.raises(HotlapError, match="from the start") as caught:
+        goals([falling(0.5), falling(0.52)], wanted)
+    assert caught.value.slug == "bad-choice"
+
+
 def test_a_script_that_does_not_learn_has_no_goal() -> None:
     flat = [falling(2.0), falling(1.9), falling(2.1)]
     with pytest.raises(HotlapError, match="seeds differ") as raised:

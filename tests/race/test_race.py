@@ -208,6 +208,24 @@ def test_an_interrupted_race_goes_on_from_its_recordings(tmp_path: Path) -> None
     assert again.spent_s - before_s < 0.2 * result.spent_s
 
 
+def test_a_torn_seed_is_run_anew_as_a_whole(tmp_path: Path) -> None:
+    """Runs of one seed stand beside each other in time, also where the first of them were known."""
+    (tmp_path / "again").mkdir()
+    result = simulated(tmp_path, EQUAL, WISH)
+    events = Logbook(tmp_path / "logbook.jsonl").events()
+    known = [msgspec.convert(event["recording"], Recording) for event in events if event["kind"] == "recording"]
+    last = max(run.seed for run in result.finalists[0].runs)
+    of_seed = [record for record in known if record.trial.seed == last]
+    assert len(of_seed) > 1
+
+    simulated(tmp_path / "again", EQUAL, WISH, known=[record for record in known if record is not of_seed[-1]])
+
+    anew = [e["recording"] for e in Logbook(tmp_path / "again" / "logbook.jsonl").events() if e["kind"] == "recording"]
+    assert sorted(record["trial"]["seed"] for record in anew if record["trial"]["seed"] == last) == [last] * len(
+        of_seed
+    )
+
+
 def test_variants_of_the_command_line_race_by_the_same_protocol(tmp_path: Path) -> None:
     truths = {"script": Truth(), "--model big": Truth(0.5), "--lr 2e-3": Truth(2.0), "--batch-size 8": Truth(1.0)}
     result = simulated(tmp_path, truths, Wish(variants=("--model big", "--lr 2e-3", "--batch-size 8")))

@@ -53,6 +53,8 @@ def wishes(
             raise HotlapError("unknown-rule", what, fix=f"name one of {', '.join(RULES)}")
     if mode not in ("min", "max"):
         raise HotlapError("bad-choice", f"--mode {mode} is not known.", fix="use min or max")
+    if mode != "min" and not metric:
+        raise HotlapError("bad-choice", f"--mode {mode} is of a --metric.", fix="name the number with --metric REGEX")
     if target is not None and not isfinite(target):
         raise HotlapError("bad-choice", f"--target {target} is no value.", fix="name a number")
     for text in arms:

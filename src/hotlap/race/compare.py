@@ -117,15 +117,17 @@ def log_ratios(
 
     A run of the reference that missed counts with the steps that it took, so that the ratio is no smaller than said.
     One of the candidate that missed is started again in thought: its own steps, and those that it is expected to need
-    after them. Two misses say nothing of which would have come first.
+    after them. Two misses say nothing of which would have come first, however long their steps took.
     """
     again = _expected_steps(candidate, goal)
     steps: list[float] = []
+    times: list[float] = []
     for first, second in zip(reference, candidate, strict=True):
         came = first.crossings[goal], second.crossings[goal]
         taken = came[0] or first.steps, came[1] or second.steps + again
         steps.append(0.0 if came == (None, None) else log(taken[0] / taken[1]))
-    return steps, [log(r.step_s / c.step_s) for r, c in zip(reference, candidate, strict=True)]
+        times.append(0.0 if came == (None, None) else log(first.step_s / second.step_s))
+    return steps, times
 
 
 def _expected_steps(runs: Sequence[FinalRun], goal: str) -> float:
@@ -233,7 +235,7 @@ def _reason(
         return "no measurable difference"
     if found.value < 1:
         return "slower"
-    if reached(candidate, goal) < min(reached(reference, goal), _OFTEN * len(candidate)):
+    if reached(candidate, goal) < min(reached(reference, goal) or len(reference), _OFTEN * len(candidate)):
         return f"it came to the goal in {reached(candidate, goal)} of {len(candidate)} runs only"
     return ""
 

@@ -100,7 +100,9 @@ def keep(trainings: Trainings, entry: Entry, run: Run, goals: Goals) -> None:
             what = f"The untouched script took no step in the finals: {run.record.outcome.value}: {run.record.reason}."
             raise HotlapError("baseline-failed", what, fix="run it alone and look at its output")
         entry.dropped = True
-        trainings.show(entry.name, said=run.curve.stopped or run.record.outcome.value)
+        why = run.curve.stopped or run.record.outcome.value
+        trainings.show(entry.name, said=why)
+        trainings.lab.notes.append(f"{entry.name} is out of the finals: it took no step ({why})")
         return
     crossings = {name: crossing(curve, goal) for name, goal in goals.named.items()}
     record = run.record
@@ -138,8 +140,9 @@ def judged(entries: Sequence[Entry], goals: Goals, every: int, grows: bool) -> l
     incumbent = next((entry for entry in entries if entry.role == "incumbent"), None)
     own = incumbent and own_best(script, incumbent)
     challengers = [entry for entry in entries if entry not in (script, incumbent)]
-    rejected = _rejected(script, [entry for entry in entries if entry is not script])
-    of_rule = _rejected(own, challengers) if own else set[str]()
+    others = [entry for entry in entries if entry is not script]
+    rejected = {goal: _rejected(script, others, goal) for goal in goals.named}
+    of_rule = _rejected(own, challengers, DEFAULT) if own else set[str]()
     return [
         _finalist(
             entry,
@@ -160,9 +163,9 @@ def own_best(script: Entry, incumbent: Entry) -> Entry:
     return incumbent if times[1] <= times[0] else script
 
 
-def _rejected(reference: Entry, others: Sequence[Entry]) -> set[str]:
-    """Names of those that Holm's correction over all of them leaves different."""
-    return compare.holm({entry.name: compare.p_value(reference.runs, entry.runs, DEFAULT) for entry in others})
+def _rejected(reference: Entry, others: Sequence[Entry], goal: str) -> set[str]:
+    """Names of those that Holm's correction over all of them leaves different at that goal."""
+    return compare.holm({entry.name: compare.p_value(reference.runs, entry.runs, goal) for entry in others})
 
 
 def _tie(script: Entry, entry: Entry, every: int) -> float:
@@ -184,7 +187,7 @@ def _finalist(
     script: Entry,
     own: Entry | None,
     goals: Goals,
-    rejected: tuple[set[str], set[str]],
+    rejected: tuple[dict[str, set[str]], set[str]],
     tie: float,
     grows: bool,
 ) -> Finalist:
@@ -194,7 +197,7 @@ def _finalist(
         return compare.compare(reference.runs, entry.runs, goal, rejected=entry.name in held, tie=tie, bar=bar)
 
     names = goals.named
-    vs_script = {goal: found for goal in names if (found := against(script, goal, rejected[0]))}
+    vs_script = {goal: found for goal in names if (found := against(script, goal, rejected[0][goal]))}
     ends = [run.final for run in entry.runs]
     known = [end for end in ends if end is not None]
     final = fmean(known) if len(known) == len(ends) and known else None

@@ -73,6 +73,12 @@ def goals(baselines: Sequence[LearningCurve], wanted: float | None = None) -> Go
             f"The untouched script improves by {start - mean:.3g} in a run, and its seeds differ by {sigma:.3g}.",
             fix="train longer, or name another number with --metric",
         )
+    if wanted is not None and wanted >= start:
+        raise HotlapError(
+            "bad-choice",
+            f"The script is at its --target from the start: the mean of its first numbers is {abs(start):.3g}.",
+            fix="name one that it has to train for",
+        )
     if wanted is not None:
         return Goals(wanted, wanted, start - _LOOSE * (start - wanted), sigma, start - wanted, len(reached))
     # What a further seed reaches is less certain than the mean of those seen, by Student's t (a prediction interval);

@@ -25,6 +25,7 @@ from hotlap.records import Facts
 
 _OBSERVED_S, _OBSERVED_SHARE = 20.0, 0.05
 NONE_SOONER, NONE_RAN = "none of these changes makes the training sooner", "none of these changes could be tried"
+_CLOSURES = "The script's own optimizer cannot be swapped: it evaluates its closure several times in one step."
 _FIRST_RUN_S, _FIRST_RUN_SHARE = 3600.0, 0.2  # that the first whole run may take
 
 
@@ -81,6 +82,7 @@ def race(trainings: Trainings, wish: Wish, storage: Any) -> RaceResult:
     lab = trainings.lab
     facts = look(lab, wish)
     first = trainings.baseline(1, _FIRST_RUN_S if wish.budget_s is None else _FIRST_RUN_SHARE * wish.budget_s)
+    check_first(trainings, wish, first)
     costs = learn_costs(trainings, first)
     changes = what_ifs(trainings, wish, facts, first)
     admitted = [one.words for one in changes if not one.out]
@@ -108,6 +110,22 @@ def race(trainings: Trainings, wish: Wish, storage: Any) -> RaceResult:
     return concluded(trainings, (shape, forecast_s), reach, screened, finalists, cut_short)
 
 
+def check_first(trainings: Trainings, wish: Wish, first: Run) -> None:
+    """What would end the race later, and can be seen by now.
+
+    Raises:
+        HotlapError: The script's own rule cannot be swapped, or a variant of its command line does not train.
+    """
+    if wish.of_rules and first.record.race is not None and first.record.race.closures:
+        raise _not_swappable(_CLOSURES)
+    for text in wish.variants:
+        record = trainings.start(text)
+        if not record.steps.total_s:
+            log = trainings.lab.runner.out / "trials" / record.log
+            what = f"With {text} the script took no step: {record.outcome.value}. Its output is in {log}."
+            raise HotlapError("script-failed", what, fix="make it run by itself with these arguments")
+
+
 def look(lab: Lab, wish: Wish) -> Facts:
     """What the script is made of."""
     lab.trying("observing the script as written")
@@ -121,9 +139,14 @@ def look(lab: Lab, wish: Wish) -> Facts:
     if wish.batch_sizes is not None:
         batches.loader_that_trains(facts)
     if facts.manual_update:
-        what = "The script updates its weights by hand, so there is no optimizer to put another in the place of."
-        raise HotlapError("not-swappable", what, fix="race variants of its command line with --arm instead")
+        raise _not_swappable("The script updates its weights by hand, so there is none to put another in the place of.")
+    if any(one.main and one.name.endswith("LBFGS") for one in facts.optimizers):
+        raise _not_swappable(_CLOSURES)
     return facts
+
+
+def _not_swappable(what: str) -> HotlapError:
+    return HotlapError("not-swappable", what, fix="race variants of its command line with --arm instead")
 
 
 def offers(facts: Facts) -> list[str]:

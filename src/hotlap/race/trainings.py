@@ -146,6 +146,7 @@ class Trainings:
                 if not worth():
                     yield None
                     return
+                self.lab.forget_torn([self._planned(one, 0.0) for one in group])
                 yield from map(self.run, group)
             return
         trials = [[self._trial(one, self.lab.left_s) for one in group] for group in groups]
@@ -164,6 +165,10 @@ class Trainings:
         record = self.lab.run(self._trial(wanted, self.lab.left_s if limit_s is None else limit_s))
         return self._ended(wanted, record)
 
+    def start(self, arguments: str) -> Recording:
+        """The first steps of a variant of the script's command line: whether it trains at all."""
+        return self.run(Wanted(Setup.of({ARGUMENTS: arguments}), "search", 0, f"start: {arguments}", 2)).record
+
     def arm(self, name: str, arm: Arm, stage: str, number: int, cap_s: float | None = None) -> Wanted:
         """A run of an arm over its own horizon, on a seed of that stage."""
         assert arm.horizon is not None
@@ -179,12 +184,16 @@ class Trainings:
         return 0 if whole else wanted.steps
 
     def _trial(self, wanted: Wanted, limit_s: float) -> Trial:
+        return replace(self._planned(wanted, limit_s), id=self.lab.next_id(PURPOSE))
+
+    def _planned(self, wanted: Wanted, limit_s: float) -> Trial:
+        """The trial, before it has a number."""
         steps = self._steps(wanted)
         options: dict[str, Value] = {"cap_s": round(wanted.cap_s, 3)} if wanted.cap_s else {}
         if self.metric.pattern:
             options |= {"metric": self.metric.pattern, "metric_from": steps}
         return Trial(
-            id=self.lab.next_id(PURPOSE),
+            id="",
             purpose=PURPOSE,
             setup=wanted.setup,
             seed=self._seed(wanted.stage, wanted.number),

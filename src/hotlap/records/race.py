@@ -19,6 +19,8 @@ class Raced:
     """Of the optimizer's state at the end."""
     mode_calls: int = 0
     """How often the script called train() or eval() of the model in turn: 0 when it never does."""
+    closures: bool = False
+    """The optimizer calls its closure several times in one step."""
     weight_decay: float = 0.0
     """The largest of any parameter group."""
     momentum: float = 0.0

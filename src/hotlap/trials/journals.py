@@ -175,6 +175,7 @@ def raced(lines: list[dict[str, Any]], every: list[dict[str, Any]]) -> Raced:
         gradient_norms=tuple((step, norm) for line in seen for step, norm in line["norms"] if norm is not None),
         state_bytes=closing.get("state_bytes", 0),
         mode_calls=closing.get("mode_calls", 0),
+        closures=any(line.get("closures") for line in seen),
         weight_decay=closing.get("weight_decay", 0.0),
         momentum=closing.get("momentum", 0.0),
         refused=refused[0] if refused else "",

@@ -19,13 +19,13 @@ class Batches:
     def __init__(self) -> None:
         self._count: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
         self._last: Callable[[], Any] = lambda: None
-        self._rows = 0
+        self._rows: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
 
     def handed(self, iterator: Any, batch: Any) -> Any:
         """An iterator hands over this batch."""
         self._count[iterator] = self._count.get(iterator, 0) + 1
         self._last = ref(iterator)
-        self._rows += next((t.size(0) for t in tensors_in(batch) if t.dim()), 1)
+        self._rows[iterator] = self._rows.get(iterator, 0) + next((t.size(0) for t in tensors_in(batch) if t.dim()), 1)
         return batch
 
     @property
@@ -43,8 +43,9 @@ class Batches:
         return iterator is not None and self._count[iterator] >= len(iterator)
 
     def take_rows(self) -> int:
-        """Samples since the last time; at least 1."""
-        rows, self._rows = self._rows, 0
+        """Samples since the last time of the loader that came last, and not of an evaluation before; at least 1."""
+        rows = self._rows.get(self._last(), 0)
+        self._rows.clear()
         return max(rows, 1)
 
 

@@ -41,6 +41,8 @@ class RaceTrial:
         self._changes: list[tuple[int, tuple[float, ...]]] = []
         self._norms: list[tuple[int, Any]] = []
         self._mode_calls = 0
+        self._closures = False
+        self._swaps = any(knob == OPTIMIZER_RULE for knob, _ in host.task["settings"])
 
     def install(self) -> None:
         """Hook the steps, and the calls that say what the script is about to do."""
@@ -69,7 +71,8 @@ class RaceTrial:
 
         def counted() -> Any:
             calls.append(None)
-            if len(calls) > 1 and OPTIMIZER_RULE not in self._host.failures:
+            self._closures |= len(calls) > 1
+            if self._swaps and self._closures and OPTIMIZER_RULE not in self._host.failures:
                 self._host.failed(OPTIMIZER_RULE, CLOSURES)
             return closure()
 
@@ -140,7 +143,7 @@ class RaceTrial:
         groups = main.param_groups if main is not None else []
         decay = max((float(group.get("weight_decay") or 0.0) for group in groups), default=0.0)
         own = {"weight_decay": decay, "momentum": _momentum(groups[0]) if groups else 0.0}
-        self._write(state_bytes=state, mode_calls=self._mode_calls, **own)
+        self._write(state_bytes=state, mode_calls=self._mode_calls, closures=self._closures, **own)
 
     def _kill(self, outcome: str, why: str) -> None:
         self._host.journal.write("killed", why=why)
