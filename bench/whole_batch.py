@@ -2,7 +2,8 @@
 
 Run: python bench/whole_batch.py [--rounds 15] [--batch-size 64] [--threads N]
 A round is one epoch by each arm, in alternating order; a ratio compares the two epochs of a round. Printed are medians
-over the rounds with the 10th and 90th percentile of the ratio. The fast arm includes its own comparisons with stock.
+over the rounds with the 10th and 90th percentile of the ratio. The fast arm includes its own comparisons with stock,
+as often as in a training of so many epochs.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 
 from hotlap.inside.host import Host
 from hotlap.inside.journal import Journal
-from hotlap.knobs.data.whole_batch_fetch import WholeBatchFetch
+from hotlap.loader.serve import WholeBatches
 
 ROW_BYTES = (256, 1024, 3072, 12_288, 49_152)
 DATA_BYTES = 96 << 20
@@ -53,11 +54,12 @@ def measure(dataset: Dataset[Any], batch_size: int, rounds: int) -> tuple[float,
     loader = DataLoader(dataset, batch_size=batch_size, shuffle=True)
     batches = min(len(loader), 200)
     host = Host(Journal(None), {"purpose": "run", "settings": [], "roots": [], "seed": 0, "options": {}})
+    path = WholeBatches(host, "whole-batch-fetch")
     times: dict[bool, list[float]] = {False: [], True: []}
     for number in range(rounds + 1):
         for fast in (False, True) if number % 2 else (True, False):
             if fast:
-                WholeBatchFetch().install(True, host)
+                host.refetch(path.fetch)
             spent = epoch_s(loader, batches)
             host.undo()
             if number:  # the first round warms up
