@@ -64,6 +64,32 @@ class Compose:
         return img
 
 
+class ComposeModule(torch.nn.Module):
+    """As in torchvision.transforms.v2."""
+
+    def __init__(self, transforms: list[Any]) -> None:
+        super().__init__()
+        self.transforms = transforms
+
+    def forward(self, *inputs: Any) -> Any:
+        needs_unpacking = len(inputs) > 1
+        for transform in self.transforms:
+            outputs = transform(*inputs)
+            inputs = outputs if needs_unpacking else (outputs,)
+        return outputs
+
+
+class Module(torch.nn.Module):
+    """A transform as a module."""
+
+    def __init__(self, transform: Any) -> None:
+        super().__init__()
+        self.transform = transform
+
+    def forward(self, x: Any) -> Any:
+        return self.transform(x)
+
+
 class Backwards(Compose):
     """Not in turn."""
 

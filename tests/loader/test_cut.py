@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import torch
 from torch.utils.data import Dataset
 
 from hotlap.loader.cut import chain, why_not_cut
-from loader.cacheable import Backwards, Compose, Photos, Resize
+from loader.cacheable import Backwards, Compose, ComposeModule, Module, Photos, Resize
 
 MORE = "does more with its transform than to hand the result on"
 
@@ -174,3 +175,22 @@ def test_a_compose_is_its_parts() -> None:
     assert why_not_cut(Photos([], Compose(parts))) == ""
     for whole in (Backwards(parts), Resize(), Compose(tuple(parts)), lambda x: x):
         assert chain(whole) == (whole,)
+
+
+class Negated(ComposeModule):
+    def forward(self, *inputs: Any) -> Any:
+        return -super().forward(*inputs)
+
+
+def test_modules_are_taken_apart_where_nothing_stands_between() -> None:
+    """Hooks, other forwards and patches are the script's."""
+    parts = [Module(Resize()), Module(Resize())]
+    for whole in (ComposeModule(parts), torch.nn.Sequential(*parts)):
+        assert list(chain(whole)) == parts
+        handle = whole.register_forward_hook(lambda *_: None)
+        assert chain(whole) == (whole,)
+        handle.remove()
+        whole.forward = lambda x: x  # type: ignore[method-assign]
+        assert chain(whole) == (whole,)
+    assert len(chain(Negated(parts))) == 1
+    assert len(chain(Module(Resize()))) == 1

@@ -27,8 +27,10 @@ from loader.cacheable import (
     FETCHED,
     Backwards,
     Compose,
+    ComposeModule,
     Crop,
     Mixed,
+    Module,
     Photos,
     Progressive,
     Resize,
@@ -106,6 +108,10 @@ LOADERS: dict[str, Callable[[list[str]], DataLoader[Any]]] = {
     "augmented": lambda f: DataLoader(Photos(f, Compose(AUGMENT)), 4, shuffle=True),
     "random first": lambda f: DataLoader(Photos(f, Compose([Crop(), ToTensor()])), 4),
     "in place": lambda f: DataLoader(Photos(f, Compose([ToTensor(), cacheable.Invert()])), 4),
+    "a module of transforms": lambda f: DataLoader(Photos(f, ComposeModule(list(AUGMENT))), 4, shuffle=True),
+    "a sequence of modules": lambda f: DataLoader(
+        Photos(f, torch.nn.Sequential(*map(Module, AUGMENT))), 4, shuffle=True
+    ),
     "one transform": lambda f: DataLoader(Photos(f, lambda image: ToTensor()(Crop()(image))), 4),
     "backwards": lambda f: DataLoader(Photos(f, Backwards([ToTensor(), Crop(), Resize()])), 4),
     "no draws": lambda f: DataLoader(Photos(f, Compose([Resize(), ToTensor()])), 4),

@@ -15,6 +15,9 @@ from time import perf_counter
 from types import FunctionType
 from typing import Any
 
+import torch
+from torch.nn.modules.module import _has_any_global_hook as has_any_global_hook
+
 from hotlap.loader.definition import definition
 from hotlap.loader.samples import Freezer, Node
 from hotlap.loader.states import States
@@ -32,14 +35,53 @@ _INNER = (
     ast.DictComp,
     ast.GeneratorExp,
 )
+_FORWARDS = (
+    """needs_unpacking = len(inputs) > 1
+for transform in self.transforms:
+    outputs = transform(*inputs)
+    inputs = outputs if needs_unpacking else (outputs,)
+return outputs""",
+    """sample = inputs if len(inputs) > 1 else inputs[0]
+for transform in self.transforms:
+    sample = transform(sample)
+return sample""",
+)
+"""How torchvision.transforms.v2.Compose goes through its parts, as of 0.16 and before."""
 
 
 def chain(transform: Any) -> Sequence[Callable[[Any], Any]]:
     """What a transform does, one thing after the other: the parts of a Compose, or the transform itself."""
+    if isinstance(transform, torch.nn.Module):
+        return _modules(transform)
     parts, call = getattr(transform, "transforms", None), inspect.getattr_static(type(transform), "__call__", None)
     if type(parts) is list and isinstance(call, FunctionType) and _calls_in_turn(call):
         return parts
     return (transform,)
+
+
+def _modules(module: torch.nn.Module) -> Sequence[Callable[[Any], Any]]:
+    """The parts of a Sequential, or of a Compose that is a module, as torchvision's second version has it."""
+    forward, parts = type(module).forward, getattr(module, "transforms", None)
+    hooked = module._forward_hooks or module._forward_pre_hooks or module._compiled_call_impl is not None
+    if (
+        hooked
+        or has_any_global_hook()
+        or type(module).__call__ is not torch.nn.Module.__call__
+        or "forward" in vars(module)
+    ):
+        return (module,)
+    if type(module) is torch.nn.Sequential:
+        return list(module)
+    return parts if type(parts) is list and isinstance(forward, FunctionType) and _forwards(forward) else (module,)
+
+
+@lru_cache(maxsize=64)
+def _forwards(function: FunctionType) -> bool:
+    found = definition(function)
+    if isinstance(found, str) or found.args.vararg is None or found.args.vararg.arg != "inputs":
+        return False
+    body = found.body[1:] if ast.get_docstring(found) is not None else found.body
+    return "\n".join(map(ast.unparse, body)) in _FORWARDS
 
 
 @lru_cache(maxsize=64)  # asked at every sample
