@@ -262,3 +262,23 @@ def test_muon_computes_in_what_the_processor_multiplies(monkeypatch: pytest.Monk
     muon.arithmetic.cache_clear()
 
     torch.testing.assert_close(found[torch.bfloat16].float(), found[torch.float32], rtol=0.0, atol=2**-5)
+
+
+def test_groups_that_the_script_changes_by_hand(swapped: Swapped) -> None:
+    """A weight that is put into a group, or takes another's place there, is updated from then on."""
+    swapped("adamw lr=0.1")
+    weights = list(network().parameters())[:4]
+    optimizer = optim.SGD(weights[:2], lr=0.1)
+
+    def moved() -> list[bool]:
+        before = [p.detach().clone() for p in weights]
+        optimizer.zero_grad()
+        sum(p.pow(3).sum() for p in weights).backward()
+        optimizer.step()
+        return [not torch.equal(p, old) for p, old in zip(weights, before, strict=True)]
+
+    assert moved() == [True, True, False, False]
+    optimizer.param_groups[0]["params"].append(weights[2])
+    assert moved() == [True, True, True, False]
+    optimizer.param_groups[0]["params"][0] = weights[3]
+    assert moved() == [False, True, True, True]

@@ -131,6 +131,8 @@ class Engines:
     optimizers: list[torch.optim.Optimizer] = field(default_factory=list)
     links: list[Link] = field(default_factory=list)
     pieces: list[Piece] = field(default_factory=list)
+    parameters: list[list[int]] = field(default_factory=list)
+    """Of each of the script's groups, by identity."""
 
     def add(self, rule: str, parts: list[tuple[int, list[Any]]], groups: list[dict[str, Any]]) -> None:
         """One more engine.
@@ -147,10 +149,10 @@ class Engines:
         self.optimizers.append(engine)
         self.links += [Link(group, place, rule) for group, (place, _) in zip(engine.param_groups, parts)]
 
-    @property
-    def stale(self) -> bool:
-        """Whether a weight was moved elsewhere since its views were made."""
-        return any(piece.parameter.data_ptr() != piece.address for piece in self.pieces)
+    def are_of(self, groups: list[dict[str, Any]]) -> bool:
+        """Whether the script's groups hold what they did, and no weight was moved since its views were made."""
+        moved = any(piece.parameter.data_ptr() != piece.address for piece in self.pieces)
+        return not moved and self.parameters == _identities(groups)
 
     def step(self) -> None:
         """Update every parameter by the gradients at hand, without the hooks around an optimizer's step."""
@@ -177,6 +179,10 @@ class Engines:
                     engine.state[tensor] = state[tensor]
 
 
+def _identities(groups: list[dict[str, Any]]) -> list[list[int]]:
+    return [[id(p) for p in group["params"]] for group in groups]
+
+
 def build(rule: str, groups: list[dict[str, Any]], pieces: dict[int, int]) -> Engines:
     """The engines of a rule for the script's parameter groups.
 
@@ -185,7 +191,7 @@ def build(rule: str, groups: list[dict[str, Any]], pieces: dict[int, int]) -> En
         groups: The script's.
         pieces: For a rule for matrices, of how many each parameter is made, by its id.
     """
-    engines = Engines()
+    engines = Engines(parameters=_identities(groups))
     matrices: list[tuple[int, list[Any]]] = []
     rest: list[tuple[int, list[Any]]] = []
     for place, group in enumerate(groups):
