@@ -17,7 +17,7 @@ from hotlap.race.finals import Entry
 from hotlap.race.goals import Goals
 from hotlap.race.halving import NOTCH, Reach, best_rules, find_horizon, time_to
 from hotlap.race.result import Screened, Tried
-from hotlap.race.rules import SCRIPT
+from hotlap.race.rules import RULES, SCRIPT
 from hotlap.race.runs import Asking, Run, Wanted
 from hotlap.race.screening import INCUMBENT, Candidate, admit, candidate, screen
 from hotlap.race.shapes import decays, own_schedule, peak
@@ -82,12 +82,31 @@ def begun(trainings: Trainings, shape: Shape, first: Run) -> list[Candidate]:
     script = candidate(SCRIPT, peak(seen.rates), own, known, seen.weight_decay)
     candidates = [script, *(candidate(rule, peak(seen.rates), own) for rule in shape.rules)]
     epoch = facts.epoch_steps if facts else None
+    blind = bool(trainings.metric.pattern) and not seen.mode_calls
     for found in candidates:
-        if found.rule == _ONCE_AN_EPOCH and epoch and trainings.steps < _FEWEST_UPDATES * epoch:
-            updates = trainings.steps // epoch
-            found.out = f"not applicable: it updates once in an epoch, {updates} times in the whole training"
+        found.out = not_applicable(found.rule, trainings.steps, epoch, blind=blind)
+        if found.out:
             trainings.show(found.words, said=found.out)
     return candidates
+
+
+def not_applicable(rule: str, steps: int, epoch: int | None, *, blind: bool) -> str:
+    """Why a rule is not even tried with the script; "" when it is.
+
+    Args:
+        rule: Its id.
+        steps: Of the whole training.
+        epoch: Steps of an epoch, if it has any.
+        blind: The script's own evaluation decides, and it never tells the model that it evaluates.
+
+    >>> not_applicable("schedule-free-sgd", 100, None, blind=True)
+    'not applicable: it is evaluated with other weights, and the script never says so by eval()'
+    """
+    if rule == _ONCE_AN_EPOCH and epoch and steps < _FEWEST_UPDATES * epoch:
+        return f"not applicable: it updates once in an epoch, {steps // epoch} times in the whole training"
+    if blind and rule in RULES and RULES[rule].schedule_free:
+        return "not applicable: it is evaluated with other weights, and the script never says so by eval()"
+    return ""
 
 
 def bracket(trainings: Trainings, own: Candidate) -> None:
