@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from math import inf, nan
 from statistics import fmean
 
@@ -86,3 +87,12 @@ def test_a_short_run_is_smoothed_like_a_long_one() -> None:
 @given(st.integers(1, 10**6))
 def test_the_grid_has_about_as_many_points(steps: int) -> None:
     assert spacing(steps) == 1 or POINTS <= steps / spacing(steps) < 2 * POINTS
+
+
+def test_a_metric_that_ends_as_no_number_has_diverged() -> None:
+    """What was printed before counts for the goal, and not as the end."""
+    curve = metric_curve([(10, 0.5), (20, 0.4), (30, math.nan)], 30, grows=False)
+
+    assert curve.points == ((10, 0.5), (20, 0.4))
+    assert curve.final == math.inf
+    assert metric_curve([(10, math.nan), (20, 0.4)], 20, grows=False).final == 0.4

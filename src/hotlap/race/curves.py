@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from math import inf, isfinite
 from statistics import fmean, median
 
+from hotlap.records import NON_FINITE
+
 POINTS = 64  # of the grid over the whole training
 _WINDOW = 2  # grid intervals whose mean is a point of the training-loss curve
 _MEDIAN_OF = 3  # consecutive points that must have passed on the median: a lucky point is no crossing
@@ -95,6 +97,8 @@ def metric_curve(
         stopped: See `LearningCurve`.
         coarse: See `LearningCurve`.
     """
+    if values and not isfinite(values[-1][1]):
+        stopped = stopped or NON_FINITE  # it has diverged, whatever it had come to before
     last = {step: value for step, value in values if isfinite(value)}
     points = tuple((step, -value if grows else value) for step, value in sorted(last.items()))
     return LearningCurve(points, steps, stopped, coarse)
