@@ -1,5 +1,6 @@
 """A folder of JPEG files, augmented at random, with workers if asked for."""
 
+import itertools
 import os
 import sys
 
@@ -20,11 +21,11 @@ class Compose:
         return img
 
 
-resized = []
+resized = itertools.count()  # no number or list, whose change would be one of what the samples are made by
 
 
 def resize(image):
-    resized.append(1)
+    next(resized)
     return image.resize((96, 72), Image.BILINEAR)
 
 
@@ -69,7 +70,7 @@ def main():
             loss.backward()
             optimizer.step()
             print(loss.item(), x.sum().item(), flush=True)
-    print(f"{len(resized)} images were resized in this process", file=sys.stderr)
+    print(f"{next(resized)} images were resized in this process", file=sys.stderr)
 
 
 if __name__ == "__main__":
