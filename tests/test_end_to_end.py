@@ -403,9 +403,10 @@ def test_tune_for_memory_finds_what_run_then_saves(tmp_path: Path) -> None:
     assert document["verdict"] == "identical"
     assert document["peak_bytes"]["tuned"] < 0.75 * document["peak_bytes"]["baseline"]
     assert 'goal = "memory"' in (folder / "hotlap.toml").read_text()
-    plain = subprocess.run([sys.executable, "train.py", "6"], cwd=folder, capture_output=True, text=True, check=True)
+    plain = [int(subprocess.check_output([sys.executable, "train.py", "6"], cwd=folder)) for _ in range(5)]
     under = hotlap("run", "train.py", "6", cwd=folder)
-    assert int(under.stdout) < 0.9 * int(plain.stdout), under.stderr
+    # What glibc has not handed back counts too, and makes a tenth of difference from run to run.
+    assert int(under.stdout) < 0.9 * median(plain), under.stderr
 
 
 @pytest.mark.slow
