@@ -406,7 +406,7 @@ def test_tune_for_memory_finds_what_run_then_saves(tmp_path: Path) -> None:
     plain = [int(subprocess.check_output([sys.executable, "train.py", "6"], cwd=folder)) for _ in range(5)]
     under = hotlap("run", "train.py", "6", cwd=folder)
     # What glibc has not handed back counts too, and makes a tenth of difference from run to run.
-    assert int(under.stdout) < min(min(plain), 0.9 * max(plain)), under.stderr
+    assert int(under.stdout) < 0.9 * sum(plain) / len(plain), under.stderr
 
 
 @pytest.mark.slow

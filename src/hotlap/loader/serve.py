@@ -116,9 +116,7 @@ class WholeBatches:
         fetch = fetch_path(fetcher.dataset, fetcher.collate_fn, fetcher.auto_collation)
         if isinstance(fetch, str):
             return _Path(None, _Tally())
-        if get_worker_info() is not None:  # where batches are collated in another way than here
-            return _Path(fetch, _Tally())
-        if not _is_weak(fetcher.dataset):
+        if get_worker_info() is not None or not _is_weak(fetcher.dataset):  # workers collate in another way
             return _Path(fetch, _Tally())
         self._left.pop(fetcher.dataset, None)
         return _Path(fetch, self._tallies.setdefault(fetcher.dataset, _Tally()))
