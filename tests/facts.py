@@ -52,6 +52,7 @@ LOADER = Loader(
     whole_batch="",
     draws_randomness=False,
     tied="",
+    pool="",
 )
 OPTIMIZER = Optimizer(
     name="torch.optim.adamw:AdamW",

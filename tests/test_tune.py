@@ -223,6 +223,20 @@ def test_a_tune_that_goes_on_answers_the_same(tmp_path: Path) -> None:
     assert second.tuning_s == pytest.approx(first.tuning_s, rel=0.05)
 
 
+def test_nobody_goes_on_from_another_machine(tmp_path: Path) -> None:
+    """Nor with another torch: times and bits there do not compare. A logbook that does not say where will do."""
+    book = Logbook(tmp_path / "logbook.jsonl")
+    book.start("train.py", "", 1, "test", where="torch 2.13.0 on a Xeon, 16 cores")
+
+    assert book.resume("train.py", "", 1, "torch 2.13.0 on a Xeon, 16 cores") == []
+    with pytest.raises(
+        HotlapError, match=r"another machine or torch \(torch 2.13.0 on a Xeon, 16 cores, now torch 2.14"
+    ):
+        book.resume("train.py", "", 1, "torch 2.14.1 on a Xeon, 16 cores")
+    book.start("train.py", "", 1, "test")
+    assert book.resume("train.py", "", 1, "torch 2.14.1 on a Xeon, 16 cores") == []
+
+
 def test_a_bigger_budget_goes_on_from_a_smaller_one(tmp_path: Path) -> None:
     """Which ended within the confirmation: what was measured is not measured again, and blocks stay whole."""
     machine = Machine(tmp_path, product(fused_update=1.04, channels_last=1.03), noise=0.04)

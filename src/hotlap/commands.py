@@ -16,6 +16,7 @@ from hotlap.errors import HotlapError, did_you_mean
 from hotlap.knobs import AGAINST, KNOBS, knob_by_id
 from hotlap.lab import Lab
 from hotlap.logbook import Logbook
+from hotlap.processor import physical, processor, usable
 from hotlap.records import Contract, Goal, Setup, Value
 from hotlap.search.candidates import Request
 from hotlap.target import Target, resolve
@@ -23,6 +24,7 @@ from hotlap.terminal import Voice
 from hotlap.trials.launch import Tier, best_tier
 from hotlap.trials.runner import ProcessRunner
 from hotlap.tune import tune as run_tune
+from hotlap.versions import torch_version
 
 _MOST_SLOWDOWN = 100.0  # times; more is a slip
 
@@ -50,7 +52,9 @@ class Job:
             return home / target.name
         return self.out
 
-    def lab(self, budget_s: float, seed: int, voice: Voice, *, resume: bool = False, part: str = "") -> Lab:
+    def lab(
+        self, budget_s: float, seed: int, voice: Voice, *, resume: bool = False, part: str = "", here: bool = True
+    ) -> Lab:
         """Where its trials run.
 
         Args:
@@ -59,14 +63,16 @@ class Job:
             voice: Told what happens.
             resume: Go on from the logbook that an interrupted tune left.
             part: Folder for it below hotlap's own, where a tune's is not to be replaced.
+            here: On this machine, so that what it goes on from must have been recorded here.
         """
         target = self.target()
         out = self.folder(target) / part
         book = Logbook(out / "logbook.jsonl")
         command = " ".join(target.arguments)
-        known = book.resume(command, target.sha256, seed) if resume else []
+        where = f"torch {torch_version(target.python)} on {processor()[0]}, {physical(usable())} cores" if here else ""
+        known = book.resume(command, target.sha256, seed, where) if resume else []
         if not resume:
-            book.start(command, target.sha256, seed, __version__)
+            book.start(command, target.sha256, seed, __version__, where)
         runner = ProcessRunner(target, out, self._tier(voice), startup_s=max(60.0, budget_s))
         lab = Lab(runner, book, budget_s, seed, voice.trying, voice.learnt, known=known)
         if resume:

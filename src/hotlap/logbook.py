@@ -12,6 +12,8 @@ import msgspec
 from hotlap.errors import HotlapError
 from hotlap.records import SCHEMA, Recording, Setup
 
+_KEYS = {"target": "command", "sha256": "version of the script", "where": "machine or torch"}
+
 
 class Logbook:
     """Append-only. A torn last line, from a crash in the middle of a write, is legal and ignored."""
@@ -27,7 +29,7 @@ class Logbook:
             file.flush()
             os.fsync(file.fileno())
 
-    def start(self, target: str, sha256: str, seed: int, version: str) -> None:
+    def start(self, target: str, sha256: str, seed: int, version: str, where: str = "") -> None:
         """Begin a new book; the previous one is kept beside it.
 
         Args:
@@ -35,23 +37,27 @@ class Logbook:
             sha256: Hash of the script.
             seed: Of the tune.
             version: hotlap's own.
+            where: The machine and the torch, if trials run here.
         """
         self.path.parent.mkdir(parents=True, exist_ok=True)
         if self.path.exists():
             self.path.replace(self.path.with_suffix(".previous.jsonl"))
-        self.append("start", schema=SCHEMA, target=target, sha256=sha256, seed=seed, version=version)
+        self.append("start", schema=SCHEMA, target=target, sha256=sha256, seed=seed, version=version, where=where)
 
-    def resume(self, target: str, sha256: str, seed: int) -> list[Recording]:
+    def resume(self, target: str, sha256: str, seed: int, where: str = "") -> list[Recording]:
         """What an earlier tune recorded, to go on from.
 
         Raises:
-            HotlapError: There is nothing to go on from, or it was another script, command or seed.
+            HotlapError: There is nothing to go on from, or it was another script, command, seed, machine or torch.
         """
         events = self.events()
         then = events[0] if events else {}
-        for key, now in (("target", target), ("sha256", sha256), ("seed", seed)):
+        asked = {"target": target, "sha256": sha256, "seed": seed}
+        if then.get("where"):
+            asked["where"] = where
+        for key, now in asked.items():
             if then.get(key) != now:
-                what = f"{self.path} was written for another {key} ({then.get(key)}, now {now})."
+                what = f"{self.path} was written for another {_KEYS.get(key, key)} ({then.get(key)}, now {now})."
                 raise HotlapError("resume-mismatch", what, fix="tune again without --resume")
         with self.path.open("r+b") as file:  # a torn line would hide what is appended to it
             file.truncate(file.read().rfind(b"\n") + 1)

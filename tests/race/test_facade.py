@@ -9,6 +9,7 @@ import pytest
 
 from hotlap.inside.host import Host
 
+from . import tricky
 from .tricky import SCRIPTS
 
 Swapped = Callable[[str], Host]
@@ -46,3 +47,23 @@ def test_the_script_does_not_notice_another_rule(name: str, arm: str, swapped: S
     assert host.failures == {}
     assert all(map(math.isfinite, losses))
     assert losses != as_written
+
+
+@pytest.mark.parametrize(
+    ("name", "arm", "said"),
+    [
+        ("subclass", "adamw lr=0.013", "what Noting.step does besides its update is left out under another rule"),
+        ("subclass", "script clip=1e9", ""),
+        ("third_party", "adamw lr=0.013", ""),
+        ("group_ratios", "adamw lr=0.013", ""),
+    ],
+)
+def test_a_step_of_the_scripts_own_is_not_left_out_unsaid(
+    name: str, arm: str, said: str, swapped: Swapped, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A subclass may do more in its step than update; a class from nowhere is a rule itself."""
+    swapped(arm)
+    getattr(tricky, name)()
+    found = capsys.readouterr().err
+    assert said in found
+    assert bool(said) == ("besides its update" in found)

@@ -63,6 +63,7 @@ def test_the_document_is_json_with_stable_keys(won: RaceResult) -> None:
     assert {"winner", "arms", "speedup_vs_script", "speedup_vs_tuned_incumbent", "goals", "screened"} <= set(document)
     assert [arm["role"] for arm in document["arms"]][:2] == ["script", "incumbent"]
     assert all(len(arm["runs"]) == len(arm["curves"]) for arm in document["arms"])
+    assert all(arm["startup_s"] > 0 for arm in document["arms"])
 
 
 def test_few_seeds_are_called_indicative_and_every_point_is_shown(won: RaceResult) -> None:

@@ -29,6 +29,7 @@ class Loaders:
         self._attributes: dict[str, Any] = {}
         self._choose: list[Callable[[Any], dict[str, Any]]] = []
         self._opened: list[Callable[[Any, Any], None]] = []
+        self._make: list[Callable[[Any, Any], Any]] = []
         self.built: WeakValueDictionary[int, Any] = WeakValueDictionary()
         self._built = 0
         self._loader_of: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
@@ -48,6 +49,11 @@ class Loaders:
         self._take_over()
         self._opened.append(act)
 
+    def make(self, make: Callable[[Any, Any], Any]) -> None:
+        """Let `make(loader, as it is to be)` make the iterator, the loader as the script built it; None leaves it."""
+        self._take_over()
+        self._make.append(make)
+
     def each_built(self, act: Callable[[Any], None]) -> None:
         """Call `act(loader)` for each loader right after its constructor, before the script can ask it anything."""
 
@@ -61,7 +67,7 @@ class Loaders:
         self._host.wrap(DataLoader, "__init__", __init__)
 
     def _take_over(self) -> None:
-        if not self._attributes and not self._choose and not self._opened:
+        if not self._attributes and not self._choose and not self._opened and not self._make:
             self._host.wrap(DataLoader, "_get_iterator", self._overridden)
 
     def _overridden(self, original: Callable[..., Any]) -> Callable[..., Any]:
@@ -72,7 +78,8 @@ class Loaders:
             twin = copy.copy(loader) if attributes else loader
             for name, value in attributes.items():
                 object.__setattr__(twin, name, value)
-            iterator = original(twin)
+            made = (iterator for make in self._make if (iterator := make(loader, twin)) is not None)
+            iterator = next(made, None) or original(twin)
             for act in self._opened:
                 act(loader, iterator)
             return iterator

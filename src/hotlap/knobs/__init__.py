@@ -18,6 +18,7 @@ KNOBS = {
     "fetch-ahead": "data.fetch_ahead:FetchAhead",
     "loader-workers": "data.loader_workers:LoaderWorkers",
     "virtual-workers": "data.virtual_workers:VirtualWorkers",
+    "worker-pool": "data.worker_pool:WorkerPool",
     "non-blocking-copies": "data.non_blocking_copies:NonBlockingCopies",
     "pinned-memory": "data.pinned_memory:PinnedMemory",
     "channels-last": "model.channels_last:ChannelsLast",

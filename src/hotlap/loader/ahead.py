@@ -15,7 +15,6 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, finalize, ref
 
-import torch
 from torch.utils.data import get_worker_info
 from torch.utils.data._utils.fetch import _MapDatasetFetcher
 
@@ -26,7 +25,7 @@ from hotlap.loader.helper import Helper
 from hotlap.loader.movable import why_not_ahead
 from hotlap.loader.packing import pack
 from hotlap.loader.snapshot import Snapshot
-from hotlap.loader.states import States
+from hotlap.loader.states import States, modes
 
 if TYPE_CHECKING:
     from hotlap.inside.host import Host
@@ -156,7 +155,7 @@ class _Line:
                 self._path.leave(self.record, f"a batch of {nbytes >> 20} MB is too large to hold several")
                 return
             self._snapshot = Snapshot(iterator._dataset, iterator._collate_fn)
-            self._modes = _modes()
+            self._modes = modes()
             work = Fetching(self._path.host, iterator, stock, self._snapshot)
             self._helper = Helper(work, 2 * nbytes + _STATES_BYTES)
             self.close = finalize(iterator, self._helper.close)
@@ -188,7 +187,7 @@ class _Line:
             return "the script changes what is fetched from during an epoch"
         if ready.indices != pickle.dumps(indices):
             return "its sampler decides while the training goes on"
-        return "" if self._modes == _modes() else "torch's modes change from batch to batch"
+        return "" if self._modes == modes() else "torch's modes change from batch to batch"
 
     def _compared(self, ready: Ready, now: States, stock: Callable[[], Any]) -> Any:
         expected, after = stock(), States()
@@ -227,10 +226,3 @@ def _more(iterator: Any) -> bool:
         return len(iterator) > iterator._num_yielded + 1
     except (TypeError, NotImplementedError):
         return True
-
-
-def _modes() -> tuple[Any, ...]:
-    """Switches of torch that decide what the same code computes."""
-    stacks = torch._C._len_torch_function_stack(), torch._C._len_torch_dispatch_stack()
-    grad = torch.is_grad_enabled(), torch.is_inference_mode_enabled()
-    return *stacks, *grad, torch.is_autocast_enabled("cpu"), torch.get_default_dtype()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import defaultdict, deque
 from collections.abc import Callable
 from dataclasses import replace
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from torch.utils.data import (
@@ -20,7 +22,7 @@ from torch.utils.data.distributed import DistributedSampler
 
 from hotlap.loader.digest import digest
 from hotlap.loader.fetch_watch import NOT_SHOWN, FetchWatch, dataset_name
-from hotlap.loader.movable import why_not_ahead, why_not_movable, why_not_virtual
+from hotlap.loader.movable import why_not_ahead, why_not_movable, why_not_pooled, why_not_virtual
 from hotlap.loader.pace import Pace, carrying_s, typical
 from hotlap.loader.sample_cache import under, why_not_cached
 from hotlap.loader.snapshot import Snapshot
@@ -45,6 +47,7 @@ class LoaderWatch:
         self._watch = FetchWatch(host)
         self._pace = Pace(host)
         self._carry_s: dict[int, float | None] = {}
+        self._start_s: defaultdict[int, deque[float]] = defaultdict(deque)
         self._last = -1
         self._pending = 0
         self._fed: dict[int, int] = {}
@@ -73,7 +76,10 @@ class LoaderWatch:
                 self._host.guarded("looking for changes of a dataset", lambda: self._look_again(index, loader))
             if loader.num_workers and not (loader.persistent_workers and index in self._copied):
                 self._copied[index] = Snapshot(loader.dataset, thorough=True)
-            return original(loader)
+            started = perf_counter()
+            iterator = original(loader)
+            self._start_s[index].append(perf_counter() - started)
+            return iterator
 
         return __iter__
 
@@ -138,6 +144,7 @@ class LoaderWatch:
         if loader.num_workers and loader.dataset not in draws:
             seen = False  # the parent adds what its workers saw, and takes silence for doubt
         tied = loader.tied or self._watch.tied.get(loader.dataset, "" if loader.num_workers else NOT_SHOWN)
+        pool = loader.pool or self._watch.tied.get(loader.dataset, "")
         if index in self._written:
             tied = tied or "the script changes the dataset while its workers have a copy of it"
         draws = seen if seen or movable else None
@@ -146,6 +153,8 @@ class LoaderWatch:
             trains=index in self._fed,
             draws_randomness=draws,
             tied=tied,
+            pool=pool,
+            start_s=typical(self._start_s.get(index)),
             fetch_s=typical(self._watch.fetch_s.get(loader.dataset)),
             wait_s=typical(self._pace.wait_s.get(index)),
             use_s=typical(self._pace.use_s.get(index)),
@@ -179,6 +188,7 @@ def _described(index: int, loader: DataLoader[Any]) -> Loader:
         whole_batch=whole if isinstance(whole, str) else "",
         draws_randomness=None if why_not_movable(loader) else False,
         tied=_why_tied(loader),
+        pool=why_not_pooled(loader) if loader.num_workers else "it has no workers",
         by_sampler=size_of(loader) if loader.batch_size is None else None,
     )
 

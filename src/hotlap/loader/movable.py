@@ -8,7 +8,7 @@ import random
 import sys
 import time
 from collections.abc import Iterator
-from functools import lru_cache, partial
+from functools import _lru_cache_wrapper, lru_cache, partial
 from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
@@ -169,6 +169,24 @@ def why_not_virtual(loader: DataLoader[Any]) -> str:
         return "it iterates in its own way"
     if getattr(loader.multiprocessing_context, "_name", "fork") != "fork":
         return "its workers are started afresh, not forked"
+    return _why_not_seeded(loader) or _why_it_stays(loader.dataset, loader.collate_fn)
+
+
+def why_not_pooled(loader: DataLoader[Any]) -> str:
+    """Nothing when this loader's workers may serve another epoch once they are seeded anew, else why not."""
+    if loader._dataset_kind != 0:
+        return "an iterable dataset ends with its workers"
+    if loader.persistent_workers:
+        return "the script keeps its workers itself"
+    if type(loader)._get_iterator is not DataLoader._get_iterator or not loader.in_order:
+        return "it iterates in its own way"
+    if any(isinstance(thing, _lru_cache_wrapper) for thing in reachable(loader.dataset, loader.collate_fn)):
+        return "its code keeps results (functools.cache), which new workers would not have"
+    return _why_not_seeded(loader) or _why_not_copied(loader.dataset, loader.collate_fn)
+
+
+def _why_not_seeded(loader: DataLoader[Any]) -> str:
+    """Workers draw from the generators that torch seeds, and from no others."""
     init_fn: Any = loader.worker_init_fn
     if init_fn is not None and not (
         isinstance(init_fn, FunctionType) and not init_fn.__closure__ and set(names_used(init_fn.__code__)) <= _SEEDING
@@ -176,7 +194,7 @@ def why_not_virtual(loader: DataLoader[Any]) -> str:
         return "its worker_init_fn does more than seed"
     if any(map(is_generator, reachable(loader.dataset, loader.collate_fn))):
         return "the dataset holds a random generator of its own"
-    return _why_it_stays(loader.dataset, loader.collate_fn)
+    return ""
 
 
 def _why_order_moves(loader: DataLoader[Any]) -> str:
@@ -197,6 +215,10 @@ def _why_it_stays(*things: Any) -> str:
     """The script loads in its own process: what may not be copied to others by a fork."""
     if torch.multiprocessing.get_start_method(allow_none=True) not in (None, "fork") or sys.version_info >= (3, 14):
         return "worker processes would be started afresh, not forked"
+    return _why_not_copied(*things)
+
+
+def _why_not_copied(*things: Any) -> str:
     for thing in reachable(*things):
         if isinstance(thing, torch.Tensor) and thing.device.type != "cpu":
             return "the dataset holds tensors on a device"

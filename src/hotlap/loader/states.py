@@ -1,4 +1,4 @@
-"""The states of the global random generators: taken, compared, put back."""
+"""The states of the global random generators: taken, compared, put back; and torch's other global switches."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import sys
 from typing import Any
 
 import torch
+from torch.utils.data._utils import worker
 
 
 class States:
@@ -41,3 +42,18 @@ class States:
 def _comparable(state: Any) -> Any:
     """A numpy state as something that compares."""
     return None if state is None else [part.tobytes() if hasattr(part, "tobytes") else part for part in state]
+
+
+def seed_worker(base_seed: int, number: int) -> None:
+    """Seed all of them as torch does at the start of this worker of a loader."""
+    random.seed(base_seed + number)
+    torch.manual_seed(base_seed + number)
+    if worker.HAS_NUMPY:
+        sys.modules["numpy"].random.seed(worker._generate_state(base_seed, number))
+
+
+def modes() -> tuple[Any, ...]:
+    """Switches of torch that decide what the same code computes."""
+    stacks = torch._C._len_torch_function_stack(), torch._C._len_torch_dispatch_stack()
+    grad = torch.is_grad_enabled(), torch.is_inference_mode_enabled()
+    return *stacks, *grad, torch.is_autocast_enabled("cpu"), torch.get_default_dtype()

@@ -6,19 +6,16 @@ all batches of one worker to the same process: it has but to change streams from
 
 from __future__ import annotations
 
-import random
-import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
-import torch
 from torch._utils import ExceptionWrapper
 from torch.utils.data import get_worker_info
 from torch.utils.data._utils import worker
 
 from hotlap.loader.movable import why_not_virtual
-from hotlap.loader.states import States
+from hotlap.loader.states import States, seed_worker
 
 if TYPE_CHECKING:
     from hotlap.inside.host import Host
@@ -110,7 +107,7 @@ class Streams:
             seed = base_seed + number
             self._infos[number] = worker.WorkerInfo(id=number, num_workers=workers, seed=seed, dataset=dataset)
             self._become(number)
-            _seed(base_seed, number)
+            seed_worker(base_seed, number)
             if init_fn is not None:
                 init_fn(number)
             self.leave()
@@ -131,11 +128,3 @@ class Streams:
     def error(self, where: str = "") -> ExceptionWrapper:
         """What torch's worker sends of an exception, with the number that the script's worker would have."""
         return ExceptionWrapper(where=f"in DataLoader worker process {self.number}")
-
-
-def _seed(base_seed: int, number: int) -> None:
-    """As torch does at the start of a worker."""
-    random.seed(base_seed + number)
-    torch.manual_seed(base_seed + number)
-    if worker.HAS_NUMPY:
-        sys.modules["numpy"].random.seed(worker._generate_state(base_seed, number))

@@ -94,7 +94,7 @@ def race(
         optional("ray")
     limit_s = wish.budget_s or _UNKNOWN_S
     with Voice(Console(stderr=True), limit_s) as voice:
-        lab = job.lab(limit_s, seed, voice, resume=resume, part=PART)
+        lab = job.lab(limit_s, seed, voice, resume=resume, part=PART, here=ray is None)
 
         def changed(rows: list[Row]) -> None:
             voice.limit(lab.budget_s)

@@ -37,6 +37,7 @@ class Entry:
     arm: Arm | None = None
     runs: list[FinalRun] = field(default_factory=list)
     curves: list[tuple[tuple[int, float], ...]] = field(default_factory=list)
+    startups_s: list[float] = field(default_factory=list)
     state_bytes: int | None = None
     dropped: bool = False
 
@@ -110,6 +111,8 @@ def keep(trainings: Trainings, entry: Entry, run: Run, goals: Goals) -> None:
     final = FinalRun(record.trial.id, record.trial.seed, run.steps, run.step_s, end, crossings, curve.stopped)
     entry.runs.append(final)
     entry.curves.append(tuple((step, trainings.metric.shown(value)) for step, value in curve.points))
+    if record.startup_s is not None:
+        entry.startups_s.append(record.startup_s)
     if record.race is not None:
         entry.state_bytes = record.race.state_bytes
     shown = None if end is None else trainings.metric.shown(end)
@@ -214,6 +217,7 @@ def _finalist(
         expected_s={goal: compare.expected_s(entry.runs, goal) for goal in names},
         step_s=_step_s(entry) or float("nan"),
         final=None if final is None else (-final if grows else final),
+        startup_s=fmean(entry.startups_s) if entry.startups_s else None,
         state_bytes=entry.state_bytes,
         vs_script=vs_script,
         vs_incumbent=against(own, DEFAULT, rejected[1], RESOLUTION),

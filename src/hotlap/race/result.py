@@ -104,6 +104,8 @@ class Finalist:
     step_s: float
     final: float | None
     """Mean of the metric at the end; None when a run never came there."""
+    startup_s: float | None
+    """From the start of the process to the first step, compilation and all; outside of the times to a goal."""
     state_bytes: int | None
     vs_script: dict[str, Comparison]
     """By goal; empty for the script as written."""

@@ -65,6 +65,10 @@ class Loader:
     """"" when its samples can be kept for later epochs and that pays, else why not."""
     tied: str = "it was not shown that another process may fetch from it"
     """Why its fetching is tied to the processes in which the script does it; "" when a copy of them may."""
+    pool: str = "it was not shown that a worker is after an epoch as it was before"
+    """Why its workers cannot be kept for the next epoch; "" when they can."""
+    start_s: float | None = None
+    """Median time of making an iterator, which starts its workers."""
     fetch_s: float | None = None
     """Median time of fetching a batch, in the process that fetches; None when too few were seen, as below."""
     wait_s: float | None = None

@@ -59,6 +59,7 @@ def _finalist(finalist: Finalist) -> dict[str, Any]:
         "median_ends_s": finalist.median_ends_s,
         "expected_s": finalist.expected_s,
         "step_s": finalist.step_s,
+        "startup_s": finalist.startup_s,
         "final": finalist.final,
         "non_inferior": finalist.non_inferior,
         "state_bytes": finalist.state_bytes,

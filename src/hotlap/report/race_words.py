@@ -192,7 +192,8 @@ def method(result: RaceResult) -> list[str]:
     runs = (
         "Every run is the script in a process of its own, on a seed of its own. The goals come from whole, untouched"
         f" runs: {goals(result)}. A run is at a goal when the median of three consecutive points of its curve is. The"
-        f" curve is the {result.metric.words}, on the same grid of steps for every arm, with evaluation off the clock."
+        f" curve is the {result.metric.words}, on the same grid of steps for every arm, with start-up and"
+        " evaluation off the clock."
     )
     search = (
         "Each rule, the script's own among them, was searched in the same way: learning rates around where people"

@@ -129,7 +129,7 @@ def recording(
         wall_s=wall_s,
         startup_s=first[0]["at_s"] if first else None,
         steps=steps,
-        epoch_start_s=sum(starts) / len(starts) if starts else 0.0,
+        epoch_start_s=_epoch_start_s(starts),
         evaluation_s=evaluation_s,
         evaluations=evaluations,
         warmup_steps=warmup,
@@ -209,12 +209,19 @@ def facts(folder: Path, script: str, sha256: str, argv: tuple[str, ...], steps: 
         loader["draws_randomness"] = _draws(loader, in_workers)
         if loader["num_workers"]:
             loader["fetch_s"] = _fetching_s(journals, loader["dataset"])
-            loader["tied"] = _tied(loader, [line["tied"] for line in seen if line["dataset"] == loader["dataset"]])
+            in_workers = [line["tied"] for line in seen if line["dataset"] == loader["dataset"]]
+            loader["tied"], loader["pool"] = _tied(loader["tied"], in_workers), _tied(loader["pool"], in_workers)
     faults = steps.faults[warmup:] or steps.faults
     fields |= _of_probes({line["probe"]: line["what"] for line in of_kind(training_process(journals), "seen")})
     fields |= {"script": script, "script_sha256": sha256, "argv": argv}
     fields["faults_per_step"] = sum(faults) / len(faults) if faults else 0.0
     return msgspec.convert(fields, Facts)
+
+
+def _epoch_start_s(starts: list[float]) -> float:
+    """Mean start of an epoch, without the first where there are more: what is done once in a process is no epoch's."""
+    later = starts[1:] or starts
+    return sum(later) / len(later) if later else 0.0
 
 
 def _of_probes(seen: dict[str, Any]) -> dict[str, Any]:
@@ -235,10 +242,10 @@ def _draws(loader: dict[str, Any], in_workers: list[bool | None]) -> bool | None
     return None if silent or loader["draws_randomness"] is None or None in in_workers else False
 
 
-def _tied(loader: dict[str, Any], in_workers: list[str]) -> str:
+def _tied(here: str, in_workers: list[str]) -> str:
     """Why fetching is tied to its processes, with what the workers saw; silence is a reason."""
     silence = "" if in_workers else "its worker processes told nothing of how they fetch"
-    return loader["tied"] or next(filter(None, in_workers), silence)
+    return here or next(filter(None, in_workers), silence)
 
 
 def _fetching_s(journals: list[list[dict[str, Any]]], dataset: str) -> float | None:

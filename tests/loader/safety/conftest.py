@@ -11,7 +11,7 @@ import torch
 from inside.conftest import Place
 
 from hotlap.inside.host import Host
-from hotlap.loader import cached
+from hotlap.loader import cached, worker_pool
 from loader.safety.paths import PATHS, Path, observed
 
 Same = Callable[[Callable[[], Any]], Any]
@@ -41,6 +41,12 @@ def _threads() -> Iterator[None]:
 def _cheap_samples_are_cached_too(monkeypatch: pytest.MonkeyPatch) -> None:
     """As the scenarios have them; what is not worth it is still to be right."""
     monkeypatch.setattr(cached, "_WORTH", 0.0)
+
+
+@pytest.fixture(autouse=True)
+def _kept_workers_serve_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Scenarios have two epochs, and new workers would serve the second one."""
+    monkeypatch.setattr(worker_pool, "_EVERY", 1)
 
 
 _known: dict[str, Any] = {}

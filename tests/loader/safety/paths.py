@@ -72,6 +72,7 @@ PATHS = (
     Path("fetch-ahead", not_held=_EARLY),
     Path("virtual-workers", 1),
     Path("virtual-workers", 0, _NO_PROCESS),
+    Path("worker-pool"),
     Path("sample-cache", not_held=_SHARED),
     Path(DROP_IN),
 )
@@ -104,9 +105,16 @@ def _with_workers(loader: Loader, told: list[dict[str, Any]]) -> Loader:
     fields = asdict(loader)
     mine = [line for line in told if line["dataset"] == loader.dataset]
     draws = _draws(fields, [line["draws"] for line in mine])
-    tied = _tied(fields, [line["tied"] for line in mine]) if loader.num_workers else loader.tied
-    pace = {"fetch_s": None, "wait_s": None, "use_s": None}  # a path is held to the checklist wherever it may be taken
-    return replace(msgspec.convert(fields, Loader), draws_randomness=draws, tied=tied, **pace)
+    in_workers = [line["tied"] for line in mine]
+    tied = _tied(loader.tied, in_workers) if loader.num_workers else loader.tied
+    pool = _tied(loader.pool, in_workers)
+    pace = {
+        "start_s": None,
+        "fetch_s": None,
+        "wait_s": None,
+        "use_s": None,
+    }  # a path is held to the checklist wherever it may be taken
+    return replace(msgspec.convert(fields, Loader), draws_randomness=draws, tied=tied, pool=pool, **pace)
 
 
 class _NoTape:

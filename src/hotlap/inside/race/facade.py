@@ -32,6 +32,10 @@ if TYPE_CHECKING:
 
 _BLANK: Any = vars(copyreg)["_reconstructor"]  # how protocol 0 makes an object without its constructor
 _AMP = "_step_supports_amp_scaling"
+_OF_TORCH = [
+    kind for kind in vars(torch.optim).values() if isinstance(kind, type) and kind is not torch.optim.Optimizer
+]
+"""Rules that a script's class may extend."""
 
 
 class Facade:
@@ -208,6 +212,14 @@ class Swaps:
         if clause not in self._said:
             self._said.add(clause)
             self._host.failed(OPTIMIZER_RULE, clause)
+
+    def say_own_step(self, original: type[torch.optim.Optimizer]) -> None:
+        """A class of the script's own may do more in its step than the update that another rule takes the place of."""
+        base = next(base for base in original.__mro__ if "step" in vars(base))
+        extends = any(issubclass(base, kind) and base is not kind for kind in _OF_TORCH)
+        if extends and not base.__module__.startswith("torch.") and base.__qualname__ not in self._said:
+            self._said.add(base.__qualname__)
+            self._host.remark(f"what {base.__qualname__}.step does besides its update is left out under another rule")
 
     def say_foreign(self) -> None:
         """A checkpoint of another rule was loaded."""

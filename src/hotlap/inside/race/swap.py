@@ -96,6 +96,8 @@ class Swap:
                 refuse(self.swaps.is_held(optimizer), refusals.WRAPS)
                 refuse(bool(self.arm.batch) and not self.swaps.batch_size.found, refusals.NO_SUCH_LOADER)
                 self._settings = Settings(self.arm, self.original, optimizer.param_groups)
+                if self._foreign:
+                    self.swaps.say_own_step(self.original)
             if self._foreign and not (self.engines and self.engines.are_of(optimizer.param_groups)):
                 self._build(optimizer)
         except RefusalError as refusal:
