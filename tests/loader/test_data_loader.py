@@ -58,7 +58,12 @@ def test_whole_batches_serve() -> None:
         (lambda: hotlap.DataLoader(rows(), None), ["served by torch.", "it hands over single samples"]),
         (
             lambda: hotlap.DataLoader(rows(), 4, num_workers=2),
-            ["served by torch.", "faster with num_workers=0", "virtual-workers: nothing against it"],
+            [
+                "served by torch.",
+                "faster with num_workers=0",
+                "virtual-workers: nothing against it",
+                "worker-pool: nothing against it",
+            ],
         ),
         (
             lambda: hotlap.DataLoader(Stream(3), 2),
@@ -72,7 +77,7 @@ def test_explains(make: Any, lines: list[str]) -> None:
     said = make().explain()
 
     assert all(line in said for line in lines)
-    assert len(said.splitlines()) == (6 if "served by torch" in said else 5)
+    assert len(said.splitlines()) == (7 if "served by torch" in said else 6)
 
 
 def test_explains_that_it_has_given_up(monkeypatch: pytest.MonkeyPatch) -> None:

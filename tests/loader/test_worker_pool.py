@@ -6,6 +6,7 @@ import ctypes
 import functools
 import gc
 import os
+import resource
 import signal
 import time
 from collections.abc import Callable
@@ -259,6 +260,20 @@ def loader_pids(loader: DataLoader[Any]) -> list[int]:
     crew = pool._kept[loader].crew
     assert crew is not None
     return pids(crew)
+
+
+def test_files_are_left_to_others(host: Host, serves: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where few more may be opened, no workers wait while those of another loader are started (S38)."""
+    installed(host)
+    waiting, other = make(Streams), make(Streams)
+    workers = crews(waiting)[-1]
+    held = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    monkeypatch.setattr(resource, "getrlimit", lambda what: (2 * held - 1, limit[1]))
+    iterator = iter(other)
+
+    assert not any(map(alive, workers))
+    assert len(list(iterator)) == len(list(waiting)) == len(waiting)
 
 
 def test_an_epoch_that_is_broken_off_ends_its_workers(host: Host, serves: None) -> None:

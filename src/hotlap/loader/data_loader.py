@@ -13,13 +13,15 @@ from torch.utils import data
 from torch.utils.data._utils.fetch import _MapDatasetFetcher
 
 from hotlap.loader.fetch_watch import dataset_name
-from hotlap.loader.movable import why_not_ahead, why_not_movable, why_not_virtual
+from hotlap.loader.movable import why_not_ahead, why_not_movable, why_not_pooled, why_not_virtual
 from hotlap.loader.sample_cache import why_never_cached
 from hotlap.loader.serve import WholeBatches
 from hotlap.loader.whole_batch import fetch_path
 
 _T = TypeVar("_T", covariant=True)
 _MEASURED = "nothing against it under torch's own class, but whether it pays must be measured: `hotlap tune` does"
+
+_NO_WORKERS = "it has no workers"
 
 
 class DataLoader(data.DataLoader[_T]):
@@ -56,7 +58,8 @@ class DataLoader(data.DataLoader[_T]):
             "sample-cache": why_never_cached(plain) or _MEASURED,
             "loader-workers": why_not_movable(plain) or _MEASURED,
             "fetch-ahead": self._why_not_ahead(),
-            "virtual-workers": (why_not_virtual(plain) or _MEASURED) if self.num_workers else "it has no workers",
+            "virtual-workers": (why_not_virtual(plain) or _MEASURED) if self.num_workers else _NO_WORKERS,
+            "worker-pool": (why_not_pooled(plain) or _MEASURED) if self.num_workers else _NO_WORKERS,
         }
         lines = [
             f"{dataset_name(self.dataset).split(':')[-1]} is served by {'torch' if whole else 'whole-batch-fetch'}.",

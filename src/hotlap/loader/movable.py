@@ -174,6 +174,8 @@ def why_not_virtual(loader: DataLoader[Any]) -> str:
 
 def why_not_pooled(loader: DataLoader[Any]) -> str:
     """Nothing when this loader's workers may serve another epoch once they are seeded anew, else why not."""
+    if sys.platform != "linux":
+        return "how many files are open is seen on Linux alone"
     if loader._dataset_kind != 0:
         return "an iterable dataset ends with its workers"
     if loader.persistent_workers:

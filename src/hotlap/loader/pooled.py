@@ -66,9 +66,10 @@ class Crew(_MultiProcessingDataLoaderIter):
             return False
 
     def _answer(self) -> Answer:
-        alive = all(worker.is_alive() for worker in self._workers)
-        there, got = self._try_get_data(_LIMIT_S) if alive else (False, None)
-        return got[0] if there else Answer(fit=False)
+        if not all(worker.is_alive() for worker in self._workers):
+            return Answer(fit=False)
+        there, got = self._try_get_data(_LIMIT_S)
+        return got[0] if got and there else Answer(fit=False)
 
 
 class PooledIter(_MultiProcessingDataLoaderIter):
@@ -122,7 +123,7 @@ class PooledIter(_MultiProcessingDataLoaderIter):
     def _take_over(self, crew: Crew) -> None:
         for name, value in crew.hand_over().items():
             vars(self).setdefault(name, value)
-        _utils.signal_handling._set_worker_pids(id(self), tuple(worker.pid for worker in self._workers))
+        torch._C._set_worker_pids(id(self), tuple(worker.pid for worker in self._workers))
         self._worker_pids_set = True
 
     def _next_index(self) -> Any:
@@ -168,7 +169,7 @@ class PooledIter(_MultiProcessingDataLoaderIter):
             super()._shutdown_workers()
             return
         if self._worker_pids_set:  # who is killed from now on is noticed when the next epoch begins
-            _utils.signal_handling._remove_worker_pids(id(self))
+            torch._C._remove_worker_pids(id(self))
             self._worker_pids_set = False
         self._kept.crew = Crew(self)
         self._shutdown = True

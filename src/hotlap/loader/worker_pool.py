@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import atexit
 import os
+import resource
 from math import inf
+from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -54,6 +56,9 @@ class WorkerPool:
             return None
         if loader not in self._kept:
             self._kept[loader] = Kept(self, dataset_name(loader.dataset).split(":")[-1])
+        if _is_crowded():
+            for other in self._kept.values():
+                other.release()
         return self._kept[loader].iterator(twin)
 
     def _close(self) -> None:
@@ -110,9 +115,13 @@ class Kept:
         if reason and not self._off:
             self._pool.left(self._dataset, reason)
         self._off = True
-        if self.crew is not None:
-            self.crew.close()
-            self.crew = None
+        self.release()
+
+    def release(self) -> None:
+        """End what is kept now."""
+        crew, self.crew = self.crew, None
+        if crew is not None:
+            crew.close()
 
     def failed(self, reason: str) -> None:
         """A kept worker made another batch than a new one."""
@@ -158,6 +167,11 @@ class Kept:
         except UnfitError as reason:
             return str(reason)
         return "" if same else "the script changes what is fetched from between epochs"
+
+
+def _is_crowded() -> bool:
+    """Whether half of the files that this process may open are open: workers that wait take some from others."""
+    return 2 * sum(1 for _ in Path("/proc/self/fd").iterdir()) > resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
 def _built(loader: Any) -> tuple[Any, ...]:
