@@ -9,7 +9,8 @@ import os
 import resource
 import signal
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,10 @@ import torch
 from torch.utils.data import DataLoader, get_worker_info
 
 from hotlap.inside.host import Host
-from hotlap.loader import worker_pool
 from hotlap.loader.compare import difference
 from hotlap.loader.movable import why_not_pooled
 from hotlap.loader.worker_pool import WorkerPool
-from loader import datasets
+from loader import datasets, tricky_settings
 from loader.test_serve import generators, seeded
 from loader.test_virtual import Streams, reads, seeds
 
@@ -73,7 +73,7 @@ def installed(host: Host) -> None:
 @pytest.fixture
 def serves(monkeypatch: pytest.MonkeyPatch) -> None:
     """From the second epoch on, with nothing compared."""
-    monkeypatch.setattr(worker_pool, "_EVERY", 1)
+    monkeypatch.setattr(WorkerPool, "proves", False)
 
 
 @pytest.mark.parametrize("compared", [True, False])
@@ -92,7 +92,7 @@ def test_same_batches_and_streams(
     options: dict[str, Any], compared: bool, host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Seeds, numbers and draws of every worker, and the generators of the script (S2 to S4, S7, S9, S10)."""
-    monkeypatch.setattr(worker_pool, "_EVERY", 16 if compared else 1)
+    monkeypatch.setattr(WorkerPool, "proves", compared)
     generator = options.get("generator")
     before = None if generator is None else generator.get_state()
     expected = history(make(Streams, **options))
@@ -169,7 +169,18 @@ class Counts(datasets.Sized):
         return self.served
 
 
-@pytest.mark.parametrize("kind", [Remembers, Counts, datasets.Tuple])
+BANK: deque[int] = deque(maxlen=4)
+
+
+class Banks(datasets.Sized):
+    """A deque of the module, of the same length after a while."""
+
+    def __getitem__(self, i):
+        BANK.append(i)
+        return sum(BANK)
+
+
+@pytest.mark.parametrize("kind", [Remembers, Counts, Banks, datasets.Tuple])
 def test_a_worker_that_changed_is_not_kept(kind: Any, host: Host, serves: None) -> None:
     """What fetching leaves behind in a worker ends with its epoch (S12)."""
     expected = history(make(kind))
@@ -179,11 +190,27 @@ def test_a_worker_that_changed_is_not_kept(kind: Any, host: Host, serves: None) 
     assert len({pid for workers in crews(make(kind)) for pid in workers}) == (2 if kept else 2 * EPOCHS)
 
 
+class Settings:
+    level = 0
+
+
+class Reader:
+    level = 0
+
+    def read(self):
+        return Reader.level
+
+
 class Reads(datasets.Sized):
     level = 0
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.reader = Reader()
+
     def __getitem__(self, i):
-        return self.x[i], self.level, os.environ.get("LEVEL"), str(Path.cwd()), GLOBAL["level"]
+        around = os.environ.get("LEVEL", ""), str(Path.cwd())
+        return self.x[i], self.level, around, GLOBAL["level"], tricky_settings.LEVEL, Settings.level, self.reader.read()
 
 
 GLOBAL = {"level": 0}
@@ -213,7 +240,33 @@ def of_module(dataset: Any, epoch: int) -> None:
     GLOBAL["level"] = epoch
 
 
-@pytest.mark.parametrize("change", [of_instance, of_class, in_place, of_environment, of_folder, of_module])
+def past_the_count(dataset: Any, epoch: int) -> None:
+    dataset.x.data[3] = epoch
+
+
+def by_numpy(dataset: Any, epoch: int) -> None:
+    dataset.x.numpy()[3] = epoch
+
+
+def of_another_module(dataset: Any, epoch: int) -> None:
+    tricky_settings.LEVEL = epoch
+
+
+def of_a_settings_class(dataset: Any, epoch: int) -> None:
+    Settings.level = epoch
+
+
+def of_a_part(dataset: Any, epoch: int) -> None:
+    Reader.level = epoch
+
+
+CHANGES = [
+    *(of_instance, of_class, in_place, of_environment, of_folder, of_module),
+    *(past_the_count, by_numpy, of_another_module, of_a_settings_class, of_a_part),
+]
+
+
+@pytest.mark.parametrize("change", CHANGES)
 def test_what_the_script_changes_reaches_the_next_epoch(
     change: Any, host: Host, serves: None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -222,6 +275,9 @@ def test_what_the_script_changes_reaches_the_next_epoch(
     monkeypatch.setenv("LEVEL", "")
     monkeypatch.chdir("/usr")
     monkeypatch.setitem(GLOBAL, "level", 0)
+    monkeypatch.setattr(tricky_settings, "LEVEL", 0)
+    monkeypatch.setattr(Settings, "level", 0)
+    monkeypatch.setattr(Reader, "level", 0)
 
     def run() -> list[Any]:
         loader = make(Reads)
@@ -302,6 +358,86 @@ def test_two_epochs_at_a_time(host: Host, serves: None) -> None:
     assert difference(expected, run()) == ""
 
 
+def test_each_workers_are_judged_by_when_they_were_started(host: Host, serves: None) -> None:
+    """Not by when another iterator was, before which the script had changed the dataset."""
+
+    def run() -> list[Any]:
+        torch.manual_seed(0)
+        loader = make(Reads)
+        early = iter(loader)
+        loader.dataset.level = 7
+        late = iter(loader)
+        return [*early, *late, *loader, *loader]
+
+    expected = run()
+    installed(host)
+    assert difference(expected, run()) == ""
+
+
+@pytest.mark.parametrize("count", [0, 3])
+def test_loaders_that_are_short_or_have_no_length(count: int, host: Host, serves: None) -> None:
+    """What is drawn when an iterator is made is drawn once (S2)."""
+
+    def run() -> list[Any]:
+        torch.manual_seed(0)
+        loader: DataLoader[Any] = DataLoader(range(count), 2, sampler=Endless(count), num_workers=2)
+        short: DataLoader[Any] = DataLoader(range(3), 4, num_workers=2, drop_last=True)
+        return [[list(loader), list(short), torch.rand(1)] for _ in range(3)]
+
+    expected = run()
+    installed(host)
+    assert difference(expected, run()) == ""
+
+
+class Endless:
+    """A sampler that has no length."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(torch.randperm(self.count).tolist())
+
+
+def test_a_proof_that_was_broken_off_is_made_again(host: Host) -> None:
+    """Kept workers do not serve before."""
+    installed(host)
+    loader = make(Rand)
+    list(loader)
+    next(iter(loader))
+    expected = {pid for workers in crews(loader) for pid in workers}
+
+    assert len(expected) > 2
+    assert "worker-pool" in host.failures
+
+
+def test_a_copy_of_the_process_that_ends_an_epoch(host: Host, serves: None, tmp_path: Path) -> None:
+    """A fork in the middle of an epoch goes on with its own copy of the iterator, and says nothing to the workers."""
+    expected = history(make(Streams))
+    installed(host)
+    loader = make(Streams)
+
+    def run() -> list[Any]:
+        torch.manual_seed(1)
+        np.random.seed(1)
+        seen: list[Any] = []
+        for _ in range(EPOCHS):
+            iterator = iter(loader)
+            seen.append(generators())
+            for number, batch in enumerate(iterator):
+                seen.append((batch, generators()))
+                if number == len(loader) - 1 and not (child := os.fork()):
+                    try:
+                        next(iterator, None)
+                    finally:  # whatever torch says to a process that would wait for another's children
+                        os._exit(0)
+            os.waitpid(child, 0)
+        return seen
+
+    assert difference(expected, run()) == ""
+    assert not host.failures
+
+
 def test_an_iterator_that_is_over_stays_over(host: Host, serves: None) -> None:
     """Its workers serve somebody else now."""
     installed(host)
@@ -347,6 +483,12 @@ def remembered(i: int) -> int:
     return i
 
 
+class Holds(datasets.Sized):
+    def __init__(self) -> None:
+        super().__init__()
+        self.loader = DataLoader([1, 2])
+
+
 class Cached(datasets.Sized):
     def __getitem__(self, i):
         return remembered(i)
@@ -361,6 +503,7 @@ class Cached(datasets.Sized):
         (lambda: make(Streams, worker_init_fn=reads), "its worker_init_fn does more than seed"),
         (lambda: make(Streams, in_order=False), "it iterates in its own way"),
         (lambda: make(Streams, persistent_workers=True), "the script keeps its workers itself"),
+        (lambda: make(Holds), "its dataset or its collate_fn holds a loader, whose workers would never be let go"),
         (lambda: make(datasets.PrivateTorch), "the dataset holds a random generator of its own"),
         (lambda: make(Cached), "its code keeps results (functools.cache), which new workers would not have"),
     ],

@@ -79,7 +79,9 @@ class Loaders:
             for name, value in attributes.items():
                 object.__setattr__(twin, name, value)
             made = (iterator for make in self._make if (iterator := make(loader, twin)) is not None)
-            iterator = next(made, None) or original(twin)
+            iterator = next(made, None)  # which may be of no length, and false
+            if iterator is None:
+                iterator = original(twin)
             for act in self._opened:
                 act(loader, iterator)
             return iterator

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import pickle
 import sys
@@ -11,14 +12,15 @@ from typing import Any
 
 import torch
 
-from hotlap.loader.movable import reachable
+from hotlap.loader.movable import is_own, names_used, reachable
 from hotlap.loader.tree import UnfitError
 
 _LARGE_BYTES = 1 << 20
-"""Arrays from here on are told apart by where they lie: reading them at every epoch would cost more than it tells."""
+"""Arrays and tensors from here on are told apart by some of their numbers: to read all costs more than it tells."""
 _MOST_BYTES = 1 << 28
 _PLAIN = (bool, int, float, str, bytes, type(None))
 """What a script switches something by: globals that a function names, what it reads of them, attributes of classes."""
+_PICKLES_ITSELF = ("__getstate__", "__reduce__", "__reduce_ex__")
 _MOST_ITEMS = 4096
 _LOOKED_AT = 4096
 """Numbers of a large array that are looked at, evenly spread."""
@@ -34,7 +36,7 @@ def digest(dataset: Any) -> int:
     kind = type(dataset)
     try:
         codes = [vars(base).get("__getitem__") for base in kind.__mro__]
-        _Writer(sink, protocol=5).dump((kind, codes, list(_called(dataset)), vars(dataset)))
+        _Writer(sink, protocol=5).dump((kind, codes, list(_called(dataset)), vars(dataset), _in_slots(dataset)))
     except UnfitError:
         raise
     except Exception as error:  # whatever its objects raise when they are to be written down
@@ -51,16 +53,23 @@ def _called(dataset: Any) -> Iterator[tuple[int, list[tuple[str, Any]]]]:
 
 
 def _plain(function: FunctionType) -> list[tuple[str, Any]]:
-    names = function.__code__.co_names
+    names = dict.fromkeys(names_used(function.__code__))
     found: list[tuple[str, Any]] = []
     for name in names:
         value = function.__globals__.get(name)
         if _is_plain(value):
             found.append((name, value))
-        elif not isinstance(value, (type, FunctionType, ModuleType)):  # such as `args` of `args.size`
-            held = getattr(value, "__dict__", {})
+        elif not isinstance(value, FunctionType):  # `args` of `args.size`; a module or a class of settings
+            held = _held(value)
             found += [(f"{name}.{part}", held[part]) for part in names if part in held and _is_plain(held[part])]
     return found
+
+
+def _held(thing: Any) -> dict[str, Any]:
+    """Attributes, those that a class inherits among them."""
+    if isinstance(thing, type):
+        return {name: value for base in reversed(thing.__mro__) for name, value in vars(base).items()}
+    return getattr(thing, "__dict__", {})
 
 
 def _is_plain(value: Any) -> bool:
@@ -80,6 +89,22 @@ def _of_class(kind: type) -> list[tuple[str, Any]]:
         for name, value in sorted(vars(base).items())
         if not name.startswith("__") and _is_plain(value)
     ]
+
+
+def _in_slots(thing: Any) -> list[Any]:
+    names = [name for base in type(thing).__mro__ for name in vars(base).get("__slots__", ())]
+    return [getattr(thing, name) for name in names if name not in ("__dict__", "__weakref__") and hasattr(thing, name)]
+
+
+def _of_tensor(tensor: torch.Tensor) -> Any:
+    """Its bytes where they are few, else some of them: torch does not count every write."""
+    parts = tensor.data_ptr(), tuple(tensor.shape), tensor.stride(), str(tensor.dtype)
+    version = None if tensor.is_inference() else tensor._version
+    if tensor.device.type != "cpu" or not tensor.is_contiguous() or tensor.is_quantized:
+        return *parts, version
+    flat = tensor.detach().reshape(-1)
+    some = flat[:: 1 if tensor.nbytes < _LARGE_BYTES else max(1, len(flat) // _LOOKED_AT)].contiguous()
+    return *parts, version, ctypes.string_at(some.data_ptr(), some.nbytes) if some.nbytes else b""
 
 
 def _bytes(array: Any) -> bytes | None:
@@ -104,11 +129,11 @@ class _Sink:
 
 class _Writer(pickle.Pickler):
     def reducer_override(self, obj: Any) -> Any:
-        """Tensors and large arrays by place and version, code by identity, all else as pickle has it."""
+        """Tensors and large arrays by place and numbers, code by identity, all else as pickle has it."""
         if obj is _is:
             return NotImplemented
         if isinstance(obj, torch.Tensor):
-            return _is, (obj.data_ptr(), tuple(obj.shape), obj.stride(), str(obj.dtype), obj._version)
+            return _is, _of_tensor(obj)
         if isinstance(obj, FunctionType):
             cells = [cell.cell_contents for cell in obj.__closure__ or ()]
             return _is, (id(obj.__code__), obj.__defaults__, cells, _plain(obj))
@@ -118,6 +143,8 @@ class _Writer(pickle.Pickler):
             return _is, (id(obj), _of_class(obj))
         if isinstance(obj, (ModuleType, CodeType)):
             return _is, (id(obj),)
+        if any(name in vars(base) for base in type(obj).__mro__ if is_own(base) for name in _PICKLES_ITSELF):
+            raise UnfitError(f"a {type(obj).__qualname__} in it says itself how it is to be written down")
         numpy = sys.modules.get("numpy")
         if numpy is not None and type(obj) is numpy.ndarray and obj.nbytes >= _LARGE_BYTES:
             some = obj.reshape(-1)[:: max(1, obj.size // _LOOKED_AT)] if obj.flags.c_contiguous else None

@@ -6,9 +6,11 @@ import dis
 import io
 import random
 import sys
+import sysconfig
 import time
 from collections.abc import Iterator
 from functools import _lru_cache_wrapper, lru_cache, partial
+from pathlib import Path
 from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
@@ -36,12 +38,16 @@ _ITEMS = 32
 """Items looked at in a container."""
 _OBJECTS = 2000
 _ATOMS = (str, bytes, int, float, complex, bool, type(None), type, ModuleType)
+_INSTALLED = tuple(
+    [sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")]
+    + [str(Path(file).resolve().parents[1]) for file in (__file__, torch.__file__)]
+)
 _HANDLES = ("h5py", "lmdb", "sqlite3", "zipfile", "tarfile", "_thread", "threading", "socket", "multiprocessing")
 
 
 def reachable(*roots: Any) -> Iterator[Any]:
     """The objects that these hold in attributes, containers, closures and partials, some levels deep."""
-    level, seen = list(roots), set[int]()
+    level, seen, names = list(roots), set[int](), set[str]()
     for _ in range(_DEPTH + 1):
         below: list[Any] = []
         for thing in level:
@@ -49,11 +55,26 @@ def reachable(*roots: Any) -> Iterator[Any]:
                 continue
             seen.add(id(thing))
             yield thing
-            below += _held_by(thing)
+            names |= set(names_used(thing.__code__)) if isinstance(thing, FunctionType) else set()
+            below += _held_by(thing, names)
         level = below
 
 
-def _held_by(thing: Any) -> list[Any]:
+def is_own(thing: type | ModuleType) -> bool:
+    """Whether a class or a module is the script's own: neither Python's, nor installed, nor hotlap's."""
+    module = sys.modules.get(thing.__module__) if isinstance(thing, type) else thing
+    file = getattr(module, "__file__", None) or ""
+    return not file.startswith(_INSTALLED) if file else getattr(module, "__name__", "") == "__main__"
+
+
+def named_within(function: FunctionType) -> list[Any]:
+    """What a function may read of the script's own modules and classes that it names."""
+    named = [function.__globals__.get(name) for name in globals_used(function.__code__)]
+    own = [vars(one) for one in named if isinstance(one, (ModuleType, type)) and is_own(one)]
+    return [held[name] for held in own for name in names_used(function.__code__) if name in held]
+
+
+def _held_by(thing: Any, names: set[str]) -> list[Any]:
     if isinstance(thing, torch.Tensor) or type(thing).__module__ == "numpy":
         return []
     if isinstance(thing, dict):
@@ -62,19 +83,20 @@ def _held_by(thing: Any) -> list[Any]:
         return list(thing)[:_ITEMS]
     if isinstance(thing, FunctionType):
         named = [thing.__globals__[name] for name in globals_used(thing.__code__) if name in thing.__globals__]
+        named += named_within(thing)
         cells = [cell.cell_contents for cell in thing.__closure__ or () if _filled(cell)]
-        return [*named, *cells, *(thing.__defaults__ or ())]
+        return [*named, *cells, *(thing.__defaults__ or ()), *(thing.__kwdefaults__ or {}).values()]
     if isinstance(thing, MethodType):
         return [thing.__self__, thing.__func__]
     if isinstance(thing, partial):
         return [thing.func, *thing.args, *thing.keywords.values()]
-    return [*list(getattr(thing, "__dict__", {}).values())[:_ITEMS], *_methods(type(thing))]
+    return [*_methods(type(thing), names), *list(getattr(thing, "__dict__", {}).values())[:_ITEMS]]
 
 
-def _methods(kind: type) -> list[Any]:
-    """Methods by which a sample may be fetched, and those that they name."""
+def _methods(kind: type, called: set[str]) -> list[Any]:
+    """Methods by which a sample may be fetched, those that they name, and of the script's classes those called so far."""
     found: dict[str, Any] = {}
-    names = ["__getitem__", "__getitems__", "__call__", "forward"]
+    names = ["__getitem__", "__getitems__", "__call__", "forward", *(sorted(called) if is_own(kind) else ())]
     for name in names:  # grows on the way
         method = getattr(kind, name, None)
         method = method.fget if isinstance(method, property) else method
@@ -182,8 +204,11 @@ def why_not_pooled(loader: DataLoader[Any]) -> str:
         return "the script keeps its workers itself"
     if type(loader)._get_iterator is not DataLoader._get_iterator or not loader.in_order:
         return "it iterates in its own way"
-    if any(isinstance(thing, _lru_cache_wrapper) for thing in reachable(loader.dataset, loader.collate_fn)):
-        return "its code keeps results (functools.cache), which new workers would not have"
+    for thing in reachable(loader.dataset, loader.collate_fn):
+        if isinstance(thing, _lru_cache_wrapper):
+            return "its code keeps results (functools.cache), which new workers would not have"
+        if isinstance(thing, DataLoader):
+            return "its dataset or its collate_fn holds a loader, whose workers would never be let go"
     return _why_not_seeded(loader) or _why_not_copied(loader.dataset, loader.collate_fn)
 
 

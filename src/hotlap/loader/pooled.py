@@ -10,15 +10,24 @@ import torch
 from torch.utils.data import _utils
 from torch.utils.data.dataloader import _BaseDataLoaderIter, _MultiProcessingDataLoaderIter
 
-from hotlap.loader.compare import IncomparableError, difference
-from hotlap.loader.renewal import Answer, Begin, Renewal, Rest
+from hotlap.loader.compare import difference
+from hotlap.loader.renewal import Answer, Begin, Condition, Renewal, Rest
 
 if TYPE_CHECKING:
     from hotlap.loader.worker_pool import Kept
 
-_LIMIT_S = 60.0
-"""A worker that takes longer to say how it is is not waited for."""
-_OF_ITS_EPOCH = ("_kept", "_seed", "_asked", "_shadow", "_sampler_iter", "_prefetch_factor")
+_LIMIT_S, _LOOK_S = 60.0, 2.0
+"""A worker that takes longer to say how it is is not waited for; so often it is looked whether it lives."""
+_OF_ITS_EPOCH = (
+    "_kept",
+    "_seed",
+    "_is_shadow",
+    "_asked",
+    "_shadow",
+    "_sampler_iter",
+    "_index_sampler",
+    "_prefetch_factor",
+)
 
 
 class Crew(_MultiProcessingDataLoaderIter):
@@ -28,27 +37,29 @@ class Crew(_MultiProcessingDataLoaderIter):
         served: The iterator whose epoch is over.
     """
 
+    condition: Condition
+    built: tuple[Any, ...]
+    _owner: int
+
     def __init__(self, served: PooledIter) -> None:
         vars(self).update({name: value for name, value in vars(served).items() if name not in _OF_ITS_EPOCH})
         self._worker_pids_set = False
-        self._owner = os.getpid()
         for queue in self._index_queues:
             queue.put(Rest())
 
     def fit(self) -> bool:
         """Whether each of them is still as it was before its first batch."""
-        return self._all_fit()
+        return self._all_fit(None)
 
     def renewed(self, base_seed: int) -> bool:
         """Make each of them as new with this seed; whether that was possible."""
         for queue in self._index_queues:
             queue.put(Renewal(base_seed))
-        return self._all_fit()
+        return self._all_fit(base_seed)
 
     def hand_over(self) -> dict[str, Any]:
         """What an iterator with these workers holds; they are no longer this one's."""
         held = dict(vars(self))
-        del held["_owner"]
         self._shutdown = True
         return held
 
@@ -59,17 +70,18 @@ class Crew(_MultiProcessingDataLoaderIter):
 
     __del__ = close
 
-    def _all_fit(self) -> bool:
+    def _all_fit(self, seed: int | None) -> bool:
         try:
-            return all(self._answer().fit for _ in self._workers)
+            return all(self._answer() == Answer(seed, fit=True) for _ in self._workers)
         except Exception:  # one of them is gone
             return False
 
     def _answer(self) -> Answer:
-        if not all(worker.is_alive() for worker in self._workers):
-            return Answer(fit=False)
-        there, got = self._try_get_data(_LIMIT_S)
-        return got[0] if got and there else Answer(fit=False)
+        for _ in range(round(_LIMIT_S / _LOOK_S)):
+            there, got = self._try_get_data(_LOOK_S)
+            if there and got:
+                return got[0]
+        return Answer()
 
 
 class PooledIter(_MultiProcessingDataLoaderIter):
@@ -78,18 +90,30 @@ class PooledIter(_MultiProcessingDataLoaderIter):
     Args:
         loader: Whose it is.
         kept: Where its workers go when it is over.
+        condition: Of what samples are made by, when the workers were started.
         crew: Workers that are to serve; None for new ones.
-        seed: Of the epoch; None draws one as torch does.
+        seed: Of the epoch, where these workers fetch beside others; None draws one as torch does.
     """
 
-    def __init__(self, loader: Any, kept: Kept, crew: Crew | None = None, seed: int | None = None) -> None:
+    def __init__(
+        self,
+        loader: Any,
+        kept: Kept,
+        condition: Condition,
+        crew: Crew | None = None,
+        seed: int | None = None,
+    ) -> None:
         self._kept = kept
+        self.condition = condition
+        self.built = built(loader)
+        self._owner = os.getpid()
         self._seed = seed
+        self._is_shadow = seed is not None
         self._asked: list[Any] = []
         self._shadow: PooledIter | None = None
         if crew is not None:
             _BaseDataLoaderIter.__init__(self, loader)
-            if crew.renewed(self._base_seed):
+            if condition.holds() and crew.renewed(self._base_seed):  # the sampler may have changed the dataset
                 self._take_over(crew)
                 self._prefetch_factor = loader.prefetch_factor
                 self._reset(loader, first_iter=True)
@@ -111,7 +135,7 @@ class PooledIter(_MultiProcessingDataLoaderIter):
         twin = copy.copy(loader)
         order = "batch_sampler" if self._auto_collation else "sampler"
         vars(twin).update({order: list(self._asked), "generator": torch.Generator()})
-        self._shadow = PooledIter(twin, self._kept, crew, self._seed)
+        self._shadow = PooledIter(twin, self._kept, crew.condition, crew, self._seed)
 
     def _beginning(self, loader: Any) -> Any:
         twin = copy.copy(loader)
@@ -123,8 +147,9 @@ class PooledIter(_MultiProcessingDataLoaderIter):
     def _take_over(self, crew: Crew) -> None:
         for name, value in crew.hand_over().items():
             vars(self).setdefault(name, value)
-        torch._C._set_worker_pids(id(self), tuple(worker.pid for worker in self._workers))
-        self._worker_pids_set = True
+        if not self._is_shadow:  # torch would raise in the middle of the training when one of them dies
+            torch._C._set_worker_pids(id(self), tuple(worker.pid for worker in self._workers))
+            self._worker_pids_set = True
 
     def _next_index(self) -> Any:
         index = super()._next_index()
@@ -140,22 +165,30 @@ class PooledIter(_MultiProcessingDataLoaderIter):
         return batch
 
     def _prove(self, shadow: PooledIter, batch: Any) -> None:
-        found = shadow.differs_from(batch)
-        if found:
-            self._kept.failed(found)
+        try:
+            found = shadow.differs_from(batch)
+            if found:
+                self._kept.failed(found)
+        except Exception as reason:  # it cannot be told
+            found = f"{reason}"
+            self._kept.leave(found)
         if found or shadow.is_over():
+            self._kept.proven = not found
             shadow._shutdown_workers()
         else:
             self._shadow = shadow
 
     def differs_from(self, batch: Any) -> str:
-        """How the next batch differs from this one; "" if it does not."""
+        """How the next batch differs from this one; "" if it does not.
+
+        Raises:
+            IncomparableError: That cannot be told.
+        """
         try:
-            return difference(batch, super()._next_data())
-        except IncomparableError as reason:
-            return str(reason)
+            own = super()._next_data()
         except Exception as error:
             return f"it raised {type(error).__name__}"
+        return difference(batch, own)
 
     def is_over(self) -> bool:
         """Whether all that was asked for was handed over, and every worker waits."""
@@ -165,6 +198,7 @@ class PooledIter(_MultiProcessingDataLoaderIter):
     def _shutdown_workers(self) -> None:
         """An epoch is over, or broken off."""
         leaves = _utils is None or _utils.python_exit_status is not False or self._shutdown
+        leaves = leaves or os.getpid() != self._owner  # a copy of the process has nothing to say to them
         if leaves or not self.is_over() or not self._kept.keeps():
             super()._shutdown_workers()
             return
@@ -173,6 +207,14 @@ class PooledIter(_MultiProcessingDataLoaderIter):
             self._worker_pids_set = False
         self._kept.crew = Crew(self)
         self._shutdown = True
+
+
+def built(loader: Any) -> tuple[Any, ...]:
+    """What workers are started by, besides what they fetch from."""
+    method = torch.multiprocessing.get_start_method(allow_none=True)
+    context = getattr(loader.multiprocessing_context, "_name", method)
+    asked = loader.num_workers, context, loader.pin_memory, loader._auto_collation
+    return *asked, id(loader.dataset), id(loader.collate_fn), id(loader.worker_init_fn)
 
 
 PooledIter.__name__ = _MultiProcessingDataLoaderIter.__name__  # profilers and errors call it by name

@@ -28,14 +28,16 @@ from hotlap.loader.states import modes, seed_worker
 class Condition:
     """All that the samples of a dataset are made by, as it is now in this process.
 
+    Args:
+        parts: The dataset, the loader's `collate_fn`, and the script's `worker_init_fn`.
+
     Raises:
         UnfitError: It holds something whose changes cannot be told.
     """
 
-    def __init__(self, dataset: Any, collate_fn: Any) -> None:
-        self._parts = dataset, collate_fn
-        self._dataset = dataset if hasattr(dataset, "__dict__") else SimpleNamespace(items=dataset)
-        self._digest = digest(self._dataset)
+    def __init__(self, *parts: Any) -> None:
+        self._parts = parts
+        self._digests = self._now()
         self._around = _around()
         self.hold()
 
@@ -45,13 +47,19 @@ class Condition:
 
     def holds(self) -> bool:
         """Whether nothing of it has changed since."""
-        return self._around == _around() and not self._snapshot.changed() and self._digest == digest(self._dataset)
+        return self._around == _around() and not self._snapshot.changed() and self._digests == self._now()
+
+    def _now(self) -> list[int]:
+        return [digest(part if hasattr(part, "__dict__") else SimpleNamespace(part=part)) for part in self._parts]
 
 
 def _around() -> tuple[Any, ...]:
     """What a process that is forked takes over from the script's."""
-    streams = id(sys.stdout), id(sys.stderr)
-    return Path.cwd(), dict(os.environ), streams, list(warnings.filters), modes()
+    streams, numpy = (id(sys.stdout), id(sys.stderr)), sys.modules.get("numpy")
+    precision = torch.get_float32_matmul_precision(), torch.get_autocast_dtype("cpu")
+    exact = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    errors = numpy and numpy.geterr()
+    return Path.cwd(), dict(os.environ), streams, list(warnings.filters), modes(), precision, exact, errors
 
 
 @dataclass(frozen=True)
@@ -100,7 +108,7 @@ class Begin:
         Begin.here = self
         try:
             info: Any = worker._worker_info
-            self.condition = Condition(info.dataset, self._collate_fn)
+            self.condition = Condition(info.dataset, self._collate_fn, self.init_fn)
         except Exception:  # it serves this epoch, and is not kept
             self.condition = None
 
@@ -122,11 +130,13 @@ def _renewed(base_seed: int) -> Answer:
         torch.set_num_threads(1)
         seed_worker(base_seed, was.id)
         Host(Journal(None), {}).set(worker, "_worker_info", now)
+        with warnings.catch_warnings():
+            pass  # what was warned of in an earlier epoch is warned of again, as by a new worker
         here = Begin.here
         if here.init_fn is not None:
             here.init_fn(was.id)
         if here.condition is not None:
             here.condition.hold()
-        return Answer(fit=True)
+        return Answer(seed=base_seed, fit=True)
     except Exception:  # a new worker will say it better
         return Answer(fit=False)

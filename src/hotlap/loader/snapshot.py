@@ -5,12 +5,13 @@ from __future__ import annotations
 import operator
 import sys
 import zlib
+from collections import deque
 from types import FunctionType
 from typing import Any
 
 import torch
 
-from hotlap.loader.movable import globals_used, reachable
+from hotlap.loader.movable import globals_used, named_within, reachable
 
 _ITEMS = 4096
 """A container with more items is compared by its length, unless thoroughly."""
@@ -47,23 +48,27 @@ class Snapshot:
     def _mark(self, thing: Any) -> Any:
         """What a change of its contents would show in, where those are no objects."""
         if isinstance(thing, torch.Tensor):
-            return (thing.data_ptr() if thing.layout is torch.strided else 0), thing._version, thing.shape
+            version = None if thing.is_inference() else thing._version
+            return (thing.data_ptr() if thing.layout is torch.strided else 0), version, thing.shape
         numpy = sys.modules.get("numpy")
         if numpy is not None and isinstance(thing, numpy.ndarray):
             looked_at = thing.nbytes <= self._bytes and not thing.dtype.hasobject
             return thing.ctypes.data, thing.shape, thing.strides, zlib.crc32(thing.tobytes()) if looked_at else 0
-        return len(thing) if isinstance(thing, (list, tuple, set, frozenset, dict)) else None
+        if isinstance(thing, bytearray):
+            return zlib.crc32(thing)
+        return len(thing) if isinstance(thing, (list, tuple, set, frozenset, dict, deque)) else None
 
     def _held_by(self, thing: Any) -> list[Any]:
         """The objects in it."""
         if isinstance(thing, torch.Tensor) or type(thing).__module__ == "numpy":
             return []
-        if isinstance(thing, (list, tuple, set, frozenset, dict)):
+        if isinstance(thing, (list, tuple, set, frozenset, dict, deque)):
             if len(thing) > self._items:
                 return []
             return [*thing, *thing.values()] if isinstance(thing, dict) else list(thing)
         if isinstance(thing, FunctionType):
-            return [thing.__code__, *(thing.__globals__.get(name) for name in globals_used(thing.__code__))]
+            named = [thing.__globals__.get(name) for name in globals_used(thing.__code__)]
+            return [thing.__code__, *named, *named_within(thing)]
         held = getattr(thing, "__dict__", {})
         of_class = [kind for kind in type(thing).__mro__ if kind.__module__.split(".")[0] not in _LIBRARIES]
         return [*held, *held.values(), *(value for kind in of_class for value in vars(kind).values())]

@@ -14,13 +14,12 @@ from math import inf
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 from hotlap.loader.fetch_watch import dataset_name
 from hotlap.loader.movable import why_not_pooled
-from hotlap.loader.pooled import Crew, PooledIter
+from hotlap.loader.pooled import Crew, PooledIter, built
 from hotlap.loader.renewal import Condition
-from hotlap.loader.tree import UnfitError
 
 if TYPE_CHECKING:
     from hotlap.inside.host import Host
@@ -40,10 +39,16 @@ class WorkerPool:
     def __init__(self, host: Host, knob: str) -> None:
         self._host = host
         self._knob = knob
-        self.proves = host.task["purpose"] != "time"
-        """A trial of the clock sees few epochs, so that the second would count for more than the one in many it is."""
         self._owner = os.getpid()
         self._kept: WeakKeyDictionary[Any, Kept] = WeakKeyDictionary()
+
+    @property
+    def proves(self) -> bool:
+        """Whether kept workers are compared before they serve.
+
+        A trial of the clock sees few epochs: the second of them would count for more than the one in many that it is.
+        """
+        return self._host.task["purpose"] != "time"
 
     def install(self) -> None:
         """Keep the workers of every iterator from now on whose loader allows it."""
@@ -52,10 +57,14 @@ class WorkerPool:
 
     def _made(self, loader: Any, twin: Any) -> Any:
         """An iterator; None where torch is to make it."""
-        if not twin.num_workers or os.getpid() != self._owner or why_not_pooled(twin):
+        if os.getpid() != self._owner:
+            return None
+        if not twin.num_workers or why_not_pooled(twin):
+            if loader in self._kept:
+                self._kept[loader].release()
             return None
         if loader not in self._kept:
-            self._kept[loader] = Kept(self, dataset_name(loader.dataset).split(":")[-1])
+            self._kept[loader] = Kept(self, loader)
         if _is_crowded():
             for other in self._kept.values():
                 other.release()
@@ -80,15 +89,16 @@ class Kept:
 
     Attributes:
         crew: Its workers while no epoch is served.
+        proven: They have fetched what new ones have.
     """
 
-    def __init__(self, pool: WorkerPool, dataset: str) -> None:
+    def __init__(self, pool: WorkerPool, loader: Any) -> None:
         self.crew: Crew | None = None
+        self.proven = False
         self._pool = pool
-        self._dataset = dataset
+        self._loader = ref(loader)
+        self._dataset = dataset_name(loader.dataset).split(":")[-1]
         self._off = False
-        self._built: tuple[Any, ...] = ()
-        self._condition: Condition | None = None
         self._served = 0
         self._missed = 0
         self._start_s = self._look_s = inf
@@ -97,18 +107,18 @@ class Kept:
         """The next epoch of this loader, or None where torch is to make it."""
         crew = self._fit_crew(loader)
         if crew is None:
-            self._look(loader)
-            return None if self._off else self._started(loader)
+            condition = self._condition(loader)
+            return None if condition is None else self._started(loader, condition)
         self._served += 1
-        if self._served % _EVERY != 1 or not self._pool.proves:
-            return PooledIter(_checked(loader), self, crew)
-        iterator = self._started(loader)
+        if not self._pool.proves or (self.proven and self._served % _EVERY != 1):
+            return PooledIter(_checked(loader), self, crew.condition, crew)
+        iterator = self._started(loader, crew.condition)
         iterator.shadowed(loader, crew)
         return iterator
 
     def keeps(self) -> bool:
-        """Whether there is room for the workers of an epoch that is over."""
-        return not self._off and self.crew is None
+        """Whether the workers of an epoch that is over may be wanted again, and there are no others."""
+        return not self._off and self.crew is None and self._loader() is not None
 
     def leave(self, reason: str) -> None:
         """Keep none from now on."""
@@ -128,9 +138,9 @@ class Kept:
         self._pool.failed(reason)
         self.leave("")
 
-    def _started(self, loader: Any) -> PooledIter:
+    def _started(self, loader: Any, condition: Condition) -> PooledIter:
         began = perf_counter()
-        iterator = PooledIter(_checked(loader), self)
+        iterator = PooledIter(_checked(loader), self, condition)
         self._start_s = min(self._start_s, perf_counter() - began)
         return iterator
 
@@ -150,34 +160,34 @@ class Kept:
             self.leave(reason or "to look whether it has changed takes longer than to start them")
         return None
 
-    def _look(self, loader: Any) -> None:
-        """Note what new workers are made from."""
+    def _condition(self, loader: Any) -> Condition | None:
+        """What new workers are made from; None where that cannot be watched."""
         if self._off:
-            return
+            return None
         try:
-            self._condition, self._built = Condition(loader.dataset, loader.collate_fn), _built(loader)
-        except UnfitError as reason:
+            return Condition(loader.dataset, loader.collate_fn, loader.worker_init_fn)
+        except Exception as reason:  # whatever its objects raise when they are looked at
             self.leave(str(reason))
+            return None
 
-    def _why_unfit(self, crew: Crew, loader: Any) -> str:
+    @staticmethod
+    def _why_unfit(crew: Crew, loader: Any) -> str:
         if not crew.fit():
-            return "fetching changes what they hold"
+            return "fetching changes what they hold, or they are gone"
         try:
-            same = self._condition is not None and self._built == _built(loader) and self._condition.holds()
-        except UnfitError as reason:
+            same = crew.built == built(loader) and crew.condition.holds()
+        except Exception as reason:
             return str(reason)
         return "" if same else "the script changes what is fetched from between epochs"
 
 
 def _is_crowded() -> bool:
     """Whether half of the files that this process may open are open: workers that wait take some from others."""
-    return 2 * sum(1 for _ in Path("/proc/self/fd").iterdir()) > resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-
-
-def _built(loader: Any) -> tuple[Any, ...]:
-    """What workers are started by."""
-    context = getattr(loader.multiprocessing_context, "_name", "")
-    return loader.num_workers, id(loader.collate_fn), id(loader.worker_init_fn), context, loader.pin_memory
+    try:
+        count = sum(1 for _ in Path("/proc/self/fd").iterdir())
+    except OSError:  # nobody tells
+        return True
+    return 2 * count > resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
 def _checked(loader: Any) -> Any:

@@ -104,8 +104,6 @@ class Finalist:
     step_s: float
     final: float | None
     """Mean of the metric at the end; None when a run never came there."""
-    startup_s: float | None
-    """From the start of the process to the first step, compilation and all; outside of the times to a goal."""
     state_bytes: int | None
     vs_script: dict[str, Comparison]
     """By goal; empty for the script as written."""
@@ -115,6 +113,8 @@ class Finalist:
     """Whether it ends as well as the script as written; None when that could not be told."""
     curves: tuple[tuple[tuple[int, float], ...], ...]
     """Points of each run, as the script has the metric."""
+    startup_s: float | None = None
+    """From the start of the process to the first step, compilation and all; outside of the times to a goal."""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ import torch
 from inside.conftest import Place
 
 from hotlap.inside.host import Host
-from hotlap.loader import cached, worker_pool
+from hotlap.loader import cached
+from hotlap.loader.worker_pool import WorkerPool
 from loader.safety.paths import PATHS, Path, observed
 
 Same = Callable[[Callable[[], Any]], Any]
@@ -46,7 +47,7 @@ def _cheap_samples_are_cached_too(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def _kept_workers_serve_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Scenarios have two epochs, and new workers would serve the second one."""
-    monkeypatch.setattr(worker_pool, "_EVERY", 1)
+    monkeypatch.setattr(WorkerPool, "proves", False)
 
 
 _known: dict[str, Any] = {}

@@ -1,0 +1,3 @@
+"""A module of settings, as scripts keep them beside."""
+
+LEVEL = 0
