@@ -94,7 +94,7 @@ def _held_by(thing: Any, names: set[str]) -> list[Any]:
 
 
 def _methods(kind: type, called: set[str]) -> list[Any]:
-    """Methods by which a sample may be fetched, those that they name, and of the script's classes those called so far."""
+    """Methods by which a sample may be fetched, those they name, and of the script's classes those named so far."""
     found: dict[str, Any] = {}
     names = ["__getitem__", "__getitems__", "__call__", "forward", *(sorted(called) if is_own(kind) else ())]
     for name in names:  # grows on the way

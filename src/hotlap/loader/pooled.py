@@ -198,7 +198,9 @@ class PooledIter(_MultiProcessingDataLoaderIter):
     def _shutdown_workers(self) -> None:
         """An epoch is over, or broken off."""
         leaves = _utils is None or _utils.python_exit_status is not False or self._shutdown
-        leaves = leaves or os.getpid() != self._owner  # a copy of the process has nothing to say to them
+        if not leaves and os.getpid() != self._owner:  # to end them in a copy of the process would end them here too
+            self._shutdown = True
+            return
         if leaves or not self.is_over() or not self._kept.keeps():
             super()._shutdown_workers()
             return
