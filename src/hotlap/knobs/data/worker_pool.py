@@ -28,7 +28,7 @@ class WorkerPool(Knob):
     ## When it cannot
     Long epochs; fewer than three of them; a dataset that the script or the fetching changes, that holds open files or
     generators, or so much that looking for changes takes longer than a start. Between epochs the workers keep their
-    memory.
+    memory, and a script that waits for all its children waits for them.
     ## Source
     torch.utils.data documentation, "Multi-process data loading"; pytorch#15849, pytorch#12831.
     """
