@@ -36,7 +36,8 @@ class LoaderWorkers(Knob):
     thrifty: ClassVar[bool] = True
     allowed: ClassVar[tuple[Value, ...] | range] = range(1, 257)
     conflicts: ClassVar[tuple[str, ...]] = (
-        *("whole-batch-fetch", "sample-cache", "fetch-ahead", "virtual-workers", "thread-pinning", "wait-policy"),
+        *("whole-batch-fetch", "sample-cache", "fetch-ahead", "virtual-workers", "worker-pool"),
+        *("thread-pinning", "wait-policy"),
     )
 
     def choices(self, facts: Facts) -> tuple[Value, ...] | Skip:

@@ -35,7 +35,7 @@ class SampleCache(Knob):
     contract: ClassVar[Contract] = Contract.EXACT
     when: ClassVar[When] = When.IMPORT
     phase: ClassVar[str] = "data"
-    conflicts: ClassVar[tuple[str, ...]] = ("whole-batch-fetch", "fetch-ahead", "loader-workers")
+    conflicts: ClassVar[tuple[str, ...]] = ("whole-batch-fetch", "fetch-ahead", "loader-workers", "worker-pool")
 
     def choices(self, facts: Facts) -> tuple[Value, ...] | Skip:
         """On where the samples of a training loader could be kept in the observed run."""

@@ -38,7 +38,7 @@ class VirtualWorkers(Knob):
     when: ClassVar[When] = When.IMPORT
     thrifty: ClassVar[bool] = True
     allowed: ClassVar[tuple[Value, ...] | range] = range(257)
-    conflicts: ClassVar[tuple[str, ...]] = ("loader-workers",)
+    conflicts: ClassVar[tuple[str, ...]] = ("loader-workers", "worker-pool")
 
     def choices(self, facts: Facts) -> tuple[Value, ...] | Skip:
         """The two largest divisors of the number of workers that leave a core to the training, and none."""
