@@ -66,8 +66,10 @@ def make(kind: Any, **options: Any) -> DataLoader[Any]:
     return DataLoader(seeded(kind), **{"batch_size": 4, "num_workers": 2} | options)
 
 
-def installed(host: Host) -> None:
-    WorkerPool(host, "worker-pool").install()
+def installed(host: Host) -> WorkerPool:
+    pool = WorkerPool(host, "worker-pool")
+    pool.install()
+    return pool
 
 
 @pytest.fixture
@@ -294,13 +296,13 @@ def test_what_the_script_changes_reaches_the_next_epoch(
 def test_a_worker_that_is_killed_between_epochs(host: Host, serves: None) -> None:
     """New ones serve, and the script sees nothing of it, as it had none then."""
     expected = history(make(Streams))
-    installed(host)
+    pool = installed(host)
     loader = make(Streams)
     found: list[Any] = []
 
     def kill(epoch: int) -> None:
         if epoch == 1:
-            pid = loader_pids(loader)[0]
+            pid = pids(pool._kept[loader].crew)[0]
             os.kill(pid, signal.SIGKILL)
             found.append(pid)
             time.sleep(0.1)
@@ -308,14 +310,6 @@ def test_a_worker_that_is_killed_between_epochs(host: Host, serves: None) -> Non
     assert difference(expected, history(loader, kill)) == ""
     assert found
     assert not host.failures
-
-
-def loader_pids(loader: DataLoader[Any]) -> list[int]:
-    """Of the workers that are kept for it."""
-    pool = next(one for one in gc.get_objects() if isinstance(one, WorkerPool) and loader in one._kept)
-    crew = pool._kept[loader].crew
-    assert crew is not None
-    return pids(crew)
 
 
 def test_files_are_left_to_others(host: Host, serves: None, monkeypatch: pytest.MonkeyPatch) -> None:

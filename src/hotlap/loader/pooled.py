@@ -170,7 +170,7 @@ class PooledIter(_MultiProcessingDataLoaderIter):
             if found:
                 self._kept.failed(found)
         except Exception as reason:  # it cannot be told
-            found = f"{reason}"
+            found = str(reason) or type(reason).__name__
             self._kept.leave(found)
         if found or shadow.is_over():
             self._kept.proven = not found

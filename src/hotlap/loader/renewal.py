@@ -59,7 +59,8 @@ def _around() -> tuple[Any, ...]:
     precision = torch.get_float32_matmul_precision(), torch.get_autocast_dtype("cpu")
     exact = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     errors = numpy and numpy.geterr()
-    return Path.cwd(), dict(os.environ), streams, list(warnings.filters), modes(), precision, exact, errors
+    of_torch = modes(), torch.get_default_device(), precision, exact
+    return Path.cwd(), dict(os.environ), streams, list(warnings.filters), of_torch, errors
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,9 @@ from math import inf
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary, ref
+from weakref import ref
+
+from torch.utils.weak import WeakIdKeyDictionary
 
 from hotlap.loader.fetch_watch import dataset_name
 from hotlap.loader.movable import why_not_pooled
@@ -40,7 +42,7 @@ class WorkerPool:
         self._host = host
         self._knob = knob
         self._owner = os.getpid()
-        self._kept: WeakKeyDictionary[Any, Kept] = WeakKeyDictionary()
+        self._kept: Any = WeakIdKeyDictionary()  # a Kept for each loader, which may be of a class that does not hash
 
     @property
     def proves(self) -> bool:
