@@ -401,11 +401,11 @@ def test_tune_for_memory_finds_what_run_then_saves(tmp_path: Path) -> None:
     assert document["saving"]["low"] > 1.02
     assert document["speedup"]["low"] > 1 / 2.5
     assert document["verdict"] == "identical"
-    # What glibc has not handed back counts too, and makes a tenth of difference from run to run.
-    assert document["peak_bytes"]["tuned"] < 0.9 * document["peak_bytes"]["baseline"]
+    assert document["peak_bytes"]["tuned"] < 0.75 * document["peak_bytes"]["baseline"]
     assert 'goal = "memory"' in (folder / "hotlap.toml").read_text()
     plain = [int(subprocess.check_output([sys.executable, "train.py", "6"], cwd=folder)) for _ in range(5)]
     under = hotlap("run", "train.py", "6", cwd=folder)
+    # What glibc has not handed back counts too, and makes a tenth of difference from run to run.
     assert int(under.stdout) < 0.9 * sum(plain) / len(plain), under.stderr
 
 
