@@ -464,6 +464,17 @@ def test_the_same_facts_match(plan: Plan):
     [
         ({"script_sha256": "ffff"}, Severity.WARN, "the script was edited since: abcd in the plan, ffff here"),
         ({"argv": ()}, Severity.NOTE, "other arguments: train.py --epochs 3 in the plan, none here"),
+        (
+            {"argv": ("train.py", "--epochs", "4")},
+            Severity.NOTE,
+            "other arguments: --epochs 3 in the plan, --epochs 4 here",
+        ),
+        (
+            {"argv": ("train.py", "--fast", "--epochs", "3")},
+            Severity.NOTE,
+            "other arguments: none in the plan, --fast here",
+        ),
+        ({"argv": ("train.py",)}, Severity.NOTE, "other arguments: --epochs 3 in the plan, none here"),
         ({"torch": "2.12.0"}, Severity.REFUSE, "another version of torch: 2.11.0+cpu in the plan, 2.12.0 here"),
         ({"device": "H200"}, Severity.REFUSE, "another device: cpu in the plan, H200 here"),
         ({"world_size": 2}, Severity.REFUSE, "another number of processes: 1 in the plan, 2 here"),

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from math import isfinite
+from os.path import commonprefix
 from pathlib import Path
 from typing import Annotated
 
@@ -205,7 +206,7 @@ def check(plan: Plan, today: Facts | Header) -> list[Mismatch]:
             today.script_sha256[:16],
             "the script was edited since",
         ),
-        ("argv", Severity.NOTE, shlex.join(then.argv), shlex.join(today.argv), "other arguments"),
+        ("argv", Severity.NOTE, *_apart(then.argv, today.argv), "other arguments"),
         ("torch", Severity.REFUSE, then.torch, today.torch, "another version of torch"),
         ("device", Severity.REFUSE, then.device, today.device, "another device"),
         ("machine", Severity.WARN, there, here, "another machine"),
@@ -216,6 +217,15 @@ def check(plan: Plan, today: Facts | Header) -> list[Mismatch]:
         for key, severity, was, now, what in rows
         if was != now
     ]
+
+
+def _apart(then: tuple[str, ...], today: tuple[str, ...]) -> tuple[str, str]:
+    """What two command lines do not share at their beginning and end; an option stands with its value."""
+    begin = len(commonprefix([then, today]))
+    first = (*then[begin : begin + 1], *today[begin : begin + 1])
+    begin -= begin > 0 and then[begin - 1].startswith("-") and not any(word.startswith("-") for word in first)
+    end = min(len(commonprefix([then[::-1], today[::-1]])), len(then) - begin, len(today) - begin)
+    return shlex.join(then[begin : len(then) - end]), shlex.join(today[begin : len(today) - end])
 
 
 def write(plan: Plan, path: Path) -> None:
