@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
@@ -33,22 +34,76 @@ def switch(optimizer: Any, classes: Collection[str], kernel: Mapping[str, bool],
             options.update(kernel)
         _move_steps(optimizer, fused=kernel.get("fused", False))
 
+    def unfuse(groups: list[dict[str, Any]]) -> None:
+        for options, old in zip_longest(groups, written[1 : len(groups) + 1], fillvalue=written[0]):
+            options.update(old)  # a group that was added later has the defaults
+
     def saved(_: Any, state_dict: Any) -> None:
-        for options, old in zip(state_dict["param_groups"], written[1:]):
-            options.update(old)
+        unfuse(state_dict["param_groups"])
+
+    looks = _Looks()
+
+    def before(optimizer: Any, args: Any, kwargs: Any) -> None:
+        if kernel.get("fused") and not looks.serves(optimizer):
+            unfuse(optimizer.param_groups)
+            _move_steps(optimizer, fused=any(old.get("fused") for old in written))
+
+    def after(optimizer: Any, args: Any, kwargs: Any) -> None:
+        if looks.lent:
+            fuse(optimizer)
 
     hooks = [optimizer.register_load_state_dict_post_hook(fuse), optimizer.register_state_dict_post_hook(saved)]
+    hooks += [optimizer.register_step_pre_hook(before), optimizer.register_step_post_hook(after)]
     alive = ref(optimizer)  # scripts build one per fold, and theirs is the memory
 
     def take_back() -> None:
         if (optimizer := alive()) is not None:
-            for options, old in zip(_all_options(optimizer), written):
-                options.update(old)
+            optimizer.defaults.update(written[0])
+            unfuse(optimizer.param_groups)
             _move_steps(optimizer, fused=any(old.get("fused") for old in written))
         for hook in hooks:
             hook.remove()
 
     host.call(lambda: fuse(optimizer), take_back)
+
+
+class _Looks:
+    """Tells steps that a fused kernel cannot take, or would take wrong, and so are left to the script's own.
+
+    It walks parameter, gradient and state in memory order, unchecked, and takes momentum of all parameters or of none.
+
+    Attributes:
+        lent: The step under way is such a one.
+    """
+
+    def __init__(self) -> None:
+        self.lent = False
+        self._known: object = None
+
+    def serves(self, optimizer: Any) -> bool:
+        """Whether the kernel takes the step that is about to be made."""
+        groups = [[(p, p.grad) for p in group["params"]] for group in optimizer.param_groups]
+        found = [(p.stride(), None if g is None else g.stride()) for group in groups for p, g in group]
+        if found != self._known:  # state follows its parameters, once it is there
+            self.lent = not all(_fits(group, optimizer.state) for group in groups)
+            self._known = None if self.lent else found
+        return not self.lent
+
+
+def _fits(group: list[tuple[Any, Any]], state: Mapping[Any, Any]) -> bool:
+    moved: set[bool] = set()
+    for p, gradient in group:
+        if gradient is None:
+            continue
+        own = state.get(p, {})
+        moved.add(own.get("momentum_buffer") is not None)
+        if any(old.stride() != p.stride() for old in (gradient, *_like(p, own))):
+            return False
+    return len(moved) < 2
+
+
+def _like(p: Any, state: Mapping[str, Any]) -> list[Any]:
+    return [old for old in state.values() if hasattr(old, "stride") and old.shape == p.shape]
 
 
 def _all_options(optimizer: Any) -> list[dict[str, Any]]:

@@ -65,6 +65,62 @@ def test_leaves_sparse_gradients_and_other_classes_alone(host: Host) -> None:
     assert not other.param_groups[0].get("fused")
 
 
+def test_weights_that_are_trained_from_a_later_step_on_get_their_momentum(host: Host) -> None:
+    """The fused kernel of SGD takes the momentum of all of its parameters or of none."""
+
+    def trained(dampening: float) -> torch.Tensor:
+        torch.manual_seed(0)
+        net = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+        optimizer = torch.optim.SGD(net.parameters(), lr=0.01, momentum=0.9, dampening=dampening)
+        net[0].requires_grad_(False)
+        for _ in range(2):
+            step(net, optimizer)
+        net[0].requires_grad_(True)
+        for _ in range(3):
+            step(net, optimizer)
+        fused.append(optimizer.param_groups[0]["fused"])
+        return net[0].weight.detach()
+
+    fused: list[object] = []
+    plain = [trained(0.0), trained(0.5)]
+    FusedUpdate().install(True, host)
+
+    torch.testing.assert_close([trained(0.0), trained(0.5)], plain)
+    assert fused == [None, None, True, True]
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_gradients_that_lie_otherwise_than_their_weights_do(host: Host, name: str) -> None:
+    """The fused kernels of a CPU walk both in memory order and do not look."""
+
+    def trained() -> torch.Tensor:
+        torch.manual_seed(0)
+        weight = nn.Parameter(torch.randn(4, 3, 2, 2).to(memory_format=torch.channels_last))
+        optimizer = MAKERS[name]([weight])
+        for number in range(4):
+            gradient = torch.randn(4, 3, 2, 2)
+            weight.grad = gradient if number == 2 else gradient.to(memory_format=torch.channels_last)
+            optimizer.step()
+        return weight.detach()
+
+    plain = trained()
+    FusedUpdate().install(True, host)
+
+    torch.testing.assert_close(trained(), plain)
+
+
+def test_a_group_that_is_added_later_is_saved_as_the_script_would_have_it(host: Host) -> None:
+    FusedUpdate().install(True, host)
+    net, other = nn.Linear(4, 4), nn.Linear(4, 4)
+    optimizer = torch.optim.Adam(net.parameters())
+    step(net, optimizer)
+    optimizer.add_param_group({"params": list(other.parameters())})
+    step(net, optimizer)
+
+    assert [group["fused"] for group in optimizer.state_dict()["param_groups"]] == [None, None]
+    assert [group["fused"] for group in optimizer.param_groups] == [True, True]
+
+
 @pytest.mark.parametrize(
     "changes",
     [
