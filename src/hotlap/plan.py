@@ -12,8 +12,8 @@ import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from itertools import takewhile
 from math import isfinite
-from os.path import commonprefix
 from pathlib import Path
 from typing import Annotated
 
@@ -221,11 +221,16 @@ def check(plan: Plan, today: Facts | Header) -> list[Mismatch]:
 
 def _apart(then: tuple[str, ...], today: tuple[str, ...]) -> tuple[str, str]:
     """What two command lines do not share at their beginning and end; an option stands with its value."""
-    begin = len(commonprefix([then, today]))
+    begin = _shared(then, today)
     first = (*then[begin : begin + 1], *today[begin : begin + 1])
     begin -= begin > 0 and then[begin - 1].startswith("-") and not any(word.startswith("-") for word in first)
-    end = min(len(commonprefix([then[::-1], today[::-1]])), len(then) - begin, len(today) - begin)
+    end = min(_shared(then[::-1], today[::-1]), len(then) - begin, len(today) - begin)
     return shlex.join(then[begin : len(then) - end]), shlex.join(today[begin : len(today) - end])
+
+
+def _shared(one: tuple[str, ...], other: tuple[str, ...]) -> int:
+    """How many words both begin with."""
+    return sum(1 for _ in takewhile(lambda both: both[0] == both[1], zip(one, other, strict=False)))
 
 
 def write(plan: Plan, path: Path) -> None:
