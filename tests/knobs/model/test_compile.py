@@ -139,3 +139,57 @@ def test_a_model_that_repeats_nothing_has_no_blocks(host: Host, capsys: pytest.C
 def test_what_is_worth_compiling_how(changes: dict[str, Any], values: tuple[Any, ...]) -> None:
     """Many shapes at once, blocks where they are repeated; on CUDA graphs first, and last what takes minutes."""
     assert Compile().choices(facts(**changes)) == values
+
+
+@pytest.mark.parametrize("value", [True, "blocks"])
+def test_a_hook_that_the_script_registers_later_is_called(host: Host, value: Any) -> None:
+    """Dynamo would not notice by itself, and a penalty on activations would be none."""
+    Compile().install(value, host)
+    host.roots.install({(f"{__name__}:Stack", 0): Wanted()})
+    net, seen = Stack(4), list[torch.Tensor]()
+    net(torch.randn(2, 4)).sum().backward()
+    handle = net.layers[1].inner.register_forward_hook(lambda module, args, out: seen.append(out.pow(2).mean()))
+    net(torch.randn(2, 4)).sum().backward()
+    handle.remove()
+    net(torch.randn(2, 4)).sum().backward()
+
+    assert len(seen) == 1
+    assert seen[0].requires_grad
+
+
+def test_a_second_backward_through_a_graph_finds_its_tensors(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As scripts do that begin with another loss at a later step."""
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile.func, backend="aot_eager"))
+    Compile().install(True, host)
+    host.roots.install({(f"{__name__}:Stack", 0): Wanted()})
+    net = Stack(2)
+    net(torch.randn(2, 4)).pow(2).sum().backward()
+    net.zero_grad()
+    loss = net(torch.randn(2, 4)).pow(2).sum()
+    loss.backward(retain_graph=True)
+    once = net.first.weight.grad.clone()
+    loss.backward()
+
+    torch.testing.assert_close(net.first.weight.grad, 2 * once)
+
+
+def test_answers_of_a_replayed_graph_are_the_scripts_to_keep(host: Host) -> None:
+    """Their memory is written anew by the next call."""
+    Compile().install("reduce-overhead", host)
+    host.roots.install({(f"{__name__}:Handing", 0): Wanted()})
+    net = Handing()
+    out = net(torch.ones(2))
+
+    assert out.data_ptr() != net.kept.data_ptr()
+    assert torch.equal(out, net.kept)
+
+
+class Handing(nn.Module):
+    """Hands out memory of its own, as a replayed graph does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kept = nn.Parameter(torch.ones(2))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.kept
