@@ -81,6 +81,7 @@ class Machine:
         without_update: float = 4 / 3,
         peak_bytes: Callable[[Setup], int | None] = lambda setup: None,
         parts: Callable[[Setup], bool] = lambda setup: False,
+        off: Callable[[Trial], float] = lambda trial: 0.0,
     ) -> None:
         def speed_of(setup: Setup) -> float:
             factor = without_update if "no-update" in setup.values else 1.0
@@ -88,7 +89,7 @@ class Machine:
 
         target = Target((sys.executable, "train.py"), None, ("train.py",), sys.executable, folder)
         pool = pool or [recording(noise, number, faults=found.faults_per_step) for number in range(400)]
-        self.runner = RecordedRunner(target, folder, found, pool, 1, speed_of, error, start_s, peak_bytes, parts)
+        self.runner = RecordedRunner(target, folder, found, pool, 1, speed_of, error, start_s, peak_bytes, parts, off)
         self.book = Logbook(folder / "logbook.jsonl")
         self.book.start("train.py", "", 1, "test")
         self.said: list[str] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -153,6 +154,35 @@ def test_an_exact_setting_must_be_exact(tmp_path: Path) -> None:
 
     assert kept(result) == set()
     assert "promises the same bits" in result.rejected[-1].reason
+
+
+@pytest.mark.parametrize("repeats", [True, False])
+def test_an_exact_setting_must_lose_exactly_the_same(tmp_path: Path, repeats: bool) -> None:
+    """Later than the steps compared as well, unless the script as written does not do so either."""
+    calls = count()
+    machine = Machine(
+        tmp_path,
+        product(malloc_thresholds=1.5),
+        off=lambda trial: 1e-7 * next(calls) if trial.setup != AS_WRITTEN or not repeats else 0.0,
+    )
+    result = machine.tune(request=Request(only=("malloc-thresholds",)))
+
+    assert kept(result) == (set() if repeats else {"malloc-thresholds"})
+    assert repeats == any("every bit was equal, but the loss of step" in r.reason for r in result.rejected)
+
+
+def test_rounding_does_not_excuse_other_losses(tmp_path: Path) -> None:
+    """Gradients, updates and answers of a few steps came out alike, and the losses of the paired trainings do not."""
+    machine = Machine(
+        tmp_path,
+        product(fused_update=1.5),
+        lambda setup: 1e-8 * ("fused-update" in setup.values),
+        off=lambda trial: 0.1 * ("fused-update" in trial.setup.values),
+    )
+    result = machine.tune(request=Request(only=("fused-update",)))
+
+    assert kept(result) == set()
+    assert "the loss over the last half differs" in result.rejected[-1].reason
 
 
 def test_a_disturbed_pair_is_dropped_for_its_baseline(tmp_path: Path) -> None:

@@ -185,6 +185,12 @@ def curve_of(lab: Lab, pair: Pair) -> Curve:
     return Curve(pair.seed, losses[0], losses[1])
 
 
+def same_losses(lab: Lab) -> bool:
+    """Whether the script as written lost alike to the bit wherever it was run twice at one seed."""
+    twice = [curve_of(lab, pair) for pair in lab.pairs if pair.stage == "noise" and pair.setup == AS_WRITTEN]
+    return all(r == c for curve in twice for r, c in zip(curve.reference, curve.candidate, strict=False))
+
+
 def _of(pairs: Sequence[Pair], setup: Setup) -> list[Pair]:
     return [pair for pair in pairs if pair.stage == STAGE and pair.setup == setup]
 

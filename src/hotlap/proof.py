@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from hotlap import stats
 from hotlap.answer import Answer, confirmed, payback
-from hotlap.confirm import Confirmation, confirm, estimated, further_looks
+from hotlap.confirm import Confirmation, confirm, estimated, further_looks, same_losses
 from hotlap.goals import Aim, aim_of
 from hotlap.judge import Judge, Judgement
 from hotlap.knobs import knob_by_id
@@ -76,11 +76,13 @@ def with_curves(
         enough: No more trainings: the setup is out in any case.
     """
     assert lab.facts is not None
-    noisy = lab.facts.stochastic or loosest(setup) is Contract.REDUCED or bool(judged.loosened)
-    verdict = with_losses(judged.verdict, curves, noisy=noisy)
+    promise, repeats_itself = loosest(setup), judged.verdict.repeats and same_losses(lab)
+    noisy = lab.facts.stochastic or promise is Contract.REDUCED or bool(judged.loosened)
+    by_gates = replace(judged.verdict, repeats=repeats_itself)
+    verdict = with_losses(by_gates, curves, noisy=noisy, exact=promise is Contract.EXACT and repeats_itself)
     more = further_looks(lab, setup, window, curves) if cannot_tell(verdict) and not enough else ()
     for look, curves in enumerate(more, start=2):
-        verdict = with_losses(judged.verdict, curves, noisy=noisy, look=look)
+        verdict = with_losses(by_gates, curves, noisy=noisy, look=look)
         if not cannot_tell(verdict):
             break
     verdict = conclude((*verdict.gates, *repeats), verdict.seeds, repeats=verdict.repeats)

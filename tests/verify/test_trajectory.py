@@ -63,6 +63,24 @@ def test_a_later_look_proves_no_bits_equal():
     assert with_losses(equal, same, noisy=False, look=2).word is Word.EQUIVALENT
 
 
+def test_losses_that_differ_take_a_verdict_of_rounding_back():
+    """Those that cannot be told apart leave it as it is."""
+    rounding = Verdict(Word.ROUNDING, "gradients", "near", (Gate("gradients", Word.ROUNDING, "near"),), 1)
+
+    assert with_losses(rounding, curves(offset=0.1), noisy=False).word is Word.CHANGED
+    for unclear in (curves(), curves(wobble=0.1), curves(steps=10), []):
+        assert with_losses(rounding, unclear, noisy=False) == rounding
+
+
+def test_other_losses_are_no_noise_where_bits_are_promised():
+    """Unless the script does not repeat its own."""
+    equal = Verdict(Word.IDENTICAL, "gradients", "equal", (Gate("gradients", Word.IDENTICAL, "equal"),), 1)
+    near = curves(offset=1e-7)
+
+    assert with_losses(equal, near, noisy=True, exact=True).word is Word.UNDECIDED
+    assert with_losses(equal, near, noisy=True).word is Word.EQUIVALENT
+
+
 def test_only_what_more_seeds_can_tell_asks_for_them():
     """Not a loss that does not fall, nor one that was not seen."""
     rounding = Verdict(Word.ROUNDING, "gradients", "near", (Gate("gradients", Word.ROUNDING, "near"),), 1)

@@ -40,6 +40,7 @@ class RecordedRunner:
         start_s: How much later a setup starts.
         peak_bytes: What a step holds at most under a setup; None where that is not seen.
         parts: Whether two runs of a setup at one seed end with other weights.
+        off: How far the losses of a trial are from those of its seed, after the steps that are compared.
         verified: See `Runner`.
         shares: See `Runner`.
     """
@@ -54,6 +55,7 @@ class RecordedRunner:
     start_s: Callable[[Setup], float] = lambda setup: 0.0
     peak_bytes: Callable[[Setup], int | None] = lambda setup: None
     parts: Callable[[Setup], bool] = lambda setup: False
+    off: Callable[[Trial], float] = lambda trial: 0.0
     verified: Mapping[RootKey, Sequence[Signature]] | None = None
     shares: bool = False
     spent_s: float = field(default=0.0, init=False)
@@ -73,6 +75,10 @@ class RecordedRunner:
         taken = trial.steps or _within(drawn.steps.total_s, trial.limit_s)
         # Losses follow from the seed, which a pair shares: those of the recording drawn would be another training's.
         losses = self.pool[trial.seed % len(self.pool)].steps.losses
+        if off := self.off(trial):
+            losses = tuple(
+                loss if number < _STEADY or loss is None else loss + off for number, loss in enumerate(losses)
+            )
         steps = self._steps(trial, replace(drawn.steps, losses=losses), taken)
         startup_s = (drawn.startup_s or 0.0) + self.start_s(trial.setup)
         wall_s = startup_s + sum(steps.total_s)

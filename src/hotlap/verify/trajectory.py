@@ -69,21 +69,27 @@ def losses_gate(curves: Sequence[Curve]) -> Gate:
     return Gate("losses", Word.IDENTICAL, f"all losses of {len(pairs)} paired trainings are equal to the bit")
 
 
-def with_losses(verdict: Verdict, curves: Sequence[Curve], *, noisy: bool, look: int = 1) -> Verdict:
+def with_losses(
+    verdict: Verdict, curves: Sequence[Curve], *, noisy: bool, exact: bool = False, look: int = 1
+) -> Verdict:
     """The verdict together with the paired losses.
+
+    Where the gates found rounding and nothing noisy, losses that cannot be told apart say no more than they did, and
+    losses that differ take the verdict back.
 
     Args:
         verdict: By the exact gates, which saw a few steps with dropout off.
         curves: Of the confirmation pairs, as deployed.
         noisy: The precision is reduced, or the model draws randomness.
+        exact: The same bits are promised, by a script that repeats them: other losses are then no noise.
         look: See `trajectory_gate`.
     """
-    if verdict.word is not Word.IDENTICAL and not noisy:
-        return verdict
     equal = verdict.word is Word.IDENTICAL and look == 1  # at a later look some are known to differ
     gate = losses_gate(curves) if equal else trajectory_gate(curves, look)
-    if gate.word is Word.UNDECIDED and equal:  # bits at the steps compared, and other losses later: dropout, say
+    if gate.word is Word.UNDECIDED and equal and not exact:  # bits at the steps compared, and other losses later
         gate = trajectory_gate(curves)
+    if verdict.word is not Word.IDENTICAL and not noisy and gate.word is not Word.CHANGED:
+        return verdict
     return conclude((*verdict.gates, gate), seeds=len(curves), repeats=verdict.repeats)
 
 
