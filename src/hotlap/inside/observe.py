@@ -21,6 +21,7 @@ from hotlap.inside.flops import Flops
 from hotlap.inside.repeated import repeated
 from hotlap.inside.roots import class_name, signature, tensors_in
 from hotlap.loader.inspect import LoaderWatch
+from hotlap.loader.states import States
 from hotlap.numa import node_of_device
 from hotlap.probes import all_probes
 from hotlap.records import Optimizer, Precision, Root, Signature
@@ -46,18 +47,18 @@ class Observer:
         self._signatures: dict[int, dict[Signature, int]] = {}
         self._autocast = False
         self._stochastic = False
+        self._states: States | None = None
+        self._training_calls: Counter[int] = Counter()
         self._optimizers: list[tuple[ref[Any], Optimizer]] = []
         self._world_size = 1
 
     def install(self) -> None:
-        """Hook every module call, the random layers and the loaders."""
+        """Hook every module call and the loaders."""
         hooks = nn.modules.module
         before = hooks.register_module_forward_pre_hook(self._before)
         with_kwargs = hooks.register_module_forward_hook(self._after, always_call=True)
         self.host.call(lambda: None, before.remove)
         self.host.call(lambda: None, with_kwargs.remove)
-        for name in ("dropout", "scaled_dot_product_attention"):
-            self.host.wrap(nn.functional, name, self._random_layer)
         self.loaders.install()
         self.flops.install()
         for probe in all_probes():
@@ -76,6 +77,8 @@ class Observer:
             # Global hooks are given no keywords; the call that they were called from has them.
             kwargs = sys._getframe(1).f_locals.get("kwargs") or {}
             self._note_call(module, args, kwargs)
+            if torch.is_grad_enabled() and module.training and self._is_probed(module):
+                self._states = _states()
             if not self.recorder.tape.foreign:
                 self._called += 1
                 self.recorder.tape.call(id(module), module, args, kwargs)
@@ -84,6 +87,9 @@ class Observer:
         if torch.compiler.is_compiling():
             return
         self._depth = max(0, self._depth - 1)
+        if self._depth == 0 and self._states is not None:
+            self._stochastic |= _states() != self._states
+            self._states = None
         if self._depth == 0 and self._called and _learns(module) and not self.recorder.tape.foreign:
             self._called -= 1
             self.recorder.tape.returned()
@@ -100,18 +106,11 @@ class Observer:
                 next((t.device.type for t in tensors_in(args) + tensors_in(kwargs)), "cpu")
             )
 
-    def _random_layer(self, original: Any) -> Any:
-        def random_layer(*args: Any, **kwargs: Any) -> Any:
-            if not torch.compiler.is_compiling():
-                rate = args[4] if len(args) > 4 else kwargs.get("dropout_p", 0.0)
-                if original.__name__ == "dropout":
-                    rate = args[1] if len(args) > 1 else kwargs.get("p", 0.5)
-                    if not (args[2] if len(args) > 2 else kwargs.get("training", True)):
-                        rate = 0.0
-                self._stochastic |= rate > 0
-            return original(*args, **kwargs)
-
-        return random_layer
+    def _is_probed(self, module: nn.Module) -> bool:
+        """Ever fewer of the calls; the first may still initialise what the later ones use."""
+        self._training_calls[id(module)] += 1
+        calls = self._training_calls[id(module)]
+        return calls > 1 and not calls & (calls - 1)
 
     # -- the end
 
@@ -156,8 +155,7 @@ class Observer:
             optimizers=[asdict(optimizer) for optimizer in self._distinct()],
             epoch_steps=self.epoch_steps(),
             threads=torch.get_num_threads(),
-            stochastic=self._stochastic
-            or any(isinstance(m, nn.RNNBase) and m.dropout for r in trained for m in r.modules()),
+            stochastic=self._stochastic,
             manual_update=not self._optimizers,
             flops_per_step=self.flops.per_step,
         )
@@ -212,6 +210,13 @@ class Observer:
             deterministic_algorithms=torch.are_deterministic_algorithms_enabled(),
             cudnn_tf32=_rounds_to_tf32(self._trained()),
         )
+
+
+def _states() -> States | None:
+    """Of the random generators before or after a call; None while a device records a graph, which keeps its own."""
+    with contextlib.suppress(RuntimeError):
+        return States()
+    return None
 
 
 def _learns(module: nn.Module) -> bool:

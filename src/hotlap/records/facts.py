@@ -190,7 +190,7 @@ class Facts:
     faults_per_step: float
     """Minor page faults per steady step."""
     stochastic: bool
-    """Dropout or another random layer was seen active in training."""
+    """A call of a model was seen to draw random numbers in training, as dropout does."""
     manual_update: bool
     """No optimizer object: the script updates its weights by hand."""
     flops_per_step: int | None = None
