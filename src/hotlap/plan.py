@@ -129,6 +129,7 @@ class PlannedSignature(_Table, frozen=True):
     dtypes: tuple[str, ...]
     training: bool
     grad: bool
+    manner: tuple[str, ...] | None = None
 
 
 class PlannedRoot(_Table, frozen=True):

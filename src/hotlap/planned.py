@@ -47,7 +47,9 @@ def plan_of(result: Result, signatures: Mapping[RootKey, Sequence[Signature]], d
             index=root.index,
             parameter_shapes=root.parameter_shapes,
             signatures=tuple(
-                PlannedSignature(shapes=s.shapes, dtypes=s.dtypes, training=s.training, grad=s.grad)
+                PlannedSignature(
+                    shapes=s.shapes, dtypes=s.dtypes, training=s.training, grad=s.grad, manner=s.manner or None
+                )
                 for s in signatures.get((root.name, root.index), ())
             ),
         )

@@ -110,3 +110,31 @@ def test_a_model_that_the_script_compiles_after_it_was_found(host: Host, rewritt
 
     assert model(torch.ones(2)).tolist() == [2 * sign, 2 * sign]
     assert calls == ["ours", "ours", "compiled"]
+
+
+def test_only_the_manner_that_was_verified_is_rewritten(host: Host) -> None:
+    """A switch among the arguments, or weights frozen since, may lead to operations that nobody compared."""
+
+    class Switched(Doubled):
+        def forward(self, x: torch.Tensor, twice: bool = True) -> torch.Tensor:
+            return super().forward(x) if twice else x * self.weight
+
+    seen: list[bool] = []
+
+    def layer(root: nn.Module, call: Call) -> Call:
+        return lambda *args, **kwargs: seen.append(True) or call(*args, **kwargs)
+
+    host.rewrite_roots(layer, 0)
+    call = (((2,),), ("float32",), ())
+    host.roots.install({(f"{__name__}:{Switched.__qualname__}", 0): Wanted(served=frozenset({call}))})
+    model, x = Switched(), torch.ones(2, requires_grad=True)
+
+    model(x)
+    assert len(seen) == 1
+    model(x, twice=False)
+    model.weight.requires_grad_(False)
+    model(x)
+    assert len(seen) == 1
+    model.weight.requires_grad_(True)
+    model(x)
+    assert len(seen) == 2

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from hotlap.inside.roots import tensors_in
+from hotlap.inside.calls import tensors_in
 from hotlap.knobs.nest import mapped
 
 if TYPE_CHECKING:

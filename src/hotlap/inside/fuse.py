@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 from weakref import ref
@@ -27,44 +27,57 @@ def switch(optimizer: Any, classes: Collection[str], kernel: Mapping[str, bool],
         return
     if not all(p.is_floating_point() for p in parameters):
         return
-    written = [{name: options.get(name) for name in kernel} for options in _all_options(optimizer)]
+    own = _Own(optimizer, kernel)
+    looks = _Looks()
 
     def fuse(optimizer: Any) -> None:
-        for options in _all_options(optimizer):
+        for options in (optimizer.defaults, *optimizer.param_groups):
             options.update(kernel)
         _move_steps(optimizer, fused=kernel.get("fused", False))
 
-    def unfuse(groups: list[dict[str, Any]]) -> None:
-        for options, old in zip_longest(groups, written[1 : len(groups) + 1], fillvalue=written[0]):
-            options.update(old)  # a group that was added later has the defaults
-
-    def saved(_: Any, state_dict: Any) -> None:
-        unfuse(state_dict["param_groups"])
-
-    looks = _Looks()
-
     def before(optimizer: Any, args: Any, kwargs: Any) -> None:
         if kernel.get("fused") and not looks.serves(optimizer):
-            unfuse(optimizer.param_groups)
-            _move_steps(optimizer, fused=any(old.get("fused") for old in written))
+            own.put_back(optimizer)
 
     def after(optimizer: Any, args: Any, kwargs: Any) -> None:
         if looks.lent:
             fuse(optimizer)
 
-    hooks = [optimizer.register_load_state_dict_post_hook(fuse), optimizer.register_state_dict_post_hook(saved)]
-    hooks += [optimizer.register_step_pre_hook(before), optimizer.register_step_post_hook(after)]
+    hooks = [
+        optimizer.register_load_state_dict_post_hook(fuse),
+        optimizer.register_state_dict_post_hook(lambda _, state_dict: own.put_in(state_dict["param_groups"])),
+        optimizer.register_step_pre_hook(before),
+        optimizer.register_step_post_hook(after),
+    ]
     alive = ref(optimizer)  # scripts build one per fold, and theirs is the memory
 
     def take_back() -> None:
         if (optimizer := alive()) is not None:
-            optimizer.defaults.update(written[0])
-            unfuse(optimizer.param_groups)
-            _move_steps(optimizer, fused=any(old.get("fused") for old in written))
+            own.put_back(optimizer)
         for hook in hooks:
             hook.remove()
 
     host.call(lambda: fuse(optimizer), take_back)
+
+
+class _Own:
+    """The options that the script gave."""
+
+    def __init__(self, optimizer: Any, kernel: Mapping[str, bool]) -> None:
+        self._defaults, *self._groups = (
+            {name: options.get(name) for name in kernel} for options in (optimizer.defaults, *optimizer.param_groups)
+        )
+
+    def put_in(self, groups: Sequence[dict[str, Any]]) -> None:
+        """Into these groups; one that was added later has the defaults."""
+        for options, own in zip_longest(groups, self._groups[: len(groups)], fillvalue=self._defaults):
+            options.update(own)
+
+    def put_back(self, optimizer: Any) -> None:
+        """Let it update as the script wrote it."""
+        optimizer.defaults.update(self._defaults)
+        self.put_in(optimizer.param_groups)
+        _move_steps(optimizer, fused=any(own.get("fused") for own in (self._defaults, *self._groups)))
 
 
 class _Looks:
@@ -104,10 +117,6 @@ def _fits(group: list[tuple[Any, Any]], state: Mapping[Any, Any]) -> bool:
 
 def _like(p: Any, state: Mapping[str, Any]) -> list[Any]:
     return [old for old in state.values() if hasattr(old, "stride") and old.shape == p.shape]
-
-
-def _all_options(optimizer: Any) -> list[dict[str, Any]]:
-    return [optimizer.defaults, *optimizer.param_groups]
 
 
 def _move_steps(optimizer: Any, *, fused: bool) -> None:

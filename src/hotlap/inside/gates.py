@@ -17,9 +17,9 @@ from torch import nn
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from hotlap.inside import stochastic
+from hotlap.inside.calls import frozen_of, signature, tensors_in
 from hotlap.inside.carried import Carried
 from hotlap.inside.events import Events
-from hotlap.inside.roots import signature, tensors_in
 from hotlap.inside.state import LearningState, Tensors, compared, copied
 
 if TYPE_CHECKING:
@@ -86,9 +86,10 @@ class Arm:
                     self._begin(self.carried.of((args, kwargs)))
                     args, kwargs = self.carried.put((args, kwargs), self._reference.get("carried", ()))
                     self._evaluate(root, call, args, kwargs)
-                shapes, dtypes = signature(args, kwargs)
-                key = self.host.roots.keys.get(root)
-                self.host.journal.write("signature", root=key, training=root.training, shapes=shapes, dtypes=dtypes)
+                frozen = frozen_of([parameter.requires_grad for parameter in root.parameters()])
+                shapes, dtypes, manner = signature(args, kwargs, frozen)
+                about = {"root": self.host.roots.keys.get(root), "training": root.training, "manner": manner}
+                self.host.journal.write("signature", shapes=shapes, dtypes=dtypes, **about)
             out = call(*args, **kwargs)
             if torch.is_grad_enabled():
                 self.carried.note(out)

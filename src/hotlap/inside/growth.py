@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.utils.data import BatchSampler
 
+from hotlap.inside.calls import tensors_in
 from hotlap.inside.process import children_bytes, resident
-from hotlap.inside.roots import tensors_in
 
 if TYPE_CHECKING:
     from hotlap.inside.host import Host

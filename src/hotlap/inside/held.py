@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from hotlap.inside.calls import tensors_in
 from hotlap.inside.owners import LOSS, Owners, bytes_of
 from hotlap.inside.process import forget_peak, resident
-from hotlap.inside.roots import tensors_in
 from hotlap.inside.tracer import Tracer
 
 if TYPE_CHECKING:

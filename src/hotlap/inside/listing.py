@@ -8,7 +8,7 @@ from weakref import ref
 
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from hotlap.inside.roots import tensors_in
+from hotlap.inside.calls import tensors_in
 from hotlap.records.seen import Operation
 
 

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode, _get_current_dispatch_mode_stack
 
+from hotlap.inside.calls import tensors_in
 from hotlap.inside.flops import flops_of
 from hotlap.inside.held import HELD_STEP, PEAK_STEPS, Held
 from hotlap.inside.owners import ELSEWHERE, OPTIMIZER, Owner, Owners, bytes_of
-from hotlap.inside.roots import tensors_in
 from hotlap.inside.tracer import Tracer
 
 if TYPE_CHECKING:

@@ -17,9 +17,10 @@ from weakref import ref
 import torch
 from torch import nn
 
+from hotlap.inside.calls import signature, tensors_in
 from hotlap.inside.flops import Flops
 from hotlap.inside.repeated import repeated
-from hotlap.inside.roots import class_name, signature, tensors_in
+from hotlap.inside.roots import class_name
 from hotlap.loader.inspect import LoaderWatch
 from hotlap.loader.states import States
 from hotlap.numa import node_of_device
@@ -97,9 +98,9 @@ class Observer:
     def _note_call(self, module: nn.Module, args: Any, kwargs: Any) -> None:
         grad = torch.is_grad_enabled()
         self._roots.setdefault(id(module), module)
-        shapes, dtypes = signature(args, kwargs)
+        shapes, dtypes, manner = signature(args, kwargs)
         seen = self._signatures.setdefault(id(module), {})
-        seen.setdefault(Signature(shapes, dtypes, module.training, grad), self.recorder.index)
+        seen.setdefault(Signature(shapes, dtypes, module.training, grad, manner), self.recorder.index)
         if grad:
             self.loaders.fed_training()
             self._autocast |= torch.is_autocast_enabled(

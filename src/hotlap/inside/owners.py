@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from hotlap.inside.roots import class_name, tensors_in
+from hotlap.inside.calls import tensors_in
+from hotlap.inside.roots import class_name
 
 ELSEWHERE, LOSS, OPTIMIZER = 0, 1, 2
 NO_MODULE = ("elsewhere", "loss", "optimizer")

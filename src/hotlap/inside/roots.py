@@ -16,6 +16,8 @@ from weakref import ref
 import torch
 from torch import nn
 
+from hotlap.inside.calls import Frozen, Signed, signature
+
 if TYPE_CHECKING:
     from hotlap.inside.host import Host
 
@@ -27,23 +29,6 @@ Key = tuple[str, int]
 def class_name(thing: object) -> str:
     """Qualified class name, `module:Class`."""
     return f"{type(thing).__module__}:{type(thing).__qualname__}"
-
-
-def tensors_in(value: Any) -> list[torch.Tensor]:
-    """Every tensor in a nest of lists, tuples and dicts, in order."""
-    if isinstance(value, torch.Tensor):
-        return [value]
-    if isinstance(value, dict):
-        value = list(value.values())
-    if isinstance(value, (list, tuple)):
-        return [tensor for item in value for tensor in tensors_in(item)]
-    return []
-
-
-def signature(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[tuple[int, ...], ...], tuple[str, ...]]:
-    """Shapes and dtypes of the tensors in a call."""
-    tensors = tensors_in(args) + tensors_in(kwargs) if kwargs else tensors_in(args)
-    return tuple(tuple(t.shape) for t in tensors), tuple(str(t.dtype)[6:] for t in tensors)
 
 
 class Keys:
@@ -211,11 +196,13 @@ class Roots:
 
         core = compiled or own
         rewritten: list[Call] = []
+        frozen = Frozen(module)
 
         def route(*args: Any, **kwargs: Any) -> Any:
             if module.training and torch.is_grad_enabled():
-                if wanted.served is not None and signature(args, kwargs) not in wanted.served:
-                    return self._as_written(module, core, args, kwargs)
+                if wanted.served is not None and (call := signature(args, kwargs, frozen())) not in wanted.served:
+                    self._say_as_written(module, call)
+                    return core(*args, **kwargs)
                 if rewritten:
                     return rewritten[0](*args, **kwargs)
                 if not wanted.is_like(module):
@@ -243,15 +230,15 @@ class Roots:
         rewritten.append(call)
         return out
 
-    def _as_written(self, module: nn.Module, core: Call, args: Any, kwargs: Any) -> Any:
-        """A call of a shape that was not verified runs as the script wrote it; this is said once."""
-        if not getattr(self, "_said", False):
-            self._said = True
-            self._host.remark(
-                f"{class_name(module)} was called with {signature(args, kwargs)[0]}, which tuning did not verify: "
-                "such calls run as written"
-            )
-        return core(*args, **kwargs)
+    def _say_as_written(self, module: nn.Module, call: Signed) -> None:
+        """A call that was not verified runs as the script wrote it; this is said once."""
+        if getattr(self, "_said", False):
+            return
+        self._said = True
+        shapes, _, manner = call
+        how = f"{shapes} ({', '.join(manner)})" if manner else f"{shapes}"
+        name = class_name(module)
+        self._host.remark(f"{name} was called with {how}, which tuning did not verify: such calls run as written")
 
 
 def _clear_copy(original: Call) -> Call:

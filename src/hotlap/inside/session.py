@@ -45,5 +45,5 @@ def _turn(host: Host, knob_id: str, value: Any) -> None:
 def _wanted(root: dict[str, Any]) -> Wanted:
     served, shapes = root.get("served"), root.get("parameter_shapes")
     if served is not None:
-        served = frozenset((tuple(map(tuple, call_shapes)), tuple(dtypes)) for call_shapes, dtypes in served)
+        served = frozenset((tuple(map(tuple, call[0])), *map(tuple, call[1:])) for call in served)
     return Wanted(served, None if shapes is None else [tuple(shape) for shape in shapes])

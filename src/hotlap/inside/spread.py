@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from hotlap.inside.roots import tensors_in
+from hotlap.inside.calls import tensors_in
 from hotlap.inside.state import LearningState
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from hotlap import marks
-from hotlap.inside.roots import tensors_in
+from hotlap.inside.calls import tensors_in
 
 
 class Tape:

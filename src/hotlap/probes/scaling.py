@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from torch import nn
 
-from hotlap.inside.roots import tensors_in
+from hotlap.inside.calls import tensors_in
 from hotlap.probes.probe import LOOKED_AT_STEP, Probe, Roots
 from hotlap.records.seen import Scaling
 

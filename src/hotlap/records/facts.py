@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+OPAQUE = "no tensor"
+"""In the manner of a call whose arguments hold no tensor that was found."""
+
 
 @dataclass(frozen=True)
 class Signature:
@@ -13,6 +16,8 @@ class Signature:
     dtypes: tuple[str, ...]
     training: bool
     grad: bool
+    manner: tuple[str, ...] = ()
+    """Switches among the arguments and parameters that are frozen, see `inside.calls.signature`."""
 
 
 @dataclass(frozen=True)

@@ -273,7 +273,8 @@ def arm(folder: Path) -> ArmRecord:
     for line in of_kind(lines, "signature"):
         shapes = tuple(tuple(shape) for shape in line["shapes"])
         root = (line["root"][0], line["root"][1])
-        calls.setdefault(root, {})[Signature(shapes, tuple(line["dtypes"]), line["training"], True)] = None
+        call = Signature(shapes, tuple(line["dtypes"]), line["training"], True, tuple(line["manner"]))
+        calls.setdefault(root, {})[call] = None
     lost = of_kind(lines, "not-loaded")
     spread = of_kind(lines, "spread")
     return ArmRecord(

@@ -15,7 +15,7 @@ from hotlap.ceilings import measure
 from hotlap.errors import HotlapError
 from hotlap.knobs import AGAINST, ARGUMENTS, knob_by_id
 from hotlap.plan import PlannedSignature
-from hotlap.records import Facts, Outcome, Recording, Signature, Trial, Value
+from hotlap.records import OPAQUE, Facts, Outcome, Recording, Signature, Trial, Value
 from hotlap.target import Target, resolve
 from hotlap.trials import environment, journals
 from hotlap.trials.launch import Launch, launch
@@ -268,7 +268,8 @@ def root_of(
         verified: The calls that rewritten ones may serve; None for all.
         parameter_shapes: Of the module that was verified, which another one must not be taken for; None for any.
     """
-    served = None if verified is None else [(s.shapes, s.dtypes) for s in verified if s.grad]
+    calls = [(s.shapes, s.dtypes, s.manner or ()) for s in verified or () if s.grad and s.training]
+    served = None if verified is None else [call for call in calls if OPAQUE not in call[2]]
     return {"name": name, "index": index, "served": served, "parameter_shapes": parameter_shapes}
 
 

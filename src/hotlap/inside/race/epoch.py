@@ -8,9 +8,9 @@ from weakref import WeakKeyDictionary, ref
 
 import torch
 
+from hotlap.inside.calls import tensors_in
 from hotlap.inside.race import refusals
 from hotlap.inside.race.refusals import refuse
-from hotlap.inside.roots import tensors_in
 
 
 class Batches:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ClassVar
-from weakref import ref
+from typing import TYPE_CHECKING, ClassVar
 
 from hotlap.knobs.knob import Knob, When
 from hotlap.records import Contract, Facts, Goal, Skip, Value
@@ -40,47 +38,10 @@ class GradsToNone(Knob):
 
     def install(self, value: Value, host: Host) -> None:
         """Take the argument for its opposite."""
-        import torch
-        from torch.optim.optimizer import register_optimizer_step_pre_hook
+        from hotlap.inside.let_go import LetGo
 
-        zeros = _Zeros()
-
-        def letting_go(original: Callable[..., Any]) -> Callable[..., Any]:
-            def zero_grad(owner: Any, set_to_none: bool = True) -> None:
-                zeros.note(owner, kept=not set_to_none)
-                original(owner, set_to_none=True)
-
-            return zero_grad
-
-        for owner in (torch.optim.Optimizer, torch.nn.Module):
-            host.wrap(owner, "zero_grad", letting_go)
-        host.call(lambda: None, register_optimizer_step_pre_hook(zeros.fill).remove)
+        LetGo(host).install()
 
     def switches(self, facts: Facts) -> bool:
         """Each call decides for itself."""
         return True
-
-
-class _Zeros:
-    """Knows which parameters would have kept a gradient of zeros."""
-
-    def __init__(self) -> None:
-        self._had: dict[int, ref[Any]] = {}
-
-    def note(self, owner: Any, *, kept: bool) -> None:
-        """Look at the gradients that are about to be let go; `kept` where the script asked for zeros."""
-        for p in owner.parameters() if hasattr(owner, "parameters") else _owned(owner):
-            if not kept:
-                self._had.pop(id(p), None)
-            elif p.grad is not None:
-                self._had[id(p)] = ref(p)
-
-    def fill(self, optimizer: Any, args: Any, kwargs: Any) -> None:
-        """Give those their zeros that got nothing since, for the step that is about to be made."""
-        for p in _owned(optimizer):
-            if p.grad is None and id(p) in self._had and self._had[id(p)]() is p:
-                p.grad = p.detach().clone().zero_()
-
-
-def _owned(optimizer: Any) -> list[Any]:
-    return [p for group in optimizer.param_groups for p in group["params"]]

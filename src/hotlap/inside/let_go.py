@@ -1,0 +1,48 @@
+"""Gradients that are let go where a script asks for zeros, without losing what zeros would have done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+from weakref import ref
+
+from torch import nn
+from torch.optim.optimizer import Optimizer, register_optimizer_step_pre_hook
+
+if TYPE_CHECKING:
+    from hotlap.inside.host import Host
+
+
+class LetGo:
+    """Takes `set_to_none=False` for its opposite, and knows which parameters would have kept a gradient of zeros."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._had: dict[int, ref[Any]] = {}
+
+    def install(self) -> None:
+        """For every optimizer and module from now on."""
+        for owner, owned in ((Optimizer, _owned), (nn.Module, nn.Module.parameters)):
+            self._host.wrap(owner, "zero_grad", lambda original, owned=owned: self._letting_go(original, owned))
+        self._host.call(lambda: None, register_optimizer_step_pre_hook(self._fill).remove)
+
+    def _letting_go(self, original: Callable[..., Any], owned: Callable[[Any], Any]) -> Callable[..., Any]:
+        def zero_grad(owner: Any, set_to_none: bool = True) -> None:
+            for p in owned(owner):
+                if set_to_none:
+                    self._had.pop(id(p), None)
+                elif p.grad is not None:
+                    self._had[id(p)] = ref(p)
+            original(owner, set_to_none=True)
+
+        return zero_grad
+
+    def _fill(self, optimizer: Any, args: Any, kwargs: Any) -> None:
+        """Give those their zeros that got nothing since, for the step that is about to be made."""
+        for p in _owned(optimizer):
+            if p.grad is None and id(p) in self._had and self._had[id(p)]() is p:
+                p.grad = p.detach().clone().zero_()
+
+
+def _owned(optimizer: Any) -> list[Any]:
+    return [p for group in optimizer.param_groups for p in group["params"]]
