@@ -9,6 +9,7 @@ import copy
 import functools
 import sys
 from collections.abc import Callable
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet, ref
 
@@ -136,6 +137,21 @@ class Host:
             order: The lower, the closer to the module (compile 0, autocast 10, layout 20).
         """
         self.call(lambda: self.roots.rewrite(layer, order), lambda: self.roots.unwrite(layer))
+
+    def pack_what_is_saved(self) -> None:
+        """Let safetensors save tensors that lie otherwise in memory, which it refuses: as the same packed ones."""
+        if find_spec("safetensors") is None:
+            return
+        import safetensors.torch
+
+        def packing(original: Callable[..., Any]) -> Callable[..., Any]:
+            def save(tensors: dict[str, torch.Tensor], *args: Any, **kwargs: Any) -> Any:
+                return original({name: tensor.contiguous() for name, tensor in tensors.items()}, *args, **kwargs)
+
+            return save
+
+        for name in ("save", "save_file"):
+            self.wrap(safetensors.torch, name, packing)
 
     def allow_copying_views(self) -> None:
         """Let `x.view(-1, 128 * 7 * 7)`, as tutorials write it, copy where another layout has no such view.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -124,3 +125,18 @@ def test_learns_the_same_with_state_from_before(host: Host, make: Any, fused: bo
 )
 def test_says_why_not(changes: dict[str, Any], reason: str) -> None:
     assert ChannelsLast().choices(facts(**changes)) == Skip(reason)
+
+
+def test_safetensors_saves_the_weights_as_ever(host: Host, tmp_path: Path) -> None:
+    """It refuses tensors that are not packed."""
+    net = built(host)
+    net(torch.randn(2, 3, 6, 6))
+    assert lies_channels_last(net.conv.weight)
+    from safetensors import torch as safetensors
+
+    safetensors.save_file(net.state_dict(), tmp_path / "net.safetensors")
+    for saved in (
+        safetensors.load_file(tmp_path / "net.safetensors"),
+        safetensors.load(safetensors.save(net.state_dict())),
+    ):
+        assert torch.equal(saved["conv.weight"], net.conv.weight)

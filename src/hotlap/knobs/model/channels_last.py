@@ -66,6 +66,7 @@ class ChannelsLast(Knob):
 
         host.rewrite_roots(layer, order=20)
         host.allow_copying_views()
+        host.pack_what_is_saved()
         host.before_first_step(watch)
 
     def switches(self, facts: Facts) -> bool:
