@@ -22,14 +22,14 @@ IN_BF16 = ((STEP, f"with torch.autocast('cpu', torch.bfloat16): {STEP}"),)
 def version(judge_of, tmp_path):
     """From edits of conv_pool.py to the verdict on what they make of it."""
 
-    def verdict(*edits):
-        text = (SCRIPTS / "conv_pool.py").read_text()
+    def verdict(*edits, script="conv_pool.py"):
+        text = (SCRIPTS / script).read_text()
         for old, new in edits:
             assert old in text
             text = text.replace(old, new)
         path = tmp_path / "other.py"
         path.write_text(text)
-        judge, setup = judge_of("conv_pool.py"), Setup.of({AGAINST: str(path)})
+        judge, setup = judge_of(script), Setup.of({AGAINST: str(path)})
         observed = judge.runner.run(Trial("observe-other", "observe", setup, 0, 0, 40, 20.0))
         assert observed.facts is not None, observed.reason
         return replace(judge, version=observed.facts, _known={}, _parts={}).judge(setup).verdict
@@ -96,6 +96,24 @@ def test_what_learns_otherwise_is_caught(version, edit, gate):
 
     assert verdict.word is Word.CHANGED, verdict
     assert verdict.gate == gate
+
+
+def test_clipping_does_not_hide_the_size_of_a_gradient(version):
+    """Once it is clipped, a gradient of half the length is the same."""
+    loss = "loss = nn.functional.cross_entropy(model(inputs), labels)"
+    verdict = version((loss, loss.replace("= ", "= 0.5 * ")), script="conv_norm.py")
+
+    assert verdict.word is Word.CHANGED, verdict
+    assert (verdict.gate, "before clipping" in verdict.reason) == ("gradients", True)
+
+
+def test_what_is_done_to_the_weights_after_an_update_is_compared(version):
+    """As it is where weights are clamped, masked or averaged by hand."""
+    step = "            optimizer.step()\n"
+    verdict = version((step, f"{step}            model.head.weight.data.clamp_(-0.02, 0.02)\n"))
+
+    assert verdict.word is Word.CHANGED, verdict
+    assert (verdict.gate, "head.weight" in verdict.reason) == ("updates", True)
 
 
 def test_faults_do_not_hide_in_a_lower_precision(version):

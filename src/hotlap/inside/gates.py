@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
+from torch.nn.utils import clip_grad
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from hotlap.inside import stochastic
@@ -21,6 +22,7 @@ from hotlap.inside.calls import frozen_of, signature, tensors_in
 from hotlap.inside.carried import Carried
 from hotlap.inside.events import Events
 from hotlap.inside.state import LearningState, Tensors, compared, copied
+from hotlap.records import BEFORE_CLIPPING
 
 if TYPE_CHECKING:
     from hotlap.inside.host import Host
@@ -65,6 +67,8 @@ class Arm:
         self.host.roots.observe(self._called)
         self.recorder.on_optimizer_start.append(self._before_update)
         self.recorder.on_end.append(self._after_step)
+        for owner in (nn.utils, clip_grad):
+            self.host.wrap(owner, "clip_grad_norm_", self._clipping)
         closures = register_optimizer_step_pre_hook(self._follow_closure)
         self.host.call(lambda: None, closures.remove)
         if self.unit:
@@ -105,14 +109,24 @@ class Arm:
             self._before = self.state.snapshot()
             self._carried = [tensor.detach().clone() for tensor in carried]
             return
+        last = self._reference
         self._reference = torch.load(self._path(self.recorder.index), weights_only=True, mmap=True)
         if self.host.task["options"].get("aligned"):
             self.state.align(self._reference["names"], self._reference["before"])
+        if self.purpose == "candidate" and self.recorder.index - 1 in self.steps and last:
+            self._compare_between(last)
         missing = self.state.load(self._reference["before"])
         if missing:
             self.host.journal.write("not-loaded", step=self.recorder.index, names=missing[:8])
         if self.unit:
             self._perturb_weights()
+
+    def _compare_between(self, last: dict[str, Any]) -> None:
+        """What the script did to its parameters since the step before, the update included: it may clamp or mask."""
+        got = {name: copied(tensor) for name, tensor in self.state.parameters().items()}
+        wanted = {name: tensor for name, tensor in self._reference["before"].items() if name in got}
+        rows = compared(wanted, got, last["before"])
+        self.host.journal.write("compared", step=self.recorder.index, what="between", rows=rows)
 
     def _path(self, index: int) -> str:
         return os.path.join(self.folder, f"step-{index}-rank-{os.environ.get('RANK', '0')}.pt")
@@ -158,6 +172,16 @@ class Arm:
         return None
 
     # -- the update and the end of a step
+
+    def _clipping(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        """A gradient of any length is as long as any other once it is clipped."""
+
+        def clip(*args: Any, **kwargs: Any) -> Any:
+            if self._compared and self._begun == self.recorder.index and not self._updates:
+                self._gradients |= {f"{name}{BEFORE_CLIPPING}": g for name, g in self.state.gradients().items()}
+            return original(*args, **kwargs)
+
+        return clip
 
     def _follow_closure(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> Any:
         """Under `optimizer.step(closure)` the gradients are there only when the closure has run."""

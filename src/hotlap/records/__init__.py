@@ -4,7 +4,7 @@ They are standard-library dataclasses so that the user's process can build them;
 through msgspec. Units are in the field names: `_s` seconds, `_bytes`, `_share` a fraction of one.
 """
 
-from hotlap.records.facts import OPAQUE, Facts, Loader, Machine, Optimizer, Precision, Root, Signature
+from hotlap.records.facts import BEFORE_CLIPPING, OPAQUE, Facts, Loader, Machine, Optimizer, Precision, Root, Signature
 from hotlap.records.race import DIVERGED, NON_FINITE, OUT_OF_TIME, Raced
 from hotlap.records.result import Curve, Finding, Gate, Kept, Pair, Phases, Rejected, Result, Verdict, Verification
 from hotlap.records.seen import Seen
@@ -13,6 +13,7 @@ from hotlap.records.words import PHASES, SCHEMA, Contract, Estimate, Goal, Outco
 
 __all__ = [
     "AS_WRITTEN",
+    "BEFORE_CLIPPING",
     "DIVERGED",
     "NON_FINITE",
     "OPAQUE",

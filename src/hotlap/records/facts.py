@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+BEFORE_CLIPPING = " before clipping"
+"""Ends the names of gradients that were looked at before the script clipped them."""
 OPAQUE = "no tensor"
 """In the manner of a call whose arguments hold no tensor that was found."""
 

@@ -16,7 +16,7 @@ class ArmRecord:
 
     Attributes:
         events: Per step, what the script did.
-        rows: ("gradient" or "update", step) to the rows of that comparison.
+        rows: ("gradient", "update", "between" or "evaluation", step) to the rows of that comparison.
         signatures: Per root (class name, index), the training calls seen at compared steps.
         spread: Answer and gradient norms under several seeds, by name; {} in arms that did not measure them.
         checkpoint: What a checkpoint of the last compared step holds, entry by entry, without its numbers.

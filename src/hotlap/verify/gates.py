@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Any
 
-from hotlap.records import Gate, Word
+from hotlap.records import BEFORE_CLIPPING, Gate, Word
 from hotlap.verify.arms import ArmRecord
 
 FLOAT32_UNIT = 2.0**-23
@@ -31,6 +31,9 @@ _UPDATE_TOLERANCE = 1e-5  # from identical weights and gradients honest updates 
 # A kernel that forms 1 - beta2 in float32 is off by up to 2**-24 / (1 - 0.999) = 6e-5 in what the optimizer keeps, and
 # by a part of it in the weights: CUDA's fused Adam by 1.29e-5, just what float32(0.999) explains.
 _STATE_TOLERANCE = 1e-4
+
+BETWEEN = "between"  # a step's update and the next step
+_CHANGES = ("update", BETWEEN)
 
 
 def _slack(unit: float) -> float:
@@ -62,15 +65,17 @@ def spread(arms: Iterable[ArmRecord]) -> dict[tuple[str, int, str], float]:
     for arm in arms:
         for (what, step), rows in arm.rows.items():
             places = {(what, step, row[0]): row[3] / row[1] for row in rows if row[1] and row[3] is not None}
-            if what == "gradient":
-                places |= {("projection", step, name): abs(off) for name, off in shrinkage(rows).items()}
+            for group in _groups(rows) if what == "gradient" else ():
+                places |= {("projection", step, name): abs(off) for name, off in shrinkage(group).items()}
             for place, value in places.items():
                 worst[place] = max(worst.get(place, 0.0), value)
     return worst
 
 
 def shrinkage(rows: Sequence[Sequence[Any]]) -> dict[str, float]:
-    """How much of the reference's gradient is there, less one: per parameter, and under "" for the whole model.
+    """How much of the reference's gradient is there, less one: per parameter, and for the whole model.
+
+    The whole model's is under "", that before clipping under `BEFORE_CLIPPING`.
 
     Rounding points in all directions, so in a projection it cancels: gradients that all come out 10 % short are far
     outside its noise here, while each one's error norm drowns in that of bfloat16.
@@ -83,8 +88,19 @@ def shrinkage(rows: Sequence[Sequence[Any]]) -> dict[str, float]:
             found[name] = product / reference**2 - 1
             products, squares = products + product, squares + reference**2
     if squares:
-        found[""] = products / squares - 1
+        found[BEFORE_CLIPPING if rows[0][0].endswith(BEFORE_CLIPPING) else ""] = products / squares - 1
     return found
+
+
+def _groups(rows: Sequence[Sequence[Any]]) -> list[list[Sequence[Any]]]:
+    """A model's gradients before and after clipping, which are of other lengths."""
+    unclipped = [row for row in rows if row[0].endswith(BEFORE_CLIPPING)]
+    clipped = [row for row in rows if not row[0].endswith(BEFORE_CLIPPING)]
+    return [group for group in (clipped, unclipped) if group]
+
+
+def _groups_by_step(compared: dict[int, list[list[Any]]]) -> list[tuple[int, list[Sequence[Any]]]]:
+    return [(step, group) for step in sorted(compared) for group in _groups(compared[step])]
 
 
 def gradient_gate(candidate: ArmRecord, noise: Spread, unit: float) -> Gate:
@@ -100,7 +116,7 @@ def gradient_gate(candidate: ArmRecord, noise: Spread, unit: float) -> Gate:
         return Gate("gradients", Word.UNDECIDED, "no gradient was compared")
     bits, worst = True, (0.0, 0.0, 0, "")
     silent = _silent_names(compared)
-    for step, rows in sorted(compared.items()):
+    for step, rows in _groups_by_step(compared):
         model = math.sqrt(sum(row[1] ** 2 for row in rows if row[1] is not None))
         for row in rows:
             gate, ratio, gap, _ = _judge_gradient(row, step, noise, unit, model, silent)
@@ -122,15 +138,17 @@ def gradient_gate(candidate: ArmRecord, noise: Spread, unit: float) -> Gate:
     return Gate("gradients", word, reason, step=worst[2], parameter=worst[3], gap=worst[1])
 
 
-def _judge_projection(rows: list[list[Any]], step: int, noise: Spread, unit: float) -> Gate | None:
+def _judge_projection(rows: Sequence[Sequence[Any]], step: int, noise: Spread, unit: float) -> Gate | None:
     """The gate that fails when gradients are systematically too short or too long; None when they are not."""
     for name, off in shrinkage(rows).items():
-        place = ("projection", step, name)
-        if name and noise.float32.get(("gradient", step, name), 0.0) > _NOISE_ONLY:
+        place, whole = ("projection", step, name), name in ("", BEFORE_CLIPPING)
+        if not whole and noise.float32.get(("gradient", step, name), 0.0) > _NOISE_ONLY:
             continue
         band = noise.allows(place, unit)
         if abs(off) > band:
-            return _changed("gradients", step, name or "all parameters")("the gradient is scaled", abs(off), band)
+            return _changed("gradients", step, f"all parameters{name}" if whole else name)(
+                "the gradient is scaled", abs(off), band
+            )
     return None
 
 
@@ -201,22 +219,24 @@ def _changed(name: str, step: int, parameter: str) -> Any:
 def update_gate(candidate: ArmRecord, noise: Spread, unit: float, stored: float = FLOAT32_UNIT) -> Gate:
     """From identical weights and gradients: the change of parameters, buffers and optimizer state.
 
+    Of parameters also what the script does to them until the next step begins, where that is compared as well.
+
     Args:
         candidate: The arm on trial.
         noise: Spread of the noise arms at one float32 ulp and at `unit`.
         unit: Relative rounding error of the contract's precision.
         stored: Relative rounding error of the script's own weights.
     """
-    compared = {step: rows for (what, step), rows in candidate.rows.items() if what == "update"}
-    if not compared:
+    compared = sorted((step, what, rows) for (what, step), rows in candidate.rows.items() if what in _CHANGES)
+    if not any(what == "update" for _, what, _ in compared):
         return Gate("updates", Word.UNDECIDED, "no update was compared")
-    bits = all(row[4] for rows in compared.values() for row in rows)
-    for step, rows in sorted(compared.items()):
+    bits = all(row[4] for _, _, rows in compared for row in rows)
+    for step, what, rows in compared:
         for row in rows:
-            gate = _judge_update(row, step, noise, unit, stored)
+            gate = _judge_update(row, step - (what == BETWEEN), noise, unit, stored)
             if gate is not None:
                 return gate
-    moved = (row[1] for rows in compared.values() for row in rows if not row[0].startswith("buffer "))
+    moved = (row[1] for _, _, rows in compared for row in rows if not row[0].startswith("buffer "))
     if not any(moved):
         return Gate("updates", Word.UNDECIDED, "no parameter moved at the compared steps")
     word = Word.IDENTICAL if bits else Word.ROUNDING

@@ -22,6 +22,7 @@ class DdpStaticGraph(Knob):
     Nobody searches the graph for unused parameters, and buckets are sent in the order in which they fill.
     ## When it cannot
     One process, or a model that uses other parameters from step to step: its gradients would be wrong, or the run hang.
+    A tune sees too few steps to know that it never will, so `--set` alone turns it.
     ## Source
     DistributedDataParallel documentation, "static_graph".
     """
@@ -31,6 +32,7 @@ class DdpStaticGraph(Knob):
     contract: ClassVar[Contract] = Contract.ROUNDING
     when: ClassVar[When] = When.BUILD
     allowed: ClassVar[tuple[Value, ...] | range] = (True,)
+    suggested_only: ClassVar[bool] = True
 
     def choices(self, facts: Facts) -> tuple[Value, ...] | Skip:
         """For trainings that several processes share."""

@@ -20,7 +20,8 @@ class DdpUnusedParameters(Knob):
     ## Why it can help
     The search walks through the whole graph in every step.
     ## When it cannot
-    One process, or a model that does leave parameters out: torch then stops the run with an error.
+    One process, or a model that leaves parameters out: torch then stops the run with an error. A tune sees too few
+    steps to know that none ever will, so `--set` alone turns it.
     ## Source
     DistributedDataParallel documentation, "find_unused_parameters"; torch warns where the search found nothing.
     """
@@ -30,6 +31,7 @@ class DdpUnusedParameters(Knob):
     contract: ClassVar[Contract] = Contract.EXACT
     when: ClassVar[When] = When.BUILD
     allowed: ClassVar[tuple[Value, ...] | range] = (False,)
+    suggested_only: ClassVar[bool] = True
 
     def choices(self, facts: Facts) -> tuple[Value, ...] | Skip:
         """For trainings that several processes share."""
