@@ -116,7 +116,10 @@ def grouped(facts: Facts, singles: Sequence[Setting]) -> list[list[Setting]]:
     for single in singles:
         knob = knob_by_id(single.knob)
         (fixing if knob.fixes else switched if knob.switches(facts) else start).append(single)
-    return [switched, fixing, start] if facts.is_cuda else [start, switched, fixing]
+    if not facts.is_cuda:
+        return [start, switched, fixing]
+    likeliest = list({single.knob: single for single in reversed(fixing)}.values())
+    return [switched, likeliest, start, [single for single in fixing if single not in likeliest]]
 
 
 def _rounds_of(setups: int, window: Window) -> int:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from math import ceil
 
 from hotlap import ranking
+from hotlap.costs import starts_s
 from hotlap.goals import Aim
 from hotlap.judge import most_arms
 from hotlap.knobs import all_knobs, knob_by_id
@@ -20,11 +21,15 @@ from hotlap.trials.blocks import Window
 _DEAR = 0.05  # of the budget for one block
 
 
-def reserve_s(lab: Lab, settings: Iterable[Setting]) -> float:
-    """What the learning check of some of these settings and four confirmation pairs will take."""
+def reserve_s(lab: Lab, settings: Iterable[Setting], kept: Setup = AS_WRITTEN) -> float:
+    """What the learning check of some of these settings and four confirmation pairs will take.
+
+    What is kept so far may start later than the script as written, and be compiled anew for the check: for the shapes
+    of the epoch's last batch, and without a reduced precision.
+    """
     assert lab.facts is not None
-    arms = most_arms(settings, stochastic=lab.facts.stochastic)
-    return arms * lab.cost_s(AS_WRITTEN, "candidate") + 8 * lab.cost_s(AS_WRITTEN)
+    arms_s = most_arms(settings, stochastic=lab.facts.stochastic) * lab.cost_s(AS_WRITTEN, "candidate")
+    return arms_s + starts_s(kept) + 4 * (lab.cost_s(AS_WRITTEN) + lab.cost_s(kept))
 
 
 def search(lab: Lab, worth_trying: Callable[[], list[Setting]], pinned: Setup, screen: Window, aim: Aim) -> Setup:
@@ -64,7 +69,7 @@ def search(lab: Lab, worth_trying: Callable[[], list[Setting]], pinned: Setup, s
     try:
         ask = next(asking)
         while True:
-            affordable, kept_s = list(ask.candidates), reserve_s(lab, settings)
+            affordable, kept_s = list(ask.candidates), reserve_s(lab, settings, ask.reference)
             while affordable and cost_s(ask, affordable) + kept_s > lab.left_s:
                 left_out = affordable.pop().less(ask.reference)
                 if ask.stage == "screen" and left_out not in (pair.setup.less(pair.beside) for pair in lab.pairs):
@@ -75,7 +80,7 @@ def search(lab: Lab, worth_trying: Callable[[], list[Setting]], pinned: Setup, s
             ask = asking.send(blocks.typical_gains(pairs, aim.worth))
     except StopIteration as decided:
         _tell_left_out(lab, decided.value, conflicts, aim)
-        return without_passengers(lab, decided.value, pinned, screen, reserve_s(lab, settings))
+        return without_passengers(lab, decided.value, pinned, screen, reserve_s(lab, settings, decided.value))
 
 
 def _wanted(lab: Lab, singles: Sequence[Setting]) -> str:

@@ -103,6 +103,22 @@ def test_a_rival_takes_the_place_of_what_it_conflicts_with():
     assert setup == Setup.of({"autocast": True, "malloc": True})
 
 
+@pytest.mark.parametrize(("behind", "tried"), [(0.1, True), (0.2, False)])
+def test_a_rival_that_was_far_behind_is_not_tried_again(behind, tried):
+    """TF32 in the place of bfloat16 would be compiled anew for nothing."""
+    asking = greedy([[Setting("autocast", True), Setting("matmul", True)]], CONFLICTS)
+    bf16, tf32 = Setup.of({"autocast": True}), Setup.of({"matmul": True})
+
+    next(asking)
+    asking.send({bf16: 0.4, tf32: 0.4 - behind})
+    if tried:
+        assert asking.send({bf16: 0.4, tf32: 0.4 - behind}).candidates == (tf32,)
+    else:
+        with pytest.raises(StopIteration) as decided:
+            asking.send({bf16: 0.4, tf32: 0.4 - behind})
+        assert decided.value.value == bf16
+
+
 def test_what_looked_good_by_luck_is_measured_again():
     """One pair of fresh processes differs from the next by more than what is worth keeping."""
     asking = greedy([[Setting("a", True), Setting("b", True)]], CONFLICTS)

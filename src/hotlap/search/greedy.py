@@ -16,6 +16,7 @@ KEEP = 0.01  # a log gain worth keeping for now; what it is really worth is for 
 ADD = 0.015
 _HOPELESS = -0.25  # alone this much slower: not tried in company either
 _WEAK = 0.05
+_FAR = 0.15  # company does not make up for that
 _UNLIKELY = -0.10  # not screened a second time
 _ROUNDS = 3
 _NEAR = 0.03  # a difference in log gain that is not worth another worker process
@@ -171,11 +172,20 @@ def _moves(
     """One step away: a setting added, in the place of what it conflicts with if need be, or a doubtful one left out."""
     moves: list[Setup | None] = []
     for setting in ranked:
-        if setting.knob not in current.values and gains[setting] > _HOPELESS:
-            moves.append(_added(current, setting, conflicts, pinned))
+        if setting.knob not in current.values:
+            hopeless = gains[setting] <= _HOPELESS or not _may_replace(setting, current, gains, conflicts)
+            moves.append(None if hopeless else _added(current, setting, conflicts, pinned))
         elif setting in current.settings and (gains[setting] < _WEAK or setting.knob in along):
             moves.append(current.without(setting.knob) if len(current.settings) > 1 else None)
     return [move for move in moves if move]
+
+
+def _may_replace(
+    setting: Setting, current: Setup, gains: Mapping[Setting, float], conflicts: Mapping[str, Collection[str]]
+) -> bool:
+    """Whether it was not far behind what it would take the place of, when each was tried."""
+    rivals = [kept for kept in current.settings if not fits(setting.knob, Setup((kept,)), conflicts)]
+    return all(gains[setting] > gains.get(rival, gains[setting]) - _FAR for rival in rivals)
 
 
 def fits(knob: str, setup: Setup, conflicts: Mapping[str, Collection[str]]) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar
 
 from hotlap.knobs.knob import Knob, When
+from hotlap.knobs.spared import spare
 from hotlap.records import Contract, Facts, Skip, Value
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ class Synchronize(Knob):
         """Take the work out of the call."""
         import torch
 
-        host.wrap(torch.cuda, "synchronize", lambda _: lambda device=None: None)
+        spare(host, torch.cuda, "synchronize")
 
     def switches(self, facts: Facts) -> bool:
         """Each call decides for itself."""
