@@ -17,6 +17,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import exp
 from pathlib import Path
@@ -54,6 +55,11 @@ class Workload:
     name: str
     command: tuple[str, ...]
 
+    @property
+    def module(self) -> str:
+        """In bench/gpu, for the other tuner."""
+        return Path(self.command[0]).stem
+
 
 WORKLOADS = (
     Workload("images", ("examples/images.py", "--batch-size", "512", "--epochs", "200")),
@@ -61,7 +67,7 @@ WORKLOADS = (
     Workload("speech", ("examples/speech.py", "--batch-size", "128", "--epochs", "200")),
     Workload("resnet18", ("bench/gpu/resnet18.py",)),
     Workload("transformer", ("bench/gpu/transformer.py",)),
-    Workload("gpt2", ("bench/gpu/gpt2.py",)),
+    *(Workload(f"gpt2-{rows}", ("bench/gpu/gpt2.py", "--batch-size", str(rows))) for rows in (8, 16, 32, 64)),
     Workload("resnet50", ("bench/gpu/resnet50.py",)),
     Workload("tuned", ("bench/gpu/tuned.py",)),
 )
@@ -71,9 +77,10 @@ def tuned(workload: Workload, budget: str, folder: Path) -> dict[str, Any]:
     """Tune it, then compare what came of it with the script as written and with the fixed preset."""
     begun = time.monotonic()
     plan = folder / f"{workload.name}.toml"
+    plan.unlink(missing_ok=True)  # one that an earlier tune left would be taken for this one's
     command = [sys.executable, "-m", "hotlap", "tune", "--json", "--budget", budget, "--plan", str(plan)]
     command += ["--out", str(folder / workload.name), *workload.command]
-    row: dict[str, Any] = {"workload": workload.name, "command": " ".join(workload.command)}
+    row: dict[str, Any] = {"command": " ".join(workload.command)}
     with (folder / f"{workload.name}.log").open("w") as log:  # as it comes, so that a tune that is cut off can be read
         done = subprocess.run(command, stdout=subprocess.PIPE, stderr=log, text=True, check=False)
     row |= {"exit": done.returncode, "tuning_s": time.monotonic() - begun}
@@ -82,7 +89,25 @@ def tuned(workload: Workload, budget: str, folder: Path) -> dict[str, Any]:
     except ValueError:
         return {**row, "failed": (folder / f"{workload.name}.log").read_text()[-400:]}
     kept = ("speedup", "verdict", "settings", "levels", "phases", "peak_bytes", "noise", "bounds", "rejected")
-    return {**row, **{key: told.get(key) for key in kept}, "flops": told["facts"].get("flops_per_step")}
+    return {**row, **{key: told.get(key) for key in kept}, **_rates(told)}
+
+
+def _rates(told: dict[str, Any]) -> dict[str, Any]:
+    """Operations of a step, and their rate in the tuned step over that of large bfloat16 products."""
+    flops, best = told["facts"].get("flops_per_step"), told["ceiling"].get("matmul_bf16_flops")
+    step = told["phases"]["tuned"] or told["phases"]["baseline"] or {}
+    known = flops and best and step.get("total_s")
+    return {"flops": flops, "of_bf16_products": flops / step["total_s"] / best if known else None}
+
+
+def peer(workload: Workload, budget_s: int, folder: Path) -> dict[str, Any]:
+    """What the other tuner picks."""
+    kept = folder / f"{workload.name}.peer.json"
+    kept.unlink(missing_ok=True)
+    row = picked(workload.module, budget_s)
+    if "winner" in row:
+        kept.write_text(json.dumps(row))
+    return row
 
 
 def compared(workload: Workload, count: int, tunes: Path) -> dict[str, Any]:
@@ -103,19 +128,21 @@ def compared(workload: Workload, count: int, tunes: Path) -> dict[str, Any]:
     if (peer := tunes / f"{workload.name}.peer.json").exists():
         arms["pick"] = _fitting(as_setup(json.loads(peer.read_text())["winner"]), observed.facts)
     window = blocks.window_for(phases_of(observed).total_s, _WINDOW_S, observed.warmup_steps)
-    logs: dict[str, list[float]] = {name: [] for name in arms}
+    changed = [setup for setup in dict.fromkeys(arms.values()) if setup.settings]
+    taken: list[dict[str, float]] = []  # log gain over the script as written of each arm that a block could time
     for _ in range(count):
-        block = lab.block("confirm", AS_WRITTEN, list(dict.fromkeys(arms.values())), window)
-        pairs = {pair.setup: pair for pair in block}
-        for name, setup in arms.items():
-            if setup in pairs:
-                logs[name].append(blocks.log_gain(pairs[setup]))
-    plan_logs = logs.get("plan", [])
+        gains = {pair.setup: blocks.log_gain(pair) for pair in lab.block("confirm", AS_WRITTEN, changed, window)}
+        gains[AS_WRITTEN] = 0.0
+        taken.append({name: gains[setup] for name, setup in arms.items() if setup in gains})
+
+    def over(arm: str, other: str) -> dict[str, Any] | None:
+        return _ratio([gains[arm] - gains[other] for gains in taken if arm in gains and other in gains])
+
     return {
         "arms": {name: str(setup) for name, setup in arms.items()},
-        "over_as_written": {name: _ratio(own) for name, own in logs.items()},
-        "plan_over_preset": _ratio([p - q for p, q in zip(plan_logs, logs["preset"])]),
-        "plan_over_pick": _ratio([p - q for p, q in zip(plan_logs, logs.get("pick", []))]),
+        "over_as_written": {name: _ratio([gains[name] for gains in taken if name in gains]) for name in arms},
+        "plan_over_preset": over("plan", "preset"),
+        "plan_over_pick": over("plan", "pick"),
         "rejected": [f"{rejected.setup}: {rejected.reason}" for rejected in lab.rejected],
     }
 
@@ -149,7 +176,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="+", choices=("checks", "tunes", "peer", "compare"))
     parser.add_argument("--only", default="", metavar="TEXT", help="workloads or checks that hold it in their name")
-    parser.add_argument("--budget", default="3m", help="of each tune")
+    parser.add_argument("--budget", default="5m", help="of each tune")
     parser.add_argument("--peer-budget", type=int, default=120, help="of the other tuner [s]")
     parser.add_argument("--blocks", type=int, default=4, help="of each comparison")
     parser.add_argument("--folder", type=Path, default=Path(".hotlap/gpu"), help="for plans and logbooks")
@@ -168,16 +195,17 @@ def main() -> None:
     if "checks" in args.parts:
         for row in check_all(args.only):
             keep("checks", row)
-    for workload in chosen:
-        if "tunes" in args.parts:
-            keep("tunes", tuned(workload, args.budget, args.folder))
-        if "peer" in args.parts:
-            row = picked(workload.name, args.peer_budget)
-            if "winner" in row:
-                (args.folder / f"{workload.name}.peer.json").write_text(json.dumps(row))
-            keep("peer", {"workload": workload.name, **row})
-        if "compare" in args.parts:
-            keep("compare", {"workload": workload.name, **compared(workload, args.blocks, args.folder)})
+    acts: dict[str, Callable[[Workload], dict[str, Any]]] = {
+        "tunes": lambda workload: tuned(workload, args.budget, args.folder),
+        "peer": lambda workload: peer(workload, args.peer_budget, args.folder),
+        "compare": lambda workload: compared(workload, args.blocks, args.folder),
+    }
+    for workload, part in ((workload, part) for workload in chosen for part in acts if part in args.parts):
+        try:
+            row = acts[part](workload)
+        except Exception as error:  # the others go on
+            row = {"failed": f"{type(error).__name__}: {error}"}
+        keep(part, {"workload": workload.name, **row})
     print(json.dumps(document.get("machine")))
 
 

@@ -89,6 +89,16 @@ def phases(folder: Path) -> Row:
     return Row("phases", all(near) if len(near) == 2 else None, numbers)
 
 
+def exposed(folder: Path) -> Row:
+    """The data phase on the device is what it waits for a batch, which is less than the batch takes to make."""
+    bench = Bench(HABITS, "starved", "80", folder=folder)
+    record = bench.trial()
+    traced = bench.found(record).get("idle_us")
+    ours = 1e6 * record.device_phases_s.get("data", 0.0)
+    right = abs(ours / traced - 1) <= _NEAR if traced else None
+    return Row("exposed input time", right, {"events_us": ours, "trace_us": traced})
+
+
 def peak(folder: Path) -> Row:
     """The peak that is reported is the device's own."""
     bench = Bench(HABITS, "traced", "60", folder=folder)
@@ -236,7 +246,19 @@ ratios = sorted(a[0] / b[0] for a, b in rounds)
 print("FOUND", json.dumps({"whole": all(a[1] and b[1] for a, b in rounds), "times as fast": ratios}))
 """
 
-CHECKS = (phases, peak, waits, out_of_memory, cost, gates, caches, masked_attention, nan_by_autocast, side_stream)
+CHECKS = (
+    phases,
+    exposed,
+    peak,
+    waits,
+    out_of_memory,
+    cost,
+    gates,
+    caches,
+    masked_attention,
+    nan_by_autocast,
+    side_stream,
+)
 
 
 def check_all(only: str) -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ from types import ModuleType
 
 import msgspec
 import pytest
+import torch
 from machine import FACTS, recording
 
 BENCH = Path(__file__).resolve().parent.parent / "bench"
@@ -240,3 +241,31 @@ def test_a_phase_on_a_device_is_what_its_calls_launched_on_whatever_thread() -> 
     spans = bench("scripts/gpu_habits").spans_in(events)
 
     assert spans == {"forward": 28.0, "backward": 28.0, "optimizer": None}
+
+
+def test_a_pause_of_the_device_is_one_that_no_launch_explains() -> None:
+    """Copies are work, work on two streams overlaps, and gaps between kernels are short."""
+    work = [
+        (0, 100, "kernel"),
+        (50, 100, "kernel"),
+        (3150, 40, "gpu_memcpy"),
+        (3200, 100, "kernel"),
+        (5300, 9, "kernel"),
+    ]
+    events = [{"cat": cat, "ts": ts, "dur": dur} for ts, dur, cat in work] + [{"cat": "cpu_op", "ts": 200, "dur": 2900}]
+
+    assert bench("scripts/gpu_habits").idle_in(events) == (3000 + 2000) / 2
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there they are measured")
+def test_workloads_on_a_gpu_are_told_apart_and_one_that_fails_costs_the_others_nothing(tmp_path: Path) -> None:
+    """Without a device all fail here, each in a row of its own."""
+    command = [sys.executable, str(BENCH / "gpu.py"), "peer", "--only", "gpt2", "--folder", str(tmp_path)]
+    out = tmp_path / "gpu.json"
+    out.write_text("{}")
+    done = subprocess.run([*command, "--out", str(out)], capture_output=True, text=True, check=False, cwd=BENCH.parent)
+
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(out.read_text())["peer"]
+    assert [row["workload"] for row in rows] == ["gpt2-8", "gpt2-16", "gpt2-32", "gpt2-64"]
+    assert all("failed" in row for row in rows)

@@ -6,16 +6,21 @@ What a training found out by itself it prints as one line of JSON after "FOUND".
 import json
 import sys
 import tempfile
+import time
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import torch
 from torch import nn
 from torch.nn import functional
 from torch.profiler import ProfilerActivity, profile, record_function
+from torch.utils.data import DataLoader, Dataset
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 FIRST_TRACED, TRACED = 30, 5
+SLEEP_S = 0.03
+WORK = ("kernel", "gpu_memcpy", "gpu_memset")
 
 
 class Convs(nn.Module):
@@ -80,12 +85,12 @@ def batches(count, rows, size):
     return ((kept[step % 4], labels[step % 4]) for step in range(count))
 
 
-def train(model, steps, rows=64, size=32, after=None):
+def train(model, steps, rows=64, size=32, after=None, source=None):
     """Plain steps that never read a number back; `after(step)` is called behind each."""
     torch.manual_seed(0)
     model = model().to(DEVICE)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
-    for step, (images, labels) in enumerate(batches(steps, rows, size), start=1):
+    for step, (images, labels) in enumerate(source or batches(steps, rows, size), start=1):
         optimizer.zero_grad()
         with record_function("forward"):
             out = model(images)
@@ -102,28 +107,63 @@ def found(**what):
     print("FOUND", json.dumps(what), flush=True)
 
 
-def traced(steps):
-    """What a profiler says that each phase takes on the device [us]."""
+def trace_of(training):
+    """Events of a profiler's trace of some steps of a training, which is given what to call behind each step."""
     tracer = profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA])
 
     def after(step):
         if step == FIRST_TRACED:
+            torch.cuda.synchronize()
             tracer.start()
         if step == FIRST_TRACED + TRACED:
             torch.cuda.synchronize()
             tracer.stop()
 
-    train(Convs, steps, rows=256, after=after)
+    training(after)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "trace.json"
         tracer.export_chrome_trace(str(path))
-        events = json.loads(path.read_text())["traceEvents"]
+        return json.loads(path.read_text())["traceEvents"]
+
+
+def traced(steps):
+    """What a profiler says that each phase takes on the device [us]."""
+    events = trace_of(lambda after: train(Convs, steps, rows=256, after=after))
     found(phases_us=spans_in(events), peak_bytes=torch.cuda.max_memory_allocated())
+
+
+class Slow(Dataset):
+    """Batches that take longer to make than to train on."""
+
+    def __len__(self):
+        return 1 << 20
+
+    def __getitem__(self, place):
+        time.sleep(SLEEP_S)
+        return torch.full((64, 3, 32, 32), float(place % 4)), torch.full((64,), place % 10)
+
+
+def starved(steps):
+    """How long the device waits for its next batch, by a profiler [us]."""
+    loader = ((images.to(DEVICE), labels.to(DEVICE)) for images, labels in DataLoader(Slow(), batch_size=None))
+    events = trace_of(lambda after: train(Convs, steps, after=after, source=islice(loader, steps)))
+    found(idle_us=idle_in(events))
+
+
+def idle_in(events, least_us=1000.0):
+    """Mean time a step [us] in which nothing ran on the device, of pauses that are no launch's."""
+    work = sorted((e["ts"], e["ts"] + e["dur"]) for e in events if e.get("cat") in WORK)
+    pauses, until = [], work[0][1] if work else 0.0
+    for began, ended in work:
+        pauses.append(began - until)
+        until = max(until, ended)
+    long = [pause for pause in pauses if pause > least_us]
+    return sum(long) / len(long) if long else None
 
 
 def spans_in(events):
     """Mean time [us] from the start of the first kernel to the end of the last that a phase launched, on any thread."""
-    work = {e["args"]["correlation"]: e for e in events if e.get("cat") in ("kernel", "gpu_memcpy", "gpu_memset")}
+    work = {e["args"]["correlation"]: e for e in events if e.get("cat") in WORK}
     calls = [e for e in events if e.get("cat") in ("cuda_runtime", "cuda_driver") and e["args"]["correlation"] in work]
     spans = {"forward": [], "backward": [], "optimizer": []}
     for phase in (e for e in events if e.get("cat") == "user_annotation" and e["name"] in spans):
@@ -157,6 +197,7 @@ def greedy(steps):
 
 HABITS = {
     "traced": traced,
+    "starved": starved,
     "unwaiting": unwaiting,
     "greedy": greedy,
     "atomics": lambda steps: train(Counts, steps),

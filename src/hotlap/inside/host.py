@@ -9,6 +9,7 @@ import copy
 import functools
 import sys
 from collections.abc import Callable
+from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet, ref
@@ -140,9 +141,9 @@ class Host:
 
     def pack_what_is_saved(self) -> None:
         """Let safetensors save tensors that lie otherwise in memory, which it refuses: as the same packed ones."""
-        if find_spec("safetensors") is None:
+        if find_spec("safetensors") is None:  # the script's environment has it, or nobody saves by it
             return
-        import safetensors.torch
+        saving = import_module("safetensors.torch")
 
         def packing(original: Callable[..., Any]) -> Callable[..., Any]:
             def save(tensors: dict[str, torch.Tensor], *args: Any, **kwargs: Any) -> Any:
@@ -151,7 +152,7 @@ class Host:
             return save
 
         for name in ("save", "save_file"):
-            self.wrap(safetensors.torch, name, packing)
+            self.wrap(saving, name, packing)
 
     def allow_copying_views(self) -> None:
         """Let `x.view(-1, 128 * 7 * 7)`, as tutorials write it, copy where another layout has no such view.
