@@ -443,6 +443,22 @@ class InEvaluation(Fault):
         host.rewrite_roots(layer, order=5)
 
 
+class InEvaluationOfTheSecond(InEvaluation):
+    """The same of the second model of its class alone."""
+
+    id = "faults:InEvaluationOfTheSecond"
+
+    def install(self, value, host):
+        rewrite = host.rewrite_roots
+
+        def second_alone(layer, order):
+            rewrite(lambda root, call: layer(root, call) if host.roots.keys.get(root)[1] else call, order=order)
+
+        host.rewrite_roots = second_alone
+        super().install(value, host)
+        del host.rewrite_roots
+
+
 class Sleeps(Fault):
     """No fault of learning: each forward is 5 ms late."""
 

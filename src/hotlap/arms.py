@@ -60,6 +60,7 @@ class Arms:
                 "reference": f"reference-{self.seed}",
                 "compare": ",".join(map(str, self.compared)),
                 "aligned": AGAINST in setup.values,
+                **self._main,
                 **self._tail,
                 **options,
             },
@@ -99,6 +100,12 @@ class Arms:
         far = min(_EVENT_STEPS, int(_EVENT_S / self.step_s)) if self.step_s else _EVENT_STEPS
         epoch = self.facts.epoch_steps
         return max(self.last_step, min(far, epoch + 3) if epoch else 0)
+
+    @property
+    def _main(self) -> dict[str, Value]:
+        """The size of the optimizer whose step ends a step, where a smaller one may step before it."""
+        sizes = [optimizer.parameters for optimizer in self.facts.optimizers]
+        return {"main": max(sizes)} if len(sizes) > 1 else {}
 
     @property
     def _tail(self) -> dict[str, Value]:

@@ -54,6 +54,16 @@ def test_a_state_that_is_carried_from_step_to_step_is_compared_like_weights(judg
     assert fault.word is Word.CHANGED, fault
 
 
+def test_every_model_of_a_step_is_evaluated(judge_of):
+    """Not only the one that is called first."""
+    judge = judge_of("gan.py")
+    honest = judge.judge(Setup.of({"fused-update": True})).verdict
+    fault = judge.judge(Setup.of({"faults:InEvaluationOfTheSecond": True})).verdict
+
+    assert honest.word.may_enter_plan, honest
+    assert (fault.word, fault.gate, "of model 1" in fault.reason) == (Word.CHANGED, "evaluation", True), fault
+
+
 @pytest.mark.parametrize("fault", ["NoInstall", "LateFailure"])
 def test_a_knob_that_did_not_take_hold_was_not_compared(judge_of, fault):
     """The untouched script is identical to itself, which says nothing of the knob."""

@@ -21,6 +21,7 @@ from hotlap.inside import stochastic
 from hotlap.inside.calls import frozen_of, signature, tensors_in
 from hotlap.inside.carried import Carried
 from hotlap.inside.events import Events
+from hotlap.inside.optimizers import is_settled
 from hotlap.inside.state import LearningState, Tensors, compared, copied
 from hotlap.records import BEFORE_CLIPPING
 
@@ -58,6 +59,7 @@ class Arm:
         self._reference: dict[str, Any] = {}
         self._gradients: Tensors = {}
         self._outputs: Tensors = {}
+        self._evaluated: dict[int, int] = {}  # identity of a root to its number among those of the step
         self._updates: Counter[str] = Counter()
         self._begun = 0
         self._open = 0  # step whose update is still to come: a script without an optimizer makes it after the step
@@ -77,7 +79,8 @@ class Arm:
 
     @property
     def _compared(self) -> bool:
-        return self.recorder.index in self.steps
+        """Whether the step under way is compared; one that another optimizer will turn out to end is none."""
+        return self.recorder.index in self.steps and is_settled(self.recorder.main, self.host.task["options"])
 
     # -- the beginning of a step
 
@@ -89,6 +92,7 @@ class Arm:
                 if self._begun != self.recorder.index:
                     self._begin(self.carried.of((args, kwargs)))
                     args, kwargs = self.carried.put((args, kwargs), self._reference.get("carried", ()))
+                if id(root) not in self._evaluated:
                     self._evaluate(root, call, args, kwargs)
                 frozen = frozen_of([parameter.requires_grad for parameter in root.parameters()])
                 shapes, dtypes, manner = signature(args, kwargs, frozen)
@@ -103,7 +107,8 @@ class Arm:
 
     def _begin(self, carried: list[torch.Tensor]) -> None:
         self._begun = self.recorder.index
-        self._gradients = {}
+        self._gradients, self._outputs = {}, {}
+        self._evaluated.clear()
         self._updates.clear()
         if self.purpose == "reference":
             self._before = self.state.snapshot()
@@ -132,15 +137,16 @@ class Arm:
         return os.path.join(self.folder, f"step-{index}-rank-{os.environ.get('RANK', '0')}.pt")
 
     def _evaluate(self, root: nn.Module, call: Callable[..., Any], args: Any, kwargs: Any) -> None:
-        """The step's input through the model in evaluation mode: a setup may train right and evaluate wrong."""
+        """The root's first input through it in evaluation mode: a setup may train right and evaluate wrong."""
+        number = self._evaluated.setdefault(id(root), len(self._evaluated))
+        whose = f" of model {number}" if number else ""
         modes = [(module, module.training) for module in root.modules()]
         root.eval()
         try:
             with torch.no_grad():
                 out = tensors_in(call(*args, **kwargs))
-            self._outputs = {f"output {number}": copied(t) for number, t in enumerate(out)}
+            self._outputs |= {f"output {place}{whose}": copied(tensor) for place, tensor in enumerate(out)}
         except Exception as error:
-            self._outputs = {}
             self.host.journal.write(
                 "no-evaluation", step=self.recorder.index, reason=f"{type(error).__name__}: {error}"
             )

@@ -5,7 +5,8 @@ Optimizers are held weakly: scripts build them per fold, per epoch, per image, a
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 from weakref import WeakValueDictionary, ref
 
 import torch
@@ -14,6 +15,11 @@ import torch
 def parameters_of(optimizer: torch.optim.Optimizer) -> int:
     """Numbers that an optimizer owns."""
     return sum(p.numel() for group in optimizer.param_groups for p in group["params"])
+
+
+def is_settled(main: torch.optim.Optimizer | None, options: Mapping[str, Any]) -> bool:
+    """Whether no larger optimizer will turn out to be the main one, by what a trial's options say of its size."""
+    return "main" not in options or main is None or parameters_of(main) >= int(options["main"])
 
 
 class Optimizers:

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from hotlap.inside.calls import tensors_in
+from hotlap.inside.optimizers import is_settled
 from hotlap.inside.state import LearningState
 
 if TYPE_CHECKING:
@@ -41,7 +42,8 @@ class SpreadProbe:
 
     def _called(self, root: nn.Module, call: Callable[..., Any]) -> Callable[..., Any]:
         def called(*args: Any, **kwargs: Any) -> Any:
-            if not self._done and self.recorder.index == self.step and root.training and torch.is_grad_enabled():
+            due = self.recorder.index == self.step and is_settled(self.recorder.main, self.host.task["options"])
+            if due and not self._done and root.training and torch.is_grad_enabled():
                 self._done = True
                 self.host.guarded("the stochastic gate", lambda: self._probe(root, call, args, kwargs))
             return call(*args, **kwargs)
