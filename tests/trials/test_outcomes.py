@@ -214,3 +214,14 @@ def test_stdin_is_empty_and_the_command_is_the_users(place: Place):
 
     assert ending.output_tail.startswith("'' ['train.py', '--x', 'a b']")
     assert "LD_LIBRARY_PATH" not in ending.output_tail
+
+
+def test_a_script_that_asks_for_the_terminal_finds_one_of_the_users_size(place: Place, monkeypatch: pytest.MonkeyPatch):
+    """Where the user sits at one: it has nothing to say, and it waits for nobody."""
+    monkeypatch.setattr("hotlap.trials.launch._terminal", lambda: (91, 17))
+    asks = (
+        "print(sys.stdin.isatty(), os.popen('stty size').read().split(), repr(sys.stdin.read()), repr(os.read(0, 9)))"
+    )
+    ending = place.run(f"{asks}\ntry: input()\nexcept EOFError: print('no answer')")
+
+    assert ending.output_tail.split("\n")[:2] == ["True ['17', '91'] '' b''", "no answer"]

@@ -11,6 +11,7 @@ import json
 import os
 import select
 import signal
+import termios
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -33,6 +34,8 @@ class Order:
     """It runs as the first process of new namespaces."""
     enter: Callable[[], None]
     """Builds the sandbox."""
+    terminal: tuple[int, int] | None = None
+    """Columns and lines of the terminal that the user sits at; None without one."""
 
 
 def keep(order: Order, control: int, report: int, output: int) -> NoReturn:
@@ -41,8 +44,7 @@ def keep(order: Order, control: int, report: int, output: int) -> NoReturn:
     try:
         sandbox.prctl(PDEATHSIG, signal.SIGKILL)
         sandbox.prctl(SUBREAPER, 1)
-        nothing = os.open("/dev/null", os.O_RDWR)
-        for source, target in ((nothing, 0), (output, 1), (output, 2)):
+        for source, target in ((_input(order.terminal), 0), (output, 1), (output, 2)):
             os.dup2(source, target)
         os.close(output)
         order.enter()
@@ -54,6 +56,19 @@ def keep(order: Order, control: int, report: int, output: int) -> NoReturn:
         _tell(report, failed=repr(error))
     finally:
         os._exit(code)
+
+
+def _input(terminal: tuple[int, int] | None) -> int:
+    """Standard input that ends at once: a terminal if the user has one, for scripts ask how wide it is."""
+    if terminal is None:
+        return os.open("/dev/null", os.O_RDWR)
+    _, own = os.openpty()  # the other end stays open as long as this process lives
+    modes = termios.tcgetattr(own)
+    modes[3] &= ~(termios.ICANON | termios.ECHO)
+    modes[6][termios.VMIN] = modes[6][termios.VTIME] = 0  # a read finds nothing, and does not wait
+    termios.tcsetattr(own, termios.TCSANOW, modes)
+    termios.tcsetwinsize(own, (terminal[1], terminal[0]))
+    return own
 
 
 def _tell(report: int, **fields: Any) -> None:

@@ -171,8 +171,17 @@ def _request(launch: Launch, trial_id: str) -> bytes:
         "total_s": launch.total_s,
         "tier": launch.tier.value,
         "trial_id": trial_id,
+        "terminal": _terminal(),
     }
     return json.dumps(request).encode() + b"\n"
+
+
+def _terminal() -> tuple[int, int] | None:
+    """Columns and lines of the terminal that the user sits at."""
+    if not os.isatty(0):
+        return None
+    columns, lines = os.get_terminal_size(0)
+    return columns, lines
 
 
 def _converse(supervisor: subprocess.Popen[bytes], request: bytes) -> dict[str, Any]:

@@ -114,7 +114,7 @@ class _Supervisor:
                 landlock.confine([*writable, *sandbox.SPECIAL, *sandbox.scratch_folders(environment)])
 
         namespaces = self._tier is sandbox.Tier.OVERLAY
-        return keeper.Order(command, cwd, environment, self._trial_id, namespaces, enter)
+        return keeper.Order(command, cwd, environment, self._trial_id, namespaces, enter, self._request["terminal"])
 
     def _start(self, order: keeper.Order) -> None:
         control, self._control = os.pipe()
