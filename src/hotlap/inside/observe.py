@@ -21,6 +21,7 @@ from hotlap.inside.calls import signature, tensors_in
 from hotlap.inside.flops import Flops
 from hotlap.inside.repeated import repeated
 from hotlap.inside.roots import class_name
+from hotlap.inside.written import is_written
 from hotlap.loader.inspect import LoaderWatch
 from hotlap.loader.states import States
 from hotlap.numa import node_of_device
@@ -52,6 +53,7 @@ class Observer:
         self._training_calls: Counter[int] = Counter()
         self._optimizers: list[tuple[ref[Any], Optimizer]] = []
         self._world_size = 1
+        self._differentiates_twice = False
 
     def install(self) -> None:
         """Hook every module call and the loaders."""
@@ -122,6 +124,8 @@ class Observer:
 
     def _after_step(self, index: int) -> None:
         self._world_size = max(self._world_size, _world_size())  # at the end the group may be gone
+        if index == 1:  # at the end the script's own file has no name any more
+            self._differentiates_twice = is_written("create_graph=True")
         epoch = self.epoch_steps()
         # A few steps into the second epoch: the last, smaller batch and the evaluation have been seen by then.
         if epoch is not None and index > max(epoch + 2, 20):
@@ -159,6 +163,7 @@ class Observer:
             stochastic=self._stochastic,
             manual_update=not self._optimizers,
             flops_per_step=self.flops.per_step,
+            differentiates_twice=self._differentiates_twice,
         )
 
     def _root(self, module: nn.Module) -> Root:

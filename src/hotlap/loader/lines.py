@@ -33,7 +33,7 @@ _PACKAGES = (f"site-packages{os.sep}", f"dist-packages{os.sep}")
 
 
 @lru_cache(maxsize=4096)
-def _is_own(file: str) -> bool:
+def is_own(file: str) -> bool:
     """Whether the code in it was written for this training: it is in no library."""
     return not file.startswith(_LIBRARIES) and not any(folder in file for folder in _PACKAGES)
 
@@ -101,13 +101,13 @@ class Lines:
         code, stage = frame.f_code, self._here[0]
         if code is self._collate:
             stage = "collate"
-            if not _is_own(code.co_filename):
+            if not is_own(code.co_filename):
                 return (stage, "", 0, code.co_name)
         if code.co_name in _CALLING and (member := self._member(frame)):
             return None if self._here == member else member
         if self._here != FETCHER and not self._here[1]:
             return None  # within a member of a chain, or in torch's own collation
-        if _is_own(code.co_filename) or (code.co_name in _FETCHING and self._fetches(frame)):
+        if is_own(code.co_filename) or (code.co_name in _FETCHING and self._fetches(frame)):
             return (stage, code.co_filename, frame.f_lineno, code.co_name)
         return None
 

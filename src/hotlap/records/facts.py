@@ -214,6 +214,8 @@ class Facts:
     """CUDA compute capability of the device, such as 9.0; 0 without one."""
     device_node: int = -1
     """The NUMA node of the device; -1 where that is not known."""
+    differentiates_twice: bool = False
+    """The script's code asks for gradients that can be differentiated again, now or in a later step."""
     local_world_size: int = 0
     """Processes of the training on this machine; 0 where that is not known."""
 

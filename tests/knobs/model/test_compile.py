@@ -60,7 +60,15 @@ def test_a_root_without_a_graph_is_reported(host: Host, capsys: pytest.CaptureFi
     assert "compile could not be applied" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("changes", [{"roots": ()}, {"root": {"compiled": True}}, {"machine": {"compiler": ""}}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"roots": ()},
+        {"root": {"compiled": True}},
+        {"machine": {"compiler": ""}},
+        {"differentiates_twice": True},
+    ],
+)
 def test_says_why_not(changes: dict[str, Any]) -> None:
     assert isinstance(Compile().choices(facts(**changes)), Skip)
 

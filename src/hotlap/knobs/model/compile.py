@@ -28,7 +28,7 @@ class Compile(Knob):
     its launches.
     ## When it cannot
     No C++ compiler (on a CPU), large matrix products that leave nothing to fuse, shapes that keep changing, short
-    trainings that never repay the compilation.
+    trainings that never repay the compilation; scripts that differentiate gradients, be it in a later step.
     ## Source
     torch.compile documentation. Some graphs get wrong gradients (pytorch#185509, #182012), which is why every shape is
     verified and others run as written.
@@ -48,6 +48,8 @@ class Compile(Knob):
             return Skip("the script calls no module that could be found again")
         if all(root.compiled for root in facts.roots):
             return Skip("the script compiles its model already")
+        if facts.differentiates_twice:
+            return Skip("the script differentiates gradients (create_graph=True), which no compiled graph allows")
         if not facts.is_cuda and not facts.machine.compiler:
             return Skip("there is no C++ compiler, which torch.compile needs on a CPU")
         shapes = {call.shapes for root in facts.roots for call in root.signatures if call.training}

@@ -1,0 +1,23 @@
+"""What the script's own code says, for what it will do only later."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from pathlib import Path
+
+from hotlap.loader.lines import is_own
+
+_LARGEST = 1 << 20  # bytes of a file that somebody wrote
+
+
+def is_written(words: str) -> bool:
+    """Whether these words stand in a file of the script's: its own, or that of a module beside it."""
+    files = {file for module in list(sys.modules.values()) if (file := getattr(module, "__file__", None))}
+    return any(words in _text(Path(file)) for file in files if file.endswith(".py") and is_own(file))
+
+
+def _text(path: Path) -> str:
+    with contextlib.suppress(OSError):
+        return path.read_text(errors="replace") if path.stat().st_size < _LARGEST else ""
+    return ""
