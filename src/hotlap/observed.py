@@ -39,7 +39,11 @@ def check_observed(record: Recording, script: Path, log: Path) -> None:
         why = sentence(f"The untouched script ended with {record.outcome.value}: {record.reason}")
         what = f"{why} Its output is in {log}."
         raise HotlapError("script-failed", what, fix=f"make it run by itself first{ours}")
-    if record.facts is None or not taken:
+    if taken and record.facts is None:
+        why = "; ".join(f"{what}: {reason}" for what, reason in record.failed_probes.items()) or "nothing was written"
+        what = f"{script} trained, and hotlap could not say what it is made of ({why})."
+        raise HotlapError("not-understood", what, fix=f"report it, please, with the output in {log}")
+    if not taken:
         raise HotlapError(
             "no-steps",
             f"{script} ran for {record.wall_s:.0f} s and took no training step (no optimizer step, no backward).",
