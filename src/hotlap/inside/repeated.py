@@ -21,7 +21,8 @@ def repeated(root: nn.Module) -> list[nn.Module]:
     inside: set[nn.Module] = set()
     for module in root.modules():
         if module not in inside and isinstance(module, (nn.ModuleList, nn.Sequential)):
-            children = [c for c in module._modules.values() if c is not None and next(c.children(), None) is not None]
+            held: list[nn.Module | None] = [*module]  # some libraries leave holes
+            children = [c for c in held if c is not None and next(c.children(), None) is not None]
             alike = [c for c in children if sum(type(c) is type(other) for other in children) >= _REPEATED]
             found += alike
             inside.update(below for block in alike for below in block.modules())
