@@ -61,3 +61,15 @@ def test_before_anything_was_run() -> None:
 
     costs.expect("candidate", 4.0)
     assert costs.of(FUSED, "candidate") == pytest.approx(4.0)
+
+
+def test_a_start_that_turns_out_to_be_sooner_is_expected_of_the_next() -> None:
+    """Until one has been run, which says all; the first process of a day reads every file from the disk."""
+    costs = Costs()
+    costs.expect("time", 14.0)
+    costs.learn(replace(ended(AS_WRITTEN), trial=replace(ended(AS_WRITTEN).trial, arms=(AS_WRITTEN, FUSED))), 30.0)
+    costs.start_sooner(6.0)
+    assert costs.of(AS_WRITTEN, "time") == pytest.approx(8.0)
+    costs.learn(ended(AS_WRITTEN), 9.0)
+    costs.start_sooner(1.0)
+    assert costs.of(AS_WRITTEN, "time") == pytest.approx(9.0)

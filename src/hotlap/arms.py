@@ -16,6 +16,7 @@ _TAIL_STEP = 4
 _EVENT_STEPS = 48  # at most, to see an epoch end and the next begin
 _EVENT_S = 8.0
 _LIMIT_S = 600.0
+_SOON = 200  # steps of smaller optimizers that an arm goes through to come to those of the main one
 
 Run = Callable[[Sequence[Trial]], Sequence[tuple[Recording, ArmRecord]]]
 
@@ -105,7 +106,7 @@ class Arms:
     def _main(self) -> dict[str, Value]:
         """The size of the optimizer whose step ends a step, where a smaller one may step before it."""
         sizes = [optimizer.parameters for optimizer in self.facts.optimizers]
-        return {"main": max(sizes)} if len(sizes) > 1 else {}
+        return {"main": max(sizes)} if 0 < self.facts.before_main < _SOON else {}
 
     @property
     def _tail(self) -> dict[str, Value]:

@@ -17,10 +17,17 @@ class Costs:
     """Of the trials of one tune."""
 
     _known: dict[tuple[str, Setup], float] = field(default_factory=dict)
+    _expected: set[str] = field(default_factory=set)
 
     def expect(self, purpose: str, cost_s: float) -> None:
         """What one of the script as written should take, until one has been run."""
         self._known[purpose, AS_WRITTEN] = cost_s
+        self._expected.add(purpose)
+
+    def start_sooner(self, by_s: float) -> None:
+        """A trial started sooner than the observed run, which found no file in memory: a timed one will as well."""
+        if "time" in self._expected:
+            self._known["time", AS_WRITTEN] -= by_s
 
     def learn(self, record: Recording, cost_s: float) -> None:
         """What one took; a failed one says nothing of what a whole one takes."""
@@ -28,6 +35,7 @@ class Costs:
             return
         kind = "rounds" if record.trial.arms else record.trial.purpose
         setup = record.trial.setup
+        self._expected -= {kind} if not setup.settings else set()
         least_s = min(cost_s, self._known.get((kind, AS_WRITTEN), cost_s))
         if starts_s(setup) and (kind, setup) not in self._known:  # the next finds it compiled
             cost_s -= _CACHED * (cost_s - least_s)

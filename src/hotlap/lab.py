@@ -143,6 +143,10 @@ class Lab:
 
     def note(self, record: Recording, cost_s: float) -> None:
         """Keep what a trial recorded, and what it took."""
+        start_s, compiles = record.startup_s or self.start_s, starts_s(record.trial.setup) > 0
+        if record.trial.purpose == "time" and start_s < self.start_s and not compiles:
+            self.costs.start_sooner(self.start_s - start_s)
+            self.start_s = start_s
         self.costs.learn(record, cost_s)
         self.recordings[record.trial.id] = record
         self.notes += [note for note in record.notes if note not in self.notes]

@@ -60,11 +60,12 @@ def test_tensors_are_found_in_batches_of_any_class(given: Any, count: int) -> No
         ((X, 3, 0.5), {}, ()),
         ((X, None), {"training": True, "reduce": "mean"}, ("None", "True", "mean")),
         ((Opaque(),), {}, (OPAQUE,)),
+        (({"image": X, "text": ["a dog", "a cat"], "id": "17"},), {}, ()),
         ((), {}, ()),
     ],
 )
 def test_switches_are_part_of_a_call(args: Any, kwargs: Any, manner: tuple[str, ...]) -> None:
-    """And numbers are not."""
+    """And numbers are not, nor the words in a batch."""
     assert signature(args, kwargs)[2] == manner
 
 

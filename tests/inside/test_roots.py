@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections import UserDict
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -138,3 +139,20 @@ def test_only_the_manner_that_was_verified_is_rewritten(host: Host) -> None:
     model.weight.requires_grad_(True)
     model(x)
     assert len(seen) == 2
+
+
+def test_a_batch_that_cannot_be_looked_at_is_served_as_written(host: Host) -> None:
+    """It costs the training nothing."""
+
+    class Lazy(UserDict[str, torch.Tensor]):
+        def values(self) -> Any:
+            raise KeyError("not there yet")
+
+    class Reading(Doubled):
+        def forward(self, batch: Lazy) -> torch.Tensor:
+            return super().forward(batch["x"])
+
+    host.rewrite_roots(lambda root, call: lambda *args, **kwargs: torch.zeros(()), 0)
+    host.roots.install({(f"{__name__}:{Reading.__qualname__}", 0): Wanted(served=frozenset())})
+
+    assert Reading()(Lazy(x=torch.ones(2))).tolist() == [2.0, 2.0]

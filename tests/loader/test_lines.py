@@ -17,7 +17,7 @@ from torch.utils.data import _DatasetKind as Kind
 from torch.utils.data._utils.collate import default_collate
 
 import hotlap.loader
-from hotlap.loader.lines import FETCHER, Lines, _is_own, statement
+from hotlap.loader.lines import FETCHER, Lines, is_own, statement
 
 NAP_S = 0.004
 
@@ -184,7 +184,7 @@ def test_statements_are_found_from_any_of_their_lines() -> None:
 )
 def test_the_scripts_own_code_is_what_no_library_holds(file: str, own: bool) -> None:
     """Wherever it lies, if only it is not installed."""
-    assert _is_own(file) is own
+    assert is_own(file) is own
 
 
 def test_a_dataset_of_a_library_is_followed_through_its_own_lines() -> None:

@@ -32,7 +32,7 @@ def main(kind):
     criterion = nn.CrossEntropyLoss()
     if kind == "lbfgs":
         optimizer = torch.optim.LBFGS(model.parameters(), lr=0.1, max_iter=4)
-    elif kind == "two":
+    elif kind in ("two", "after"):
         optimizer = torch.optim.Adam(model[0].parameters(), lr=1e-3)
         other = torch.optim.SGD(model[2].parameters(), lr=0.1)
     else:
@@ -61,6 +61,8 @@ def main(kind):
                         parameter -= 0.1 * parameter.grad
             else:
                 optimizer.step()
+            if kind == "after":
+                other.step()
 
 
 main(sys.argv[1])

@@ -54,6 +54,17 @@ def test_a_state_that_is_carried_from_step_to_step_is_compared_like_weights(judg
     assert fault.word is Word.CHANGED, fault
 
 
+@pytest.mark.skipif(not mkldnn._is_mkldnn_bf16_supported(), reason="bfloat16 is a matter of the processor")
+def test_an_optimizer_that_steps_after_the_main_one_updates_by_gradients_of_its_own(judge_of):
+    """Which are as far off as the precision is; that is no change of what the script does between two steps."""
+    judge = judge_of("odd.py", "after")
+    honest = judge.judge(Setup.of({"autocast-bf16": True})).verdict
+    fault = judge.judge(Setup.of({"faults:Short": True})).verdict
+
+    assert honest.word is Word.EQUIVALENT, honest
+    assert fault.word is Word.CHANGED, fault
+
+
 def test_every_model_of_a_step_is_evaluated(judge_of):
     """Not only the one that is called first."""
     judge = judge_of("gan.py")

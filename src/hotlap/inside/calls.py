@@ -24,12 +24,12 @@ def signature(args: tuple[Any, ...], kwargs: dict[str, Any], frozen: str = "") -
     """What is known of a call: shapes and dtypes of its tensors, and its manner.
 
     The manner holds what else decides which operations are done: the arguments that are None, true, false or a word,
-    and `frozen`, see `frozen_of`. Numbers are not in it, for scripts pass on the step and such. A call whose arguments
-    hold no tensor that was found is `OPAQUE`.
+    and `frozen`, see `frozen_of`. Numbers are not in it, for scripts pass on the step and such, nor are the words in a
+    batch. A call whose arguments hold no tensor that was found is `OPAQUE`.
     """
     leaves = _leaves(args) + _leaves(kwargs) if kwargs else _leaves(args)
     tensors = [leaf for leaf in leaves if isinstance(leaf, torch.Tensor)]
-    manner = [str(leaf) for leaf in leaves if leaf is None or isinstance(leaf, (bool, str))]
+    manner = [str(arg) for arg in (*args, *kwargs.values()) if arg is None or isinstance(arg, (bool, str))]
     manner += [frozen] * bool(frozen) + [OPAQUE] * (bool(leaves) and not tensors)
     return tuple(tuple(t.shape) for t in tensors), tuple(str(t.dtype)[6:] for t in tensors), tuple(manner)
 

@@ -7,6 +7,7 @@ from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
+from hotlap.inside.closures import follow
 from hotlap.inside.roots import class_name
 
 if TYPE_CHECKING:
@@ -27,37 +28,54 @@ def switch(optimizer: Any, classes: Collection[str], kernel: Mapping[str, bool],
         return
     if not all(p.is_floating_point() for p in parameters):
         return
-    own = _Own(optimizer, kernel)
-    looks = _Looks()
+    switched = _Switched(optimizer, kernel)
+    host.call(lambda: switched.fuse(optimizer), switched.take_back)
 
-    def fuse(optimizer: Any) -> None:
+
+class _Switched:
+    """One optimizer that updates by another kernel, step by step as that one serves."""
+
+    def __init__(self, optimizer: Any, kernel: Mapping[str, bool]) -> None:
+        self._kernel = kernel
+        self._own = _Own(optimizer, kernel)
+        self._looks = _Looks()
+        self._alive = ref(optimizer)  # scripts build one per fold, and theirs is the memory
+        self._hooks = [
+            optimizer.register_load_state_dict_post_hook(self._loaded),
+            optimizer.register_state_dict_post_hook(lambda _, state: self._own.put_in(state["param_groups"])),
+            optimizer.register_step_pre_hook(self._before),
+            optimizer.register_step_post_hook(self._after),
+        ]
+
+    def fuse(self, optimizer: Any) -> None:
+        """Choose the kernel."""
         for options in (optimizer.defaults, *optimizer.param_groups):
-            options.update(kernel)
-        _move_steps(optimizer, fused=kernel.get("fused", False))
+            options.update(self._kernel)
+        _move_steps(optimizer, fused=self._kernel.get("fused", False))
 
-    def before(optimizer: Any, args: Any, kwargs: Any) -> None:
-        if kernel.get("fused") and not looks.serves(optimizer):
-            own.put_back(optimizer)
-
-    def after(optimizer: Any, args: Any, kwargs: Any) -> None:
-        if looks.lent:
-            fuse(optimizer)
-
-    hooks = [
-        optimizer.register_load_state_dict_post_hook(fuse),
-        optimizer.register_state_dict_post_hook(lambda _, state_dict: own.put_in(state_dict["param_groups"])),
-        optimizer.register_step_pre_hook(before),
-        optimizer.register_step_post_hook(after),
-    ]
-    alive = ref(optimizer)  # scripts build one per fold, and theirs is the memory
-
-    def take_back() -> None:
-        if (optimizer := alive()) is not None:
-            own.put_back(optimizer)
-        for hook in hooks:
+    def take_back(self) -> None:
+        """Leave it as the script made it."""
+        if (optimizer := self._alive()) is not None:
+            self._own.put_back(optimizer)
+        for hook in self._hooks:
             hook.remove()
 
-    host.call(lambda: fuse(optimizer), take_back)
+    def _loaded(self, optimizer: Any) -> None:
+        self._looks.forget()
+        self.fuse(optimizer)
+
+    def _before(self, optimizer: Any, args: Any, kwargs: Any) -> Any:
+        if not self._kernel.get("fused"):
+            return None
+        return follow(args, kwargs, self._look) or self._look()
+
+    def _look(self) -> None:
+        if (optimizer := self._alive()) is not None and not self._looks.serves(optimizer):
+            self._own.put_back(optimizer)
+
+    def _after(self, optimizer: Any, args: Any, kwargs: Any) -> None:
+        if self._looks.lent:
+            self.fuse(optimizer)
 
 
 class _Own:
@@ -96,11 +114,18 @@ class _Looks:
     def serves(self, optimizer: Any) -> bool:
         """Whether the kernel takes the step that is about to be made."""
         groups = [[(p, p.grad) for p in group["params"]] for group in optimizer.param_groups]
-        found = [(p.stride(), None if g is None else g.stride()) for group in groups for p, g in group]
+        try:
+            found = [(p.stride(), None if g is None else g.stride()) for group in groups for p, g in group]
+        except RuntimeError:  # a sparse gradient has none
+            found, self.lent, self._known = None, True, None
         if found != self._known:  # state follows its parameters, once it is there
             self.lent = not all(_fits(group, optimizer.state) for group in groups)
             self._known = None if self.lent else found
         return not self.lent
+
+    def forget(self) -> None:
+        """Look anew: state was loaded."""
+        self._known = None
 
 
 def _fits(group: list[tuple[Any, Any]], state: Mapping[Any, Any]) -> bool:
@@ -110,9 +135,14 @@ def _fits(group: list[tuple[Any, Any]], state: Mapping[Any, Any]) -> bool:
             continue
         own = state.get(p, {})
         moved.add(own.get("momentum_buffer") is not None)
-        if any(old.stride() != p.stride() for old in (gradient, *_like(p, own))):
+        if any(_lies(old) != _lies(p) for old in (gradient, *_like(p, own))):
             return False
     return len(moved) < 2
+
+
+def _lies(tensor: Any) -> list[int]:
+    """Its strides, but for those of dimensions that hold one element, which say nothing."""
+    return [stride for stride, size in zip(tensor.stride(), tensor.shape, strict=True) if size > 1]
 
 
 def _like(p: Any, state: Mapping[str, Any]) -> list[Any]:

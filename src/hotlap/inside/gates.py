@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Callable
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -20,6 +21,7 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 from hotlap.inside import stochastic
 from hotlap.inside.calls import frozen_of, signature, tensors_in
 from hotlap.inside.carried import Carried
+from hotlap.inside.closures import follow, is_followed
 from hotlap.inside.events import Events
 from hotlap.inside.optimizers import is_settled
 from hotlap.inside.state import LearningState, Tensors, compared, copied
@@ -69,8 +71,8 @@ class Arm:
         self.host.roots.observe(self._called)
         self.recorder.on_optimizer_start.append(self._before_update)
         self.recorder.on_end.append(self._after_step)
-        for owner in (nn.utils, clip_grad):
-            self.host.wrap(owner, "clip_grad_norm_", self._clipping)
+        for owner, name in product((nn.utils, clip_grad), ("clip_grad_norm_", "clip_grad_value_")):
+            self.host.wrap(owner, name, self._clipping)
         closures = register_optimizer_step_pre_hook(self._follow_closure)
         self.host.call(lambda: None, closures.remove)
         if self.unit:
@@ -127,8 +129,13 @@ class Arm:
             self._perturb_weights()
 
     def _compare_between(self, last: dict[str, Any]) -> None:
-        """What the script did to its parameters since the step before, the update included: it may clamp or mask."""
-        got = {name: copied(tensor) for name, tensor in self.state.parameters().items()}
+        """What the script did to its parameters since the step before, the update included: it may clamp or mask.
+
+        Another optimizer than the main one may have stepped since as well, by gradients that are this arm's own.
+        """
+        others = [optimizer for optimizer in self.recorder.stepped if optimizer is not self.recorder.main]
+        moved = {id(p) for other in others for group in other.param_groups for p in group["params"]}
+        got = {n: copied(tensor) for n, tensor in self.state.parameters().items() if id(tensor) not in moved}
         wanted = {name: tensor for name, tensor in self._reference["before"].items() if name in got}
         rows = compared(wanted, got, last["before"])
         self.host.journal.write("compared", step=self.recorder.index, what="between", rows=rows)
@@ -139,6 +146,8 @@ class Arm:
     def _evaluate(self, root: nn.Module, call: Callable[..., Any], args: Any, kwargs: Any) -> None:
         """The root's first input through it in evaluation mode: a setup may train right and evaluate wrong."""
         number = self._evaluated.setdefault(id(root), len(self._evaluated))
+        if number and not self._outputs:  # the first could not be evaluated, which others do not make up for
+            return
         whose = f" of model {number}" if number else ""
         modes = [(module, module.training) for module in root.modules()]
         root.eval()
@@ -182,22 +191,25 @@ class Arm:
     def _clipping(self, original: Callable[..., Any]) -> Callable[..., Any]:
         """A gradient of any length is as long as any other once it is clipped."""
 
-        def clip(*args: Any, **kwargs: Any) -> Any:
-            if self._compared and self._begun == self.recorder.index and not self._updates:
-                self._gradients |= {f"{name}{BEFORE_CLIPPING}": g for name, g in self.state.gradients().items()}
-            return original(*args, **kwargs)
+        def clip(parameters: Any, *args: Any, **kwargs: Any) -> Any:
+            clipped = [parameters] if isinstance(parameters, torch.Tensor) else list(parameters)
+            if self._compared and self._begun == self.recorder.index:
+                self._note_unclipped({id(parameter) for parameter in clipped})
+            return original(clipped, *args, **kwargs)
 
         return clip
 
+    def _note_unclipped(self, clipped: set[int]) -> None:
+        """The gradients of these parameters, unless they were clipped or have made an update in this step already."""
+        names = {n for n, p in self.state.parameters().items() if id(p) in clipped and not self._updates[n]}
+        unclipped = {f"{n}{BEFORE_CLIPPING}": g for n, g in self.state.gradients().items() if n in names}
+        self._gradients = unclipped | self._gradients
+
     def _follow_closure(self, optimizer: torch.optim.Optimizer, args: Any, kwargs: Any) -> Any:
         """Under `optimizer.step(closure)` the gradients are there only when the closure has run."""
-        closure = args[1] if len(args) > 1 else kwargs.get("closure")
-        if not callable(closure) or isinstance(closure, _Followed):
+        if is_followed(args, kwargs):
             return None
-        followed = _Followed(closure, lambda: self._before_update(optimizer))
-        if len(args) > 1:
-            return (args[0], followed, *args[2:]), kwargs
-        return args, {**kwargs, "closure": followed}
+        return follow(args, kwargs, lambda: self._before_update(optimizer))
 
     def _before_update(self, optimizer: torch.optim.Optimizer) -> None:
         if not self._compared or self._begun != self.recorder.index:
@@ -243,19 +255,6 @@ class Arm:
             known = {name: value for name, value in known.items() if name.startswith("buffer ")}
             after = {name: value for name, value in after.items() if name in known}
         write("compared", step=index, what="update", rows=compared(known, after, reference["before"]))
-
-
-class _Followed:
-    """A closure that tells when it has run."""
-
-    def __init__(self, closure: Callable[[], Any], then: Callable[[], None]) -> None:
-        self.closure = closure
-        self.then = then
-
-    def __call__(self) -> Any:
-        loss = self.closure()
-        self.then()
-        return loss
 
 
 def _serve_tail_early(host: Host, recorder: Recorder, options: dict[str, Any]) -> None:

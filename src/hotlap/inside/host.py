@@ -152,7 +152,8 @@ class Host:
             return save
 
         for name in ("save", "save_file"):
-            self.wrap(saving, name, packing)
+            if hasattr(saving, name):  # it may be what imports torch just now
+                self.wrap(saving, name, packing)
 
     def allow_copying_views(self) -> None:
         """Let `x.view(-1, 128 * 7 * 7)`, as tutorials write it, copy where another layout has no such view.

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from hotlap.inside.steps import Recorder
 
 _MOST_OPTIMIZERS = 64
+_DIFFERENTIATES = r"create_graph\s*=\s*(?!False)|autograd\.functional|torch\.func\b"
 
 
 class Observer:
@@ -125,7 +126,7 @@ class Observer:
     def _after_step(self, index: int) -> None:
         self._world_size = max(self._world_size, _world_size())  # at the end the group may be gone
         if index == 1:  # at the end the script's own file has no name any more
-            self._differentiates_twice = is_written("create_graph=True")
+            self._differentiates_twice = is_written(_DIFFERENTIATES)
         epoch = self.epoch_steps()
         # A few steps into the second epoch: the last, smaller batch and the evaluation have been seen by then.
         if epoch is not None and index > max(epoch + 2, 20):
@@ -164,6 +165,7 @@ class Observer:
             manual_update=not self._optimizers,
             flops_per_step=self.flops.per_step,
             differentiates_twice=self._differentiates_twice,
+            before_main=self.recorder.discarded,
         )
 
     def _root(self, module: nn.Module) -> Root:

@@ -198,9 +198,15 @@ class Roots:
         rewritten: list[Call] = []
         frozen = Frozen(module)
 
+        def signed(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Signed:
+            try:
+                return signature(args, kwargs, frozen())
+            except Exception as error:  # a batch of a class of its own does what it likes when it is looked at
+                return (), (), (f"{type(error).__name__}: {error}",)
+
         def route(*args: Any, **kwargs: Any) -> Any:
             if module.training and torch.is_grad_enabled():
-                if wanted.served is not None and (call := signature(args, kwargs, frozen())) not in wanted.served:
+                if wanted.served is not None and (call := signed(args, kwargs)) not in wanted.served:
                     self._say_as_written(module, call)
                     return core(*args, **kwargs)
                 if rewritten:

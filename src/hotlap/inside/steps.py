@@ -21,7 +21,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook, register_op
 from hotlap import marks
 from hotlap.inside import copies, device, process
 from hotlap.inside.losses import END, Losses, is_loss
-from hotlap.inside.optimizers import Optimizers
+from hotlap.inside.optimizers import Optimizers, is_settled
 
 if TYPE_CHECKING:
     from hotlap.inside.host import Host
@@ -34,14 +34,14 @@ class Recorder:
 
     Attributes:
         index: Number of the step under way, from 1.
+        discarded: Steps of smaller optimizers before the main one stepped.
         wait_at: Number of a step whose time holds all of its work, what a device still has to do included; 0 for none.
     """
 
     def __init__(self, host: Host) -> None:
         self.host = host
         self.tape = device.tape()
-        self.index = 1
-        self.wait_at = 0
+        self.index, self.wait_at, self.discarded = 1, 0, 0
         self.on_end: list[Callable[[int], None]] = []
         self.on_optimizer_start: list[Callable[[torch.optim.Optimizer], None]] = []
         self.on_optimizer_step: list[Callable[[torch.optim.Optimizer], None]] = []
@@ -162,6 +162,7 @@ class Recorder:
         self.flush()
         self.losses.clear()
         self.host.journal.write("restart")
+        self.discarded += self.index - 1
         self.index = 1
 
     def _backward(self, original: Callable[..., Any]) -> Callable[..., Any]:
@@ -259,7 +260,7 @@ class Recorder:
 
     def _end_trial_if_due(self) -> None:
         task, done = self.host.task, self.index - 1
-        if self._began is None or not self._limited:
+        if self._began is None or not self._limited or not is_settled(self.main, task["options"]):
             return
         elapsed = perf_counter() - self._began
         if (task["steps"] and done >= task["steps"]) or (task["limit_s"] and elapsed > task["limit_s"]):

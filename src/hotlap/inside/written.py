@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import sys
 from pathlib import Path
 
@@ -11,10 +12,10 @@ from hotlap.loader.lines import is_own
 _LARGEST = 1 << 20  # bytes of a file that somebody wrote
 
 
-def is_written(words: str) -> bool:
-    """Whether these words stand in a file of the script's: its own, or that of a module beside it."""
+def is_written(pattern: str) -> bool:
+    """Whether a regular expression is found in a file of the script's: its own, or that of a module beside it."""
     files = {file for module in list(sys.modules.values()) if (file := getattr(module, "__file__", None))}
-    return any(words in _text(Path(file)) for file in files if file.endswith(".py") and is_own(file))
+    return any(re.search(pattern, _text(Path(file))) for file in files if file.endswith(".py") and is_own(file))
 
 
 def _text(path: Path) -> str:

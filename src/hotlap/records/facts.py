@@ -216,6 +216,8 @@ class Facts:
     """The NUMA node of the device; -1 where that is not known."""
     differentiates_twice: bool = False
     """The script's code asks for gradients that can be differentiated again, now or in a later step."""
+    before_main: int = 0
+    """Steps of smaller optimizers before the one whose step ends a step has made its first."""
     local_world_size: int = 0
     """Processes of the training on this machine; 0 where that is not known."""
 

@@ -14,6 +14,7 @@ _MARGIN = 0.02  # of the drop in loss that the untouched script achieved
 _LEAST_STEPS = 20
 _LEVEL = 0.05  # of the tests; each further look has half the level of the one before, which adds up to twice this
 MOST_SEEDS = 12
+_VETO = 5  # the look of so strict a level, 0.3 %, at which losses take back what gates have passed
 
 
 def trajectory_gate(curves: Sequence[Curve], look: int = 1) -> Gate:
@@ -85,10 +86,11 @@ def with_losses(
         look: See `trajectory_gate`.
     """
     equal = verdict.word is Word.IDENTICAL and look == 1  # at a later look some are known to differ
-    gate = losses_gate(curves) if equal else trajectory_gate(curves, look)
+    passed = verdict.word is not Word.IDENTICAL and not noisy
+    gate = losses_gate(curves) if equal else trajectory_gate(curves, _VETO if passed else look)
     if gate.word is Word.UNDECIDED and equal and not exact:  # bits at the steps compared, and other losses later
         gate = trajectory_gate(curves)
-    if verdict.word is not Word.IDENTICAL and not noisy and gate.word is not Word.CHANGED:
+    if passed and gate.word is not Word.CHANGED:
         return verdict
     return conclude((*verdict.gates, gate), seeds=len(curves), repeats=verdict.repeats)
 

@@ -89,6 +89,64 @@ def test_weights_that_are_trained_from_a_later_step_on_get_their_momentum(host: 
     assert fused == [None, None, True, True]
 
 
+@pytest.mark.parametrize("by_keyword", [True, False])
+def test_under_a_closure_it_is_looked_at_what_the_closure_made(host: Host, by_keyword: bool) -> None:
+    """Before it has run, the gradients are those of the step before."""
+
+    def trained() -> torch.Tensor:
+        torch.manual_seed(0)
+        net = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+        optimizer = torch.optim.SGD(net.parameters(), lr=0.01, momentum=0.9)
+
+        def closure() -> torch.Tensor:
+            optimizer.zero_grad()
+            loss = net(torch.linspace(-1, 1, 8).reshape(2, 4)).pow(2).sum()
+            loss.backward()
+            return loss
+
+        for number in range(5):
+            net[0].requires_grad_(number >= 2)
+            optimizer.step(closure=closure) if by_keyword else optimizer.step(closure)
+        return net[0].weight.detach()
+
+    plain = trained()
+    FusedUpdate().install(True, host)
+
+    torch.testing.assert_close(trained(), plain)
+
+
+def test_state_that_is_loaded_later_is_looked_at(host: Host) -> None:
+    """A checkpoint from before a part was trained brings momentum of the others alone."""
+    FusedUpdate().install(True, host)
+    net = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.01, momentum=0.9)
+    net[0].requires_grad_(False)
+    step(net, optimizer)
+    saved = copy.deepcopy(optimizer.state_dict())
+    net[0].requires_grad_(True)
+    for _ in range(2):
+        step(net, optimizer)
+    optimizer.load_state_dict(saved)
+    step(net, optimizer)
+
+    assert all("momentum_buffer" in optimizer.state[p] for p in net.parameters())
+    assert optimizer.param_groups[0]["fused"] is True
+
+
+def test_a_layout_that_differs_only_where_one_element_lies_is_the_same(host: Host) -> None:
+    """As the gradient of a 1x1 convolution may have it; the fused kernel serves."""
+    FusedUpdate().install(True, host)
+    weight = nn.Parameter(torch.randn(4, 3, 1, 1))
+    optimizer = torch.optim.Adam([weight])
+    fused: list[object] = []
+    optimizer.register_step_pre_hook(lambda *_: fused.append(optimizer.param_groups[0]["fused"]))
+    for _ in range(2):
+        weight.grad = torch.randn(4, 3).as_strided((4, 3, 1, 1), (3, 1, 3, 3))
+        optimizer.step()
+
+    assert fused[-1] is True
+
+
 @pytest.mark.parametrize("name", MAKERS)
 def test_gradients_that_lie_otherwise_than_their_weights_do(host: Host, name: str) -> None:
     """The fused kernels of a CPU walk both in memory order and do not look."""

@@ -50,3 +50,52 @@ def test_what_gets_no_gradient_any_more_moves_as_it_would_have(
     GradsToNone().install(True, host)
 
     assert torch.equal(trained(), plain)
+
+
+def test_what_the_script_lets_go_itself_stays_so(host: Host) -> None:
+    """As those do who freeze a layer and do not want momentum to move it any further."""
+
+    def trained() -> torch.Tensor:
+        torch.manual_seed(0)
+        layers = nn.ModuleList([nn.Linear(4, 4), nn.Linear(4, 4)])
+        optimizer = torch.optim.AdamW(layers.parameters(), lr=0.1, weight_decay=0.1)
+        for number in range(6):
+            if number == 3:
+                layers[0].requires_grad_(False)
+                for p in layers[0].parameters():
+                    p.grad = None
+            optimizer.zero_grad(set_to_none=False)
+            layers[1](layers[0](torch.linspace(-1, 1, 8).reshape(2, 4))).pow(2).sum().backward()
+            optimizer.step()
+        return layers[0].weight.detach()
+
+    plain = trained()
+    GradsToNone().install(True, host)
+
+    assert torch.equal(trained(), plain)
+
+
+def test_under_a_closure_the_zeros_come_after_it(host: Host) -> None:
+    """It lets the gradients go and makes new ones within the step."""
+
+    def trained() -> torch.Tensor:
+        torch.manual_seed(0)
+        layers = nn.ModuleList([nn.Linear(4, 4), nn.Linear(4, 4)])
+        optimizer = torch.optim.SGD(layers.parameters(), lr=0.1, momentum=0.9)
+
+        def closure() -> torch.Tensor:
+            optimizer.zero_grad(set_to_none=False)
+            loss = layers[1](layers[0](torch.linspace(-1, 1, 8).reshape(2, 4))).pow(2).sum()
+            loss.backward()
+            return loss
+
+        for number in range(6):
+            if number == 3:
+                layers[0].requires_grad_(False)
+            optimizer.step(closure)
+        return layers[0].weight.detach()
+
+    plain = trained()
+    GradsToNone().install(True, host)
+
+    assert torch.equal(trained(), plain)

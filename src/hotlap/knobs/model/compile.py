@@ -28,7 +28,7 @@ class Compile(Knob):
     its launches.
     ## When it cannot
     No C++ compiler (on a CPU), large matrix products that leave nothing to fuse, shapes that keep changing, short
-    trainings that never repay the compilation; scripts that differentiate gradients, be it in a later step.
+    trainings that never repay the compilation; scripts whose code differentiates gradients, be it in a later step.
     ## Source
     torch.compile documentation. Some graphs get wrong gradients (pytorch#185509, #182012), which is why every shape is
     verified and others run as written.

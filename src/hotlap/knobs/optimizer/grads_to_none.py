@@ -17,6 +17,7 @@ class GradsToNone(Knob):
     ## What it changes
     `zero_grad` of optimizers and modules sets gradients to None. A parameter that has had a gradient and gets none in a
     step is given zeros before the optimizer's step, as it would have had, so that momentum and decay still move it.
+    What the script itself lets go stays so.
     ## Why it can help
     Nothing is filled with zeros, and the backward writes its gradients where it would have added them.
     ## When it cannot
