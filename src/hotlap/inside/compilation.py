@@ -10,12 +10,11 @@ import torch
 from torch import nn
 
 from hotlap.inside.repeated import rewritable, rewritten
+from hotlap.knobs.model.compile import GRAPHS
 from hotlap.knobs.nest import mapped
 
 if TYPE_CHECKING:
     from hotlap.inside.host import Host
-
-GRAPHS = "reduce-overhead"
 
 
 def _serve_later_phases(host: Host) -> None:

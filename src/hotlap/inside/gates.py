@@ -23,7 +23,7 @@ from hotlap.inside.calls import frozen_of, signature, tensors_in
 from hotlap.inside.carried import Carried
 from hotlap.inside.closures import follow, is_followed
 from hotlap.inside.events import Events
-from hotlap.inside.optimizers import is_settled
+from hotlap.inside.optimizers import is_settled, owned_by
 from hotlap.inside.state import LearningState, Tensors, compared, copied
 from hotlap.records import BEFORE_CLIPPING
 
@@ -134,7 +134,7 @@ class Arm:
         Another optimizer than the main one may have stepped since as well, by gradients that are this arm's own.
         """
         others = [optimizer for optimizer in self.recorder.stepped if optimizer is not self.recorder.main]
-        moved = {id(p) for other in others for group in other.param_groups for p in group["params"]}
+        moved = {id(p) for other in others for p in owned_by(other)}
         got = {n: copied(tensor) for n, tensor in self.state.parameters().items() if id(tensor) not in moved}
         wanted = {name: tensor for name, tensor in self._reference["before"].items() if name in got}
         rows = compared(wanted, got, last["before"])
@@ -214,7 +214,7 @@ class Arm:
     def _before_update(self, optimizer: torch.optim.Optimizer) -> None:
         if not self._compared or self._begun != self.recorder.index:
             return
-        owned = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+        owned = {id(parameter) for parameter in owned_by(optimizer)}
         self._take_gradients({n for n, parameter in self.state.parameters().items() if id(parameter) in owned})
 
     def _take_gradients(self, names: set[str]) -> None:

@@ -10,6 +10,7 @@ from torch import nn
 from torch.optim.optimizer import Optimizer, register_optimizer_step_pre_hook
 
 from hotlap.inside.closures import follow
+from hotlap.inside.optimizers import owned_by
 
 if TYPE_CHECKING:
     from hotlap.inside.host import Host
@@ -24,7 +25,7 @@ class LetGo:
 
     def install(self) -> None:
         """For every optimizer and module from now on."""
-        for owner, owned in ((Optimizer, _owned), (nn.Module, nn.Module.parameters)):
+        for owner, owned in ((Optimizer, owned_by), (nn.Module, nn.Module.parameters)):
             self._host.wrap(owner, "zero_grad", lambda original, owned=owned: self._letting_go(original, owned))
         self._host.call(lambda: None, register_optimizer_step_pre_hook(self._before_step).remove)
 
@@ -47,11 +48,7 @@ class LetGo:
 
         Whoever has a gradient then is known again by the next `zero_grad`; the script may have let it go by itself.
         """
-        for p in _owned(optimizer):
+        for p in owned_by(optimizer):
             had = self._had.pop(id(p), None)
             if p.grad is None and had is not None and had() is p:
                 p.grad = p.detach().clone().zero_()
-
-
-def _owned(optimizer: Any) -> list[Any]:
-    return [p for group in optimizer.param_groups for p in group["params"]]

@@ -12,9 +12,14 @@ from weakref import WeakValueDictionary, ref
 import torch
 
 
+def owned_by(optimizer: torch.optim.Optimizer) -> list[Any]:
+    """The parameters of an optimizer, in order."""
+    return [p for group in optimizer.param_groups for p in group["params"]]
+
+
 def parameters_of(optimizer: torch.optim.Optimizer) -> int:
     """Numbers that an optimizer owns."""
-    return sum(p.numel() for group in optimizer.param_groups for p in group["params"])
+    return sum(p.numel() for p in owned_by(optimizer))
 
 
 def is_settled(main: torch.optim.Optimizer | None, options: Mapping[str, Any]) -> bool:

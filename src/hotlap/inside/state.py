@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from hotlap.inside.optimizers import owned_by
+
 if TYPE_CHECKING:
     from hotlap.inside.host import Host
     from hotlap.inside.steps import Recorder
@@ -34,7 +36,7 @@ class LearningState:
                     known.add(id(parameter))
                     found[f"{number}.{name}" if number else name] = parameter
         for number, optimizer in enumerate(self._recorder.optimizers):
-            for index, parameter in enumerate(_owned(optimizer)):
+            for index, parameter in enumerate(owned_by(optimizer)):
                 if id(parameter) not in known and isinstance(parameter, torch.Tensor):
                     known.add(id(parameter))
                     found[f"optimizer {number} parameter {index}"] = parameter
@@ -118,10 +120,6 @@ class LearningState:
                 if name in saved and parameter.grad is not None:
                     sparse = parameter.grad.is_sparse
                     parameter.grad.copy_(saved[name].to_sparse(parameter.grad.sparse_dim()) if sparse else saved[name])
-
-
-def _owned(optimizer: torch.optim.Optimizer) -> list[Any]:
-    return [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
 
 def _tensors(state: Any, key: str = "") -> list[tuple[str, torch.Tensor]]:

@@ -10,8 +10,8 @@ from hotlap.records import Contract, Facts, Skip, Value
 if TYPE_CHECKING:
     from hotlap.inside.host import Host
 
-_GRAPHS, _TUNED = "reduce-overhead", "max-autotune-no-cudagraphs"
-_MODES = (_GRAPHS, _TUNED)  # of CUDA
+GRAPHS, _TUNED = "reduce-overhead", "max-autotune-no-cudagraphs"
+_MODES = (GRAPHS, _TUNED)  # of CUDA
 _STARTS_S, _TUNED_S = 25.0, 240.0  # seen: 19 to 35 s on a CPU and on a GPU; over 230 s where kernels are tried out
 _MANY = 4  # shapes; each is compiled by itself
 
@@ -56,7 +56,7 @@ class Compile(Knob):
         blocks: tuple[Value, ...] = ("blocks",) if any(root.blocks for root in facts.roots) else ()
         if len(shapes) > _MANY:
             return ("dynamic", *blocks, *(_MODES if facts.is_cuda else ()))
-        return (_GRAPHS, True, *blocks, _TUNED) if facts.is_cuda else (True, *blocks)
+        return (GRAPHS, True, *blocks, _TUNED) if facts.is_cuda else (True, *blocks)
 
     def starts_s(self, value: Value) -> float:
         """To compile; far longer where kernels are tried out."""
